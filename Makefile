@@ -1,0 +1,119 @@
+# Counterfoil. `make help` lists the targets; each does all of its own set-up.
+# Needed: Linux, Python >= 3.11 with venv and pip, make, git.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python -P
+ARGS ?=
+# Two workers are enough for two cores; one stack is shared by the whole run.
+JOBS ?= 2
+
+# The tree itself is on the path, before anything installed (docs/adr/0003).
+export PYTHONPATH := $(CURDIR)
+unexport PYTHONHOME
+unexport VIRTUAL_ENV
+
+RUN := $(VENV)/.run
+TEST := $(VENV)/.test
+LINT := $(VENV)/.lint
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: $(RUN) ## Start the whole stack and let the demo agent make its first calls (ARGS=--bare without)
+	@$(PY) -m broker.cli up $(ARGS)
+
+.PHONY: demo
+demo: $(RUN) ## Play the main job on a fresh stack and check every step of it
+	@$(PY) -m broker.cli demo $(ARGS)
+
+.PHONY: status
+status: $(RUN) ## Show each part, its address and its state
+	@$(PY) -m broker.cli status $(ARGS)
+
+.PHONY: down
+down: $(RUN) ## Stop the stack; its state stays
+	@$(PY) -m broker.cli down $(ARGS)
+
+.PHONY: reset
+reset: $(RUN) ## Stop the stack and delete its state
+	@$(PY) -m broker.cli reset $(ARGS)
+
+##@ Prove
+
+.PHONY: test
+test: $(TEST) ## Run the tests, in parallel on one stack
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup \
+	  --ignore=tests/interop --ignore=tests/bench tests $(ARGS)
+
+.PHONY: check
+check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house rules
+	@$(VENV)/bin/ruff format --check --quiet . || { $(VENV)/bin/ruff format --diff --quiet .; exit 1; }
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy --no-error-summary
+	@$(PY) -m tests.support.second_opinion
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) -m pytest -q -p no:randomly tests/tidy $(ARGS)
+
+.PHONY: interop
+interop: $(TEST) ## Run third-party clients and verifiers against it
+	@$(PY) -m tests.interop.ensure
+	@$(PY) -m pytest -q tests/interop $(ARGS)
+
+.PHONY: bench
+bench: $(TEST) ## Measure size and speed, each row against its own baseline
+	@$(PY) -m tests.bench $(ARGS)
+
+.PHONY: controls
+controls: $(TEST) ## Print control -> test -> result
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup -m control --controls \
+	  --ignore=tests/interop --ignore=tests/bench tests $(ARGS)
+
+##@ Keep house
+
+.PHONY: clean
+clean: ## Delete the environment and caches; the state stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -not -path './.counterfoil/*' -prune -exec rm -rf {} +
+
+.PHONY: lock
+lock: $(VENV)/.uv ## Resolve requirements/*.in into hashed locks
+	cd requirements && for group in uv run test lint; do \
+	  ../$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header $(ARGS) \
+	    $$group.in --output-file $$group.txt || exit 1; \
+	done
+
+# A stamp per group: a repeated `make up` installs nothing.
+$(VENV)/bin/python:
+	@[ "$$(uname -s)" = Linux ] || { echo "Counterfoil runs on Linux: its sandbox needs Landlock and seccomp." >&2; exit 1; }
+	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    "$$python" -m venv $(VENV) && exit 0; \
+	    echo "$$python could not make an environment; it needs its venv and pip modules." >&2; exit 1; \
+	  fi; \
+	done; echo "Counterfoil needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1
+
+$(VENV)/.uv: requirements/uv.txt requirements/install | $(VENV)/bin/python
+	@echo "setting up $(VENV) (once)"
+	@requirements/install $(VENV) uv
+	@touch $@
+
+$(VENV)/.%: requirements/%.txt | $(VENV)/.uv
+	@requirements/install $(VENV) $*
+	@touch $@
+
+# The later groups are constrained by the earlier ones and come after them.
+$(TEST): $(RUN)
+$(LINT): $(TEST)
+.SECONDARY: $(VENV)/.uv

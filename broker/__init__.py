@@ -1,0 +1,1 @@
+"""Decide, limit, approve, execute and record what AI agents ask for."""

@@ -1,0 +1,1 @@
+"""Speak: translate between the wire and the flow, and decide nothing."""

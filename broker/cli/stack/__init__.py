@@ -1,0 +1,1 @@
+"""Start, probe and supervise the parts of the embedded stack."""

@@ -1,0 +1,1 @@
+"""Decide: the seven stages as pure functions, values in and values out."""

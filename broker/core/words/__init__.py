@@ -1,0 +1,1 @@
+"""Name the things that the seven stages speak about."""

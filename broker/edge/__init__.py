@@ -1,0 +1,1 @@
+"""Hold the upstream credentials and let nothing out without a warrant."""

@@ -1,0 +1,1 @@
+"""Do: one adapter per port of the flow."""

@@ -1,0 +1,1 @@
+"""Describe what must be approved before it is used, as pure slices."""

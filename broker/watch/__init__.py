@@ -1,0 +1,1 @@
+"""Read the record afterwards and compare it with what should have happened."""

@@ -1,0 +1,1 @@
+"""Carry what stands beside the product: reference CRM, migrations, deployment."""

@@ -1,0 +1,1 @@
+"""Test the product; the folders mirror the rooms."""

@@ -1,0 +1,1 @@
+"""Run what agents may call, confined and without a credential."""

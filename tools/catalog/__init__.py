@@ -1,0 +1,1 @@
+"""Keep one folder per connector: its manifests and its code."""

@@ -1,0 +1,1 @@
+"""Keep human time: approvals, rotations and reviews that last for days."""
