@@ -61,7 +61,7 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 	@$(VENV)/bin/ruff format --check --quiet . || { $(VENV)/bin/ruff format --diff --quiet .; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
-	@$(PY) -m tests.support.second_opinion
+	@$(VENV)/bin/basedpyright --warnings --pythonpath $(VENV)/bin/python
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(PY) -m pytest -q -p no:randomly tests/tidy $(ARGS)
 
