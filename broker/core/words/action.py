@@ -1,0 +1,152 @@
+"""An action request and its life: one path for reads, answers and refunds alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003  (dataclass fields are inspected)
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.words.money import Money
+
+REASON_LENGTH_MAX = 1_000
+CITATIONS_MAX = 32
+IDEMPOTENCY_KEY_LENGTH_MAX = 200
+
+
+class ActionState(StrEnum):
+    """Where an action is; the last five are ends.
+
+    ``READY`` is decided and not yet claimed; it is shown as ``executing`` on the wire.
+    ``UNKNOWN`` is no end: money stays held until somebody or something resolves it.
+    """
+
+    PENDING_APPROVAL = "pending_approval"
+    READY = "ready"
+    EXECUTING = "executing"
+    UNKNOWN = "unknown"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+ENDED = frozenset(
+    {
+        ActionState.DONE,
+        ActionState.REFUSED,
+        ActionState.FAILED,
+        ActionState.CANCELLED,
+        ActionState.EXPIRED,
+    }
+)
+
+# Every move that any part may make; SQL executes the same table (see store.sql), and a
+# property test compares the two.
+MOVES: Mapping[ActionState, frozenset[ActionState]] = {
+    ActionState.PENDING_APPROVAL: frozenset(
+        {
+            ActionState.READY,
+            ActionState.REFUSED,
+            ActionState.CANCELLED,
+            ActionState.EXPIRED,
+        }
+    ),
+    ActionState.READY: frozenset(
+        {
+            ActionState.EXECUTING,
+            ActionState.REFUSED,
+            ActionState.CANCELLED,
+            ActionState.FAILED,
+        }
+    ),
+    ActionState.EXECUTING: frozenset(
+        {
+            ActionState.DONE,
+            ActionState.REFUSED,
+            ActionState.FAILED,
+            ActionState.UNKNOWN,
+            ActionState.READY,
+        }
+    ),
+    ActionState.UNKNOWN: frozenset({ActionState.DONE, ActionState.FAILED}),
+}
+
+
+def may_move(old: ActionState, new: ActionState) -> bool:
+    """Return whether an action may go from one state to another."""
+    return new in MOVES.get(old, frozenset())
+
+
+def wire_state(state: ActionState) -> str:
+    """Return the word that callers see; ``ready`` is an inner step of executing."""
+    return (ActionState.EXECUTING if state is ActionState.READY else state).value
+
+
+class ActionKind(StrEnum):
+    """Why an action exists."""
+
+    REQUEST = "request"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """What an agent asks for, after parsing; nothing in it decides anything by itself.
+
+    ``arguments`` is strict JSON (no floats outside what the manifest allows);
+    ``arguments_digest`` is the SHA-256 of its canonical form, in lower-case hex.
+    """
+
+    action_id: str
+    tool: str
+    arguments: Mapping[str, Any]
+    arguments_digest: str
+    interaction_id: str
+    reason: str
+    citations: tuple[str, ...]
+    idempotency_key: str
+    asked_at: datetime
+    kind: ActionKind = ActionKind.REQUEST
+    parent_action: str = ""
+    reversal_of: str = ""
+    disposition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What the broker derived from a request with the manifest: never from the agent.
+
+    ``objects`` are (kind, id) pairs that the arguments name.
+    """
+
+    amount: Money | None
+    objects: tuple[tuple[str, str], ...]
+
+
+class OutcomeWord(StrEnum):
+    """How an execution ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ended, by the edge's receipt and never by the connector.
+
+    ``sent`` says whether an effectful request left the edge; ``result`` is what the
+    release filter let through.
+    """
+
+    word: OutcomeWord
+    code: str
+    detail: str
+    sent: bool
+    result: Mapping[str, Any] | None = None

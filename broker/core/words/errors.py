@@ -1,0 +1,183 @@
+"""One error tree: a question that could not be answered, for a stated reason.
+
+A ``Deny`` is a value and lives in ``decision``; an exception here means that the
+question itself was malformed, came too early, or could not be decided. Every class
+has one stable code, one HTTP status and a section in docs/errors.md.
+
+BrokerError
+├── RequestError            the caller sent something that can never succeed
+│   ├── MalformedError          400  not JSON, not the expected media type
+│   ├── TooLargeError           413  a size or depth limit
+│   ├── InvalidError            422  a field has the wrong type, range or format
+│   ├── NotFoundError           404  no such thing for this caller
+│   ├── ConflictError           409  the same key was used for something else
+│   └── ApprovalStaleError      409  the action changed after the approver saw it
+├── IdentityError           who asks is not established
+│   ├── UnauthenticatedError    401
+│   ├── ProofError              401  DPoP proof missing, wrong or replayed
+│   └── ForbiddenError          403  authenticated, and not entitled to ask this
+├── RateLimitedError        429
+└── UnavailableError        503  a part is down; nothing was done
+    ├── LedgerUnavailableError   the log cannot take the entry
+    ├── StoreUnavailableError    PostgreSQL does not answer
+    └── ExecutorUnavailableError no sandbox or edge to run it
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BrokerError(Exception):
+    """A request that the broker refused, or could not finish, for a stated reason."""
+
+    code: ClassVar[str] = "broker-error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The broker could not finish this request"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        hint: str = "",
+        pointer: str = "",
+        retry_after_s: int | None = None,
+    ) -> None:
+        """Keep what happened (``detail``) apart from what to do next (``hint``).
+
+        Args:
+            detail: What happened, without secrets, tokens or personal data.
+            hint: What the caller should do next.
+            pointer: JSON pointer of the field at fault, if there is one.
+            retry_after_s: Seconds after which the same request may succeed.
+        """
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.pointer = pointer
+        self.retry_after_s = retry_after_s
+
+
+class RequestError(BrokerError):
+    """The caller sent something that cannot succeed as it is."""
+
+    code = "request-error"
+    status = 400
+    title = "The request cannot be processed"
+
+
+class MalformedError(RequestError):
+    """The body is not the JSON that this endpoint takes."""
+
+    code = "malformed"
+    status = 400
+    title = "The body is malformed"
+
+
+class TooLargeError(RequestError):
+    """A size, depth or count limit was passed."""
+
+    code = "too-large"
+    status = 413
+    title = "The request is too large"
+
+
+class InvalidError(RequestError):
+    """A field has the wrong type, range or format."""
+
+    code = "invalid"
+    status = 422
+    title = "A field is invalid"
+
+
+class NotFoundError(RequestError):
+    """There is no such thing, or not for this caller."""
+
+    code = "not-found"
+    status = 404
+    title = "Not found"
+
+
+class ConflictError(RequestError):
+    """The same key was used before for something else."""
+
+    code = "conflict"
+    status = 409
+    title = "The request conflicts with an earlier one"
+
+
+class ApprovalStaleError(RequestError):
+    """The action changed after the approver saw it."""
+
+    code = "approval-stale"
+    status = 409
+    title = "The approval no longer matches the action"
+
+
+class IdentityError(BrokerError):
+    """Who asks is not established."""
+
+    code = "identity-error"
+    status = 401
+    title = "The caller is not established"
+
+
+class UnauthenticatedError(IdentityError):
+    """There is no valid token."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "A valid token is needed"
+
+
+class ProofError(IdentityError):
+    """The proof of possession is missing, wrong, expired or was used before."""
+
+    code = "proof-invalid"
+    status = 401
+    title = "The proof of possession is not valid"
+
+
+class ForbiddenError(IdentityError):
+    """The caller is known and may not ask this."""
+
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+
+
+class RateLimitedError(BrokerError):
+    """Too many requests in too short a time."""
+
+    code = "rate-limited"
+    status = 429
+    title = "Too many requests"
+
+
+class UnavailableError(BrokerError):
+    """A part that is needed to decide is down; nothing was done."""
+
+    code = "unavailable"
+    status = 503
+    title = "Not able to decide now"
+
+
+class LedgerUnavailableError(UnavailableError):
+    """The log cannot take the entry, so the answer is no."""
+
+    code = "ledger-unavailable"
+    title = "The log cannot take the entry"
+
+
+class StoreUnavailableError(UnavailableError):
+    """The database does not answer."""
+
+    code = "store-unavailable"
+    title = "The database does not answer"
+
+
+class ExecutorUnavailableError(UnavailableError):
+    """No sandbox or edge is there to execute."""
+
+    code = "executor-unavailable"
+    title = "The executor does not answer"

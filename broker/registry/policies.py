@@ -1,0 +1,142 @@
+"""Policies: a signed version becomes a rule book, or is refused with line and reason.
+
+A policy's body is ``{"version", "cedar", "hold", "rates", "budgets", "author",
+"approver"}``. The Cedar schema is generated from the loaded manifests and the names of
+the budget rules, and the text is validated strictly against it before anything else.
+
+Each Cedar policy carries ``@id``; optional ``@clause`` and ``@text``; and, where it
+permits under ``context.approved``, ``@approvers``, ``@role`` and ``@expires_s``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cedarpy
+
+from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, Rule, RuleBook
+from broker.core.words.decision import Quorum
+from broker.core.words.effect import Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from broker.registry.tools import Tool
+
+CEDAR_BYTES_MAX = 262_144
+RULES_MAX = 500
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be published; the message names the rule and the reason."""
+
+
+def schema_text(tools: Iterable[Tool], *, totals: Iterable[str]) -> str:
+    """Return the Cedar schema for these tools and these budget rules."""
+    names = ", ".join(f"{_quoted(name)}: Long" for name in sorted(totals))
+    groups = "\n".join(f"action {_quoted(effect.value)};" for effect in Effect)
+    actions = "\n".join(
+        f"action {_quoted(tool.name)} in [{_quoted(tool.effect.value)}] appliesTo "
+        "{ principal: Agent, resource: Connector, context: Context };"
+        for tool in sorted(tools, key=lambda t: t.name)
+    )
+    return f"""
+type Context = {{
+  tier: Long, amount: Long, currency: String, channel: String, topics: Set<String>,
+  locale: String, verification: Long, customer_bound: Bool, proof: Bool,
+  standing: Bool, approved: Bool, findings: Set<String>, release: String, hour: Long,
+  totals: {{ {names} }}
+}};
+entity Agent = {{
+  owner: String, use_case: String, environment: String, tier_max: Long,
+  tools: Set<String>
+}};
+entity Connector;
+{groups}
+{actions}
+"""
+
+
+def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
+    """Parse and strictly validate a policy.
+
+    Raises:
+        PolicyError: text too long, syntax or type error, a rule without an id or with
+            somebody else's id, or an approval rule that does not say who must sign.
+    """
+    cedar = body["cedar"]
+    if len(cedar.encode()) > CEDAR_BYTES_MAX:
+        msg = f"the policy is longer than {CEDAR_BYTES_MAX} bytes"
+        raise PolicyError(msg)
+    totals = [rule["id"] for rule in body.get("budgets", [])]
+    schema_source = schema_text(tools, totals=totals)
+    try:
+        schema = cedarpy.Schema.from_str(schema_source)
+        policies = cedarpy.PolicySet.from_str(cedar)
+    except ValueError as error:
+        msg = f"the policy does not parse: {error}"
+        raise PolicyError(msg) from error
+    checked = cedarpy.validate_policies(cedar, schema)
+    if not checked.validation_passed:
+        first = checked.errors[0]
+        msg = f"rule {first.policy_id}: {first.error}"
+        raise PolicyError(msg)
+    return RuleBook(
+        version=int(body["version"]),
+        policies=policies,
+        schema=schema,
+        actions=cedarpy.Entities.from_json_str("[]", schema),
+        rules=_rules(cedar),
+        hold=_quorum(body["hold"], where="hold"),
+    )
+
+
+def _rules(cedar: str) -> dict[str, Rule]:
+    rules: dict[str, Rule] = {}
+    parsed = cedarpy.policies_to_pst(cedar)
+    if parsed.templates:
+        msg = "templates are not used here; write each rule out"
+        raise PolicyError(msg)
+    for policy in parsed.static_policies.values():
+        notes = {key: value or "" for key, value in policy.annotations.items()}
+        rule_id = notes.get("id", "")
+        if not rule_id or rule_id in rules:
+            msg = f"each rule needs its own @id; {rule_id!r} is missing or shared"
+            raise PolicyError(msg)
+        quorum = None
+        if "approvers" in notes:
+            quorum = _quorum(
+                {
+                    "approvers": notes["approvers"],
+                    "role": notes.get("role", ""),
+                    "expires_s": notes.get("expires_s", "86400"),
+                },
+                where=f"rule {rule_id}",
+            )
+        rules[rule_id] = Rule(
+            rule_id, notes.get("clause", ""), notes.get("text", rule_id), quorum
+        )
+    if len(rules) > RULES_MAX:
+        msg = f"more than {RULES_MAX} rules"
+        raise PolicyError(msg)
+    return rules
+
+
+def _quorum(raw: Mapping[str, Any], *, where: str) -> Quorum:
+    try:
+        approvers, expires_s = int(raw["approvers"]), int(raw["expires_s"])
+        role = str(raw["role"])
+    except (KeyError, ValueError) as error:
+        msg = f"{where}: approvers, role and expires_s are needed ({error})"
+        raise PolicyError(msg) from error
+    if not (1 <= approvers <= APPROVERS_MAX and 1 <= expires_s <= EXPIRES_S_MAX):
+        msg = f"{where}: 1..{APPROVERS_MAX} approvers, 1..{EXPIRES_S_MAX} s"
+        raise PolicyError(msg)
+    if not role:
+        msg = f"{where}: a role is needed"
+        raise PolicyError(msg)
+    return Quorum(approvers_min=approvers, role=role, expires_s=expires_s)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,303 @@
+"""Manifests: what a tool is, can cause and may send. Data only; parsed, never executed.
+
+A manifest is one TOML file in tools/catalog/<connector>/. Broker, edge and runner read
+the same bytes; the digest of the parsed manifest is named in every warrant, so all of
+them decide on the same version. The format is described in docs/manifests.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from broker.core.words.effect import Effect
+from broker.core.words.labels import Confidentiality, Integrity, Label
+from broker.core.words.tool import (
+    Binding,
+    EgressRequest,
+    ObjectBinding,
+    OutputField,
+    ProvenanceRule,
+    ReceiptPointers,
+    Tool,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Binding",
+    "EgressRequest",
+    "ManifestError",
+    "ObjectBinding",
+    "OutputField",
+    "ProvenanceRule",
+    "ReceiptPointers",
+    "Tool",
+    "manifest_digest",
+    "parse_manifest",
+]
+
+SCHEMA_VERSION = 1
+TOOL_NAME_LENGTH_MAX = 64
+REQUESTS_MAX = 16
+RESPONSE_BYTES_MAX = 1_048_576
+TIMEOUT_S_MAX = 30
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_CONNECTOR = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be loaded; the message names file, field and remedy."""
+
+
+def manifest_digest(data: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the parsed manifest in a sorted, compact JSON form."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def parse_manifest(data: Mapping[str, Any], *, name: str) -> Tool:
+    """Turn a parsed TOML document into a tool.
+
+    Args:
+        data: The document, as ``tomllib`` gives it.
+        name: What to call it in errors, normally the file's name.
+
+    Raises:
+        ManifestError: a field is missing, unknown or out of range; a tool without an
+            effect does not load.
+    """
+    try:
+        return _parse(data)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"missing field {error}" if isinstance(error, KeyError) else str(error)
+        msg = f"manifest {name}: {what}"
+        raise ManifestError(msg) from error
+
+
+def _parse(data: Mapping[str, Any]) -> Tool:
+    _only(
+        data,
+        {"schema", "tool", "arguments", "binding", "egress", "receipt", "output"},
+        "manifest",
+    )
+    if data["schema"] != SCHEMA_VERSION:
+        msg = f"schema must be {SCHEMA_VERSION}"
+        raise ValueError(msg)
+    tool, egress = data["tool"], data["egress"]
+    _only(
+        tool,
+        {
+            "name",
+            "version",
+            "connector",
+            "title",
+            "description",
+            "effect",
+            "entry",
+            "preload",
+            "timeout_s",
+        },
+        "[tool]",
+    )
+    _only(egress, {"requests_max", "response_bytes_max", "requests"}, "[egress]")
+    if not _NAME.fullmatch(tool["name"]) or len(tool["name"]) > TOOL_NAME_LENGTH_MAX:
+        msg = f"tool.name {tool['name']!r} must look like 'orders.refund'"
+        raise ValueError(msg)
+    if not _CONNECTOR.fullmatch(tool["connector"]):
+        msg = f"tool.connector {tool['connector']!r} must look like 'retail'"
+        raise ValueError(msg)
+    requests = tuple(_request(item) for item in egress["requests"])
+    binding = _binding(data.get("binding", {}), arguments=_arguments(data))
+    receipt = _receipt(data["receipt"], requests)
+    parsed = Tool(
+        name=tool["name"],
+        version=_int(tool["version"], "tool.version", low=1, high=1_000_000),
+        connector=tool["connector"],
+        title=tool["title"],
+        description=tool["description"],
+        effect=Effect(tool["effect"]),
+        entry=tool["entry"],
+        preload=bool(tool.get("preload", False)),
+        timeout_s=_int(tool.get("timeout_s", 10), "tool.timeout_s", high=TIMEOUT_S_MAX),
+        arguments=data["arguments"],
+        binding=binding,
+        requests=requests,
+        requests_max=_int(
+            egress.get("requests_max", 1), "egress.requests_max", high=REQUESTS_MAX
+        ),
+        response_bytes_max=_int(
+            egress.get("response_bytes_max", 262_144),
+            "egress.response_bytes_max",
+            high=RESPONSE_BYTES_MAX,
+        ),
+        receipt=receipt,
+        output=tuple(_field(item) for item in data.get("output", {}).get("fields", [])),
+        digest=manifest_digest(data),
+    )
+    _cross_check(parsed)
+    return parsed
+
+
+def _cross_check(tool: Tool) -> None:
+    ids = [request.request_id for request in tool.requests]
+    if not ids or len(set(ids)) != len(ids):
+        msg = "egress.requests needs at least one request, each with its own id"
+        raise ValueError(msg)
+    effectful = [r for r in tool.requests if r.effectful]
+    reads = tool.effect in {Effect.READ, Effect.DRAFT}
+    if reads and effectful:
+        msg = "a tool with effect read or draft may not have an effectful request"
+        raise ValueError(msg)
+    if not reads and [r.request_id for r in effectful] != [tool.receipt.request_id]:
+        msg = "exactly one effectful request is needed, and [receipt] must name it"
+        raise ValueError(msg)
+    if tool.effect is Effect.MONEY and not (
+        tool.binding.amount and tool.binding.currency
+    ):
+        msg = "effect money needs binding.amount and binding.currency"
+        raise ValueError(msg)
+    if tool.binding.needs_customer and "owner" not in tool.receipt.values:
+        msg = "binding.needs_customer needs a receipt value 'owner'"
+        raise ValueError(msg)
+    if tool.effect is Effect.MONEY and not {"amount", "currency"} <= set(
+        tool.receipt.values
+    ):
+        msg = "effect money needs receipt values 'amount' and 'currency'"
+        raise ValueError(msg)
+
+
+def _arguments(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = data["arguments"]
+    if (
+        schema.get("type") != "object"
+        or schema.get("additionalProperties", True) is not False
+    ):
+        msg = "[arguments] must be an object schema with additionalProperties = false"
+        raise ValueError(msg)
+    return schema
+
+
+def _binding(raw: Mapping[str, Any], *, arguments: Mapping[str, Any]) -> Binding:
+    _only(
+        raw,
+        {
+            "amount",
+            "currency",
+            "objects",
+            "provenance",
+            "text",
+            "needs_customer",
+            "binds_customer",
+        },
+        "[binding]",
+    )
+    objects = tuple(
+        ObjectBinding(item["pointer"], item["kind"], item.get("cap", ""))
+        for item in raw.get("objects", [])
+    )
+    provenance = tuple(
+        ProvenanceRule(item["pointer"], Integrity.from_word(item["integrity"]))
+        for item in raw.get("provenance", [])
+    )
+    text = tuple(raw.get("text", []))
+    amount, currency = raw.get("amount", ""), raw.get("currency", "")
+    named = [o.pointer for o in objects] + [p.pointer for p in provenance]
+    for pointer in [*named, *text, *filter(None, (amount, currency))]:
+        if pointer.removeprefix("/") not in arguments.get("properties", {}):
+            msg = f"binding pointer {pointer!r} names no argument"
+            raise ValueError(msg)
+    return Binding(
+        amount=amount,
+        currency=currency,
+        objects=objects,
+        provenance=provenance,
+        text=text,
+        needs_customer=bool(raw.get("needs_customer", True)),
+        binds_customer=bool(raw.get("binds_customer", False)),
+    )
+
+
+def _request(raw: Mapping[str, Any]) -> EgressRequest:
+    _only(
+        raw,
+        {
+            "id",
+            "method",
+            "path",
+            "query",
+            "body",
+            "effectful",
+            "idempotency_header",
+            "idempotency_kept_s",
+            "done",
+            "refused",
+            "times_max",
+        },
+        "egress.requests",
+    )
+    if raw["method"] not in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
+        msg = f"egress method {raw['method']!r} is not known"
+        raise ValueError(msg)
+    if not raw["path"].startswith("/"):
+        msg = f"egress path {raw['path']!r} must start with /"
+        raise ValueError(msg)
+    return EgressRequest(
+        request_id=raw["id"],
+        method=raw["method"],
+        path=raw["path"],
+        query=raw.get("query", {}),
+        body=raw.get("body"),
+        effectful=bool(raw.get("effectful", False)),
+        idempotency_header=raw.get("idempotency_header", ""),
+        idempotency_kept_s=_int(
+            raw.get("idempotency_kept_s", 0), "idempotency_kept_s", low=0, high=10**8
+        ),
+        done=frozenset(raw.get("done", [200])),
+        refused=frozenset(raw.get("refused", [])),
+        times_max=_int(raw.get("times_max", 1), "times_max", high=REQUESTS_MAX),
+    )
+
+
+def _receipt(
+    raw: Mapping[str, Any], requests: tuple[EgressRequest, ...]
+) -> ReceiptPointers:
+    _only(raw, {"request", "values"}, "[receipt]")
+    if raw["request"] not in {request.request_id for request in requests}:
+        msg = f"receipt.request {raw['request']!r} names no egress request"
+        raise ValueError(msg)
+    return ReceiptPointers(raw["request"], raw.get("values", {}))
+
+
+def _field(raw: Mapping[str, Any]) -> OutputField:
+    _only(
+        raw,
+        {"pointer", "class", "integrity", "confidentiality", "shows"},
+        "output.fields",
+    )
+    return OutputField(
+        pointer=raw["pointer"],
+        data_class=raw["class"],
+        label=Label(
+            Integrity.from_word(raw["integrity"]),
+            Confidentiality(raw["confidentiality"]),
+        ),
+        shows=raw.get("shows", ""),
+    )
+
+
+def _only(raw: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        msg = f"unknown field {unknown[0]!r} in {where}"
+        raise ValueError(msg)
+
+
+def _int(value: object, where: str, *, low: int = 1, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        msg = f"{where} must be an integer from {low} to {high}"
+        raise ValueError(msg)
+    return value
