@@ -1,0 +1,109 @@
+"""Approvals: who signed in advance, who is asked now, and what each person said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003  (dataclass fields are inspected)
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.words.decision import Quorum
+    from broker.core.words.money import Money
+
+VOTE_TYP = "counterfoil-vote+jwt"
+VOTE_REASON_LENGTH_MAX = 1_000
+
+
+class ApprovalState(StrEnum):
+    """Where an approval request is; all but the first are ends."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    STALE = "stale"
+
+
+class VoteWord(StrEnum):
+    """What a person said."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class StandingApproval:
+    """A signature given in advance, within constraints, caps and an expiry.
+
+    ``constraints`` maps a JSON pointer into the arguments to ``{"max": int}`` or
+    ``{"in": [values]}``; every one must hold. ``signed_by`` are two different people.
+    """
+
+    approval_id: str
+    tool: str
+    agents: frozenset[str]
+    constraints: Mapping[str, Mapping[str, Any]]
+    per_action_minor_units: int
+    total_minor_units: int
+    currency: str
+    expires_at: datetime
+    signed_by: tuple[str, ...]
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """A person who may sign: roles, and how much at once in which currency."""
+
+    person_id: str
+    roles: frozenset[str]
+    limits: Mapping[str, int]
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """One frozen action, put before people.
+
+    ``digest`` covers the action and the decision (see ``approve.action_digest``);
+    ``barred`` are the people who may not sign: the agent's owner and whoever asked.
+    """
+
+    approval_id: str
+    action_id: str
+    digest: str
+    quorum: Quorum
+    amount: Money | None
+    barred: frozenset[str]
+    state: ApprovalState
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one person said about one digest, parsed from a verified signature."""
+
+    vote_id: str
+    approval_id: str
+    person_id: str
+    word: VoteWord
+    digest: str
+    shown: str
+    strength: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the votes together mean."""
+
+    state: ApprovalState
+    counted: tuple[str, ...] = ()
+    rejected_by: str = ""
+    reason: str = field(default="")
