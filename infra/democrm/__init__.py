@@ -1,0 +1,1 @@
+"""Serve a small HTTP CRM: the reference upstream for development and tests."""

@@ -1,0 +1,1 @@
+"""Keep the customers, their orders and what was done for them."""

@@ -1,0 +1,307 @@
+"""Change a customer's affairs, each change with exactly one journal entry.
+
+Every function runs inside a transaction of the caller and checks before it writes, so
+that a refusal leaves no trace.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from infra.democrm.books import reads
+from infra.democrm.limits import (
+    AMOUNT_MINOR_UNITS_MAX,
+    ENTRIES_PER_OBJECT_MAX,
+    NOTES_PER_ORDER_MAX,
+)
+from infra.democrm.words import CURRENCY, Answer, Change, Occasion, refusal
+
+_GIFT_CARD: Final = "gift_card"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRules:
+    """Which of the shop's rules this CRM enforces; a careless upstream has fewer."""
+
+    refuse_over_refund: bool = True
+    """Refunds together never exceed what was paid."""
+
+    refuse_other_payment_method: bool = True
+    """A refund goes to a method the order was paid with, or to a gift card."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundWish:
+    """What a caller wants refunded; ``amount_minor_units`` is positive cents."""
+
+    amount_minor_units: int
+    payment_method_id: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a customer is to be told, and through which channel."""
+
+    channel: str
+    text: str
+    reference: str
+
+
+def cancel(
+    connection: sqlite3.Connection,
+    occasion: Occasion,
+    order_id: str,
+    *,
+    reason: str,
+    reference: str,
+) -> Answer:
+    """Cancel a pending order and pay back what was paid and not yet refunded.
+
+    The money goes to the method that the order was paid with.
+
+    Returns:
+        200; 404 for an unknown order; 409 for one that is not pending.
+    """
+    row = connection.execute(
+        "SELECT customer_id, status FROM orders WHERE order_id = ?", (order_id,)
+    ).fetchone()
+    if row is None:
+        return refusal(404, "no_such_order")
+    customer_id, status = row
+    if status != "pending":
+        return refusal(409, "not_pending", status=status)
+    paid, refunded = reads.totals(connection, order_id)
+    rest = max(paid - refunded, 0)
+    seq = _record(
+        connection,
+        occasion,
+        Change("cancel", order_id, customer_id, rest, reference),
+    )
+    connection.execute(
+        "UPDATE orders SET status = 'cancelled', cancel_reason = ? WHERE order_id = ?",
+        (reason, order_id),
+    )
+    if rest:
+        (method_id,) = connection.execute(
+            "SELECT payment_method_id FROM payments WHERE order_id = ?"
+            " AND kind = 'payment' ORDER BY payment_seq LIMIT 1",
+            (order_id,),
+        ).fetchone()
+        wish = RefundWish(rest, method_id, reference)
+        _insert_refund(connection, occasion, order_id, seq=seq, wish=wish)
+    body = {
+        "order_id": order_id,
+        "customer_id": customer_id,
+        "status": "cancelled",
+        "reason": reason,
+        "reference": reference,
+        "amount_minor_units": rest,
+        "currency": CURRENCY,
+        "paid_minor_units": paid,
+        "refunded_minor_units": refunded + rest,
+    }
+    return Answer(200, body)
+
+
+def refund(
+    connection: sqlite3.Connection,
+    occasion: Occasion,
+    order_id: str,
+    *,
+    wish: RefundWish,
+    rules: RefundRules,
+) -> Answer:
+    """Refund an amount on an order, whatever the order's status.
+
+    Returns:
+        201; 404 for an unknown order; 422 for a payment method that is not the
+        customer's or that the shop's rule does not allow; 409 when refunds would
+        exceed what was paid, or a limit of this CRM.
+    """
+    row = connection.execute(
+        "SELECT customer_id FROM orders WHERE order_id = ?", (order_id,)
+    ).fetchone()
+    if row is None:
+        return refusal(404, "no_such_order")
+    (customer_id,) = row
+    refused = _refused_method(connection, customer_id, order_id, wish, rules)
+    if refused:
+        return refused
+    paid, refunded = reads.totals(connection, order_id)
+    total = refunded + wish.amount_minor_units
+    if rules.refuse_over_refund and total > paid:
+        return refusal(409, "exceeds_paid")
+    if total > AMOUNT_MINOR_UNITS_MAX or _is_full(
+        connection, "payments", "order_id", order_id, ENTRIES_PER_OBJECT_MAX
+    ):
+        return refusal(409, "limit_reached")
+    change = Change(
+        "refund", order_id, customer_id, wish.amount_minor_units, wish.reference
+    )
+    seq = _record(connection, occasion, change)
+    refund_id = _insert_refund(connection, occasion, order_id, seq=seq, wish=wish)
+    body = {
+        "refund_id": refund_id,
+        "order_id": order_id,
+        "customer_id": customer_id,
+        "amount_minor_units": wish.amount_minor_units,
+        "currency": CURRENCY,
+        "payment_method_id": wish.payment_method_id,
+        "status": "accepted",
+        "paid_minor_units": paid,
+        "refunded_minor_units": total,
+        "reference": wish.reference,
+    }
+    return Answer(201, body)
+
+
+def note(
+    connection: sqlite3.Connection,
+    occasion: Occasion,
+    order_id: str,
+    *,
+    author: str,
+    text: str,
+) -> Answer:
+    """Write a note on an order: 201; 404 for an unknown order; 409 when it is full."""
+    row = connection.execute(
+        "SELECT customer_id FROM orders WHERE order_id = ?", (order_id,)
+    ).fetchone()
+    if row is None:
+        return refusal(404, "no_such_order")
+    if _is_full(connection, "notes", "order_id", order_id, NOTES_PER_ORDER_MAX):
+        return refusal(409, "limit_reached")
+    seq = _record(connection, occasion, Change("note", order_id, row[0]))
+    body = {
+        "note_id": f"note_{seq:08d}",
+        "order_id": order_id,
+        "author": author,
+        "text": text,
+        "created_at": occasion.at,
+    }
+    connection.execute(
+        "INSERT INTO notes (note_id, order_id, author, text, created_at)"
+        " VALUES (:note_id, :order_id, :author, :text, :created_at)",
+        body,
+    )
+    return Answer(201, body)
+
+
+def reply(
+    connection: sqlite3.Connection,
+    occasion: Occasion,
+    customer_id: str,
+    *,
+    what: Reply,
+) -> Answer:
+    """Tell a customer something: 201; 404 for an unknown customer; 409 when full."""
+    known = connection.execute(
+        "SELECT 1 FROM customers WHERE customer_id = ?", (customer_id,)
+    ).fetchone()
+    if known is None:
+        return refusal(404, "no_such_customer")
+    if _is_full(
+        connection, "replies", "customer_id", customer_id, ENTRIES_PER_OBJECT_MAX
+    ):
+        return refusal(409, "limit_reached")
+    change = Change("reply", customer_id, customer_id, reference=what.reference)
+    seq = _record(connection, occasion, change)
+    body = {
+        "reply_id": f"reply_{seq:08d}",
+        "customer_id": customer_id,
+        "channel": what.channel,
+        "text": what.text,
+        "reference": what.reference,
+        "delivered_at": occasion.at,
+    }
+    connection.execute(
+        "INSERT INTO replies"
+        " (reply_id, customer_id, channel, text, reference, delivered_at) VALUES"
+        " (:reply_id, :customer_id, :channel, :text, :reference, :delivered_at)",
+        body,
+    )
+    return Answer(201, body)
+
+
+def _refused_method(
+    connection: sqlite3.Connection,
+    customer_id: str,
+    order_id: str,
+    wish: RefundWish,
+    rules: RefundRules,
+) -> Answer | None:
+    """Say why the money may not go to this payment method, or None if it may."""
+    row = connection.execute(
+        "SELECT source FROM payment_methods"
+        " WHERE customer_id = ? AND payment_method_id = ?",
+        (customer_id, wish.payment_method_id),
+    ).fetchone()
+    field = "/payment_method_id"
+    if row is None:
+        return refusal(422, "unknown_payment_method", field=field)
+    if not rules.refuse_other_payment_method or row[0] == _GIFT_CARD:
+        return None
+    original = connection.execute(
+        "SELECT 1 FROM payments WHERE order_id = ? AND kind = 'payment'"
+        " AND payment_method_id = ?",
+        (order_id, wish.payment_method_id),
+    ).fetchone()
+    if original is None:
+        return refusal(422, "payment_method_not_allowed", field=field)
+    return None
+
+
+def _is_full(
+    connection: sqlite3.Connection, table: str, column: str, value: str, most: int
+) -> bool:
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM {table} WHERE {column} = ?",  # noqa: S608 - our names
+        (value,),
+    ).fetchone()
+    return bool(count >= most)
+
+
+def _insert_refund(
+    connection: sqlite3.Connection,
+    occasion: Occasion,
+    order_id: str,
+    *,
+    seq: int,
+    wish: RefundWish,
+) -> str:
+    refund_id = f"refund_{seq:08d}"
+    connection.execute(
+        "INSERT INTO payments (order_id, kind, amount_minor_units, payment_method_id,"
+        " refund_id, reference, created_at) VALUES (?, 'refund', ?, ?, ?, ?, ?)",
+        (
+            order_id,
+            wish.amount_minor_units,
+            wish.payment_method_id,
+            refund_id,
+            wish.reference,
+            occasion.at,
+        ),
+    )
+    return refund_id
+
+
+def _record(connection: sqlite3.Connection, occasion: Occasion, change: Change) -> int:
+    """Write the journal entry and return its number, from which ids are made."""
+    cursor = connection.execute(
+        "INSERT INTO journal (at, kind, object, customer_id, amount_minor_units,"
+        " reference, idempotency_key) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            occasion.at,
+            change.kind,
+            change.object_id,
+            change.customer_id,
+            change.amount_minor_units,
+            change.reference,
+            occasion.idempotency_key,
+        ),
+    )
+    if cursor.lastrowid is None:
+        msg = "SQLite gave the journal entry no number"
+        raise AssertionError(msg)
+    return cursor.lastrowid

@@ -1,0 +1,85 @@
+-- The state of the reference CRM. Amounts are integer cents; times are RFC 3339 in UTC.
+
+CREATE TABLE customers (
+    customer_id TEXT PRIMARY KEY,
+    email_folded TEXT NOT NULL UNIQUE,
+    name_folded TEXT NOT NULL,          -- "first\nlast\nzip"
+    view TEXT NOT NULL                  -- JSON as the API answers it
+) WITHOUT ROWID;
+CREATE INDEX customers_by_name ON customers (name_folded);
+
+CREATE TABLE payment_methods (
+    customer_id TEXT NOT NULL REFERENCES customers,
+    payment_method_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (customer_id, payment_method_id)
+) WITHOUT ROWID;
+
+CREATE TABLE products (
+    product_id TEXT PRIMARY KEY,
+    view TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE orders (
+    order_id TEXT PRIMARY KEY,
+    customer_id TEXT NOT NULL REFERENCES customers,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'processed', 'delivered', 'cancelled')),
+    cancel_reason TEXT,
+    fixed TEXT NOT NULL                 -- JSON: items, address, tracking_ids
+) WITHOUT ROWID;
+
+-- Payments and refunds; a refund has an id, a payment has none.
+CREATE TABLE payments (
+    payment_seq INTEGER PRIMARY KEY,
+    order_id TEXT NOT NULL REFERENCES orders,
+    kind TEXT NOT NULL CHECK (kind IN ('payment', 'refund')),
+    amount_minor_units INTEGER NOT NULL CHECK (amount_minor_units > 0),
+    payment_method_id TEXT NOT NULL,
+    refund_id TEXT UNIQUE,
+    reference TEXT,
+    created_at TEXT,                    -- null for what came with the data
+    CHECK ((kind = 'refund') = (refund_id IS NOT NULL))
+);
+CREATE INDEX payments_by_order ON payments (order_id, kind, amount_minor_units);
+
+CREATE TABLE notes (
+    note_seq INTEGER PRIMARY KEY,
+    note_id TEXT NOT NULL UNIQUE,
+    order_id TEXT NOT NULL REFERENCES orders,
+    author TEXT NOT NULL,
+    text TEXT NOT NULL,
+    created_at TEXT NOT NULL
+);
+CREATE INDEX notes_by_order ON notes (order_id);
+
+CREATE TABLE replies (
+    reply_seq INTEGER PRIMARY KEY,
+    reply_id TEXT NOT NULL UNIQUE,
+    customer_id TEXT NOT NULL REFERENCES customers,
+    channel TEXT NOT NULL,
+    text TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    delivered_at TEXT NOT NULL
+);
+CREATE INDEX replies_by_customer ON replies (customer_id);
+
+-- AUTOINCREMENT: a number is never given twice, not even after a reset.
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('cancel', 'refund', 'note', 'reply')),
+    object TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    amount_minor_units INTEGER,
+    reference TEXT,
+    idempotency_key TEXT
+);
+
+CREATE TABLE replays (
+    idempotency_key TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,          -- SHA-256 of method, path and canonical body
+    stored_at_us INTEGER NOT NULL,      -- microseconds since 1970
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX replays_by_age ON replays (stored_at_us);
