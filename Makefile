@@ -63,7 +63,7 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(VENV)/bin/basedpyright --warnings --pythonpath $(VENV)/bin/python
 	@$(VENV)/bin/lint-imports --no-cache
-	@$(PY) -m pytest -q -p no:randomly tests/tidy $(ARGS)
+	@$(PY) -m pytest -q -p no:randomly tests/test_tidy.py tests/test_tidy_docs.py $(ARGS)
 
 .PHONY: interop
 interop: $(TEST) ## Run third-party clients and verifiers against it
