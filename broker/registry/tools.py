@@ -12,6 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from broker.core.template import check_path, places
 from broker.core.words.effect import Effect
 from broker.core.words.labels import Confidentiality, Integrity, Label
 from broker.core.words.tool import (
@@ -45,8 +46,15 @@ TOOL_NAME_LENGTH_MAX = 64
 REQUESTS_MAX = 16
 RESPONSE_BYTES_MAX = 1_048_576
 TIMEOUT_S_MAX = 30
+STATUSES_MAX = 16
+RECEIPT_VALUES_MAX = 32
+QUERY_FIELDS_MAX = 32
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _CONNECTOR = re.compile(r"[a-z][a-z0-9_]*")
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Never a header that the edge itself sends, or one that changes how a message is read.
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}-(Key|Id)")
+_POINTER = re.compile(r"(/([^~/]|~[01])*){1,16}")
 
 
 class ManifestError(ValueError):
@@ -121,7 +129,7 @@ def _parse(data: Mapping[str, Any]) -> Tool:
         description=tool["description"],
         effect=Effect(tool["effect"]),
         entry=tool["entry"],
-        preload=bool(tool.get("preload", False)),
+        preload=_flag(tool.get("preload", False), "tool.preload"),
         timeout_s=_int(tool.get("timeout_s", 10), "tool.timeout_s", high=TIMEOUT_S_MAX),
         arguments=data["arguments"],
         binding=binding,
@@ -143,6 +151,8 @@ def _parse(data: Mapping[str, Any]) -> Tool:
 
 
 def _cross_check(tool: Tool) -> None:
+    for request in tool.requests:
+        _check_places(tool, request)
     ids = [request.request_id for request in tool.requests]
     if not ids or len(set(ids)) != len(ids):
         msg = "egress.requests needs at least one request, each with its own id"
@@ -167,6 +177,21 @@ def _cross_check(tool: Tool) -> None:
         tool.receipt.values
     ):
         msg = "effect money needs receipt values 'amount' and 'currency'"
+        raise ValueError(msg)
+
+
+def _check_places(tool: Tool, request: EgressRequest) -> None:
+    """Refuse a template that names what the decision cannot give."""
+    where = f"egress request {request.request_id!r}"
+    known = {f"args.{name}" for name in tool.arguments.get("properties", {})}
+    required = {f"args.{name}" for name in tool.arguments.get("required", ())}
+    always = {"action"} | ({"customer"} if tool.binding.needs_customer else set())
+    used = {*places(dict(request.query)), *places(request.body)}
+    for place in sorted(used - known - always):
+        msg = f"{where}: {{{place}}} names no argument, or needs_customer is off"
+        raise ValueError(msg)
+    for place in sorted({*places(request.path)} - required - always):
+        msg = f"{where}: {{{place}}} stands in the path and is no required argument"
         raise ValueError(msg)
 
 
@@ -216,8 +241,8 @@ def _binding(raw: Mapping[str, Any], *, arguments: Mapping[str, Any]) -> Binding
         objects=objects,
         provenance=provenance,
         text=text,
-        needs_customer=bool(raw.get("needs_customer", True)),
-        binds_customer=bool(raw.get("binds_customer", False)),
+        needs_customer=_flag(raw.get("needs_customer", True), "needs_customer"),
+        binds_customer=_flag(raw.get("binds_customer", False), "binds_customer"),
     )
 
 
@@ -242,24 +267,48 @@ def _request(raw: Mapping[str, Any]) -> EgressRequest:
     if raw["method"] not in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
         msg = f"egress method {raw['method']!r} is not known"
         raise ValueError(msg)
-    if not raw["path"].startswith("/"):
-        msg = f"egress path {raw['path']!r} must start with /"
-        raise ValueError(msg)
-    return EgressRequest(
-        request_id=raw["id"],
+    check_path(raw["path"])
+    request = EgressRequest(
+        request_id=_text(raw["id"], "egress.requests.id", _WORD),
         method=raw["method"],
         path=raw["path"],
         query=raw.get("query", {}),
         body=raw.get("body"),
-        effectful=bool(raw.get("effectful", False)),
-        idempotency_header=raw.get("idempotency_header", ""),
+        effectful=_flag(raw.get("effectful", False), "effectful"),
+        idempotency_header=_text(
+            raw.get("idempotency_header", ""), "idempotency_header", _HEADER, empty=True
+        ),
         idempotency_kept_s=_int(
             raw.get("idempotency_kept_s", 0), "idempotency_kept_s", low=0, high=10**8
         ),
-        done=frozenset(raw.get("done", [200])),
-        refused=frozenset(raw.get("refused", [])),
+        done=_statuses(raw.get("done", [200]), "done", low=200, high=299),
+        refused=_statuses(raw.get("refused", []), "refused", low=400, high=599),
         times_max=_int(raw.get("times_max", 1), "times_max", high=REQUESTS_MAX),
     )
+    _check_request(request)
+    return request
+
+
+def _check_request(request: EgressRequest) -> None:
+    if request.method == "GET" and (request.body is not None or request.effectful):
+        msg = "a GET has no body and is not effectful"
+        raise ValueError(msg)
+    if request.effectful and request.times_max != 1:
+        msg = "an effectful request is sent once: times_max must be 1"
+        raise ValueError(msg)
+    if not request.done:
+        msg = "done names at least one status"
+        raise ValueError(msg)
+    if request.body is not None and not isinstance(request.body, dict):
+        msg = "a body is a table"
+        raise ValueError(msg)
+    query = request.query
+    if not isinstance(query, dict) or len(query) > QUERY_FIELDS_MAX:
+        msg = f"query is a table of at most {QUERY_FIELDS_MAX} fields"
+        raise ValueError(msg)
+    if not all(isinstance(value, str) for value in query.values()):
+        msg = "a query field is a string"
+        raise ValueError(msg)
 
 
 def _receipt(
@@ -269,7 +318,14 @@ def _receipt(
     if raw["request"] not in {request.request_id for request in requests}:
         msg = f"receipt.request {raw['request']!r} names no egress request"
         raise ValueError(msg)
-    return ReceiptPointers(raw["request"], raw.get("values", {}))
+    values = raw.get("values", {})
+    if not isinstance(values, dict) or len(values) > RECEIPT_VALUES_MAX:
+        msg = f"receipt.values is a table of at most {RECEIPT_VALUES_MAX} pointers"
+        raise ValueError(msg)
+    for name, pointer in values.items():
+        _text(name, "a name in receipt.values", _WORD)
+        _text(pointer, f"receipt.values.{name}", _POINTER)
+    return ReceiptPointers(raw["request"], values)
 
 
 def _field(raw: Mapping[str, Any]) -> OutputField:
@@ -301,3 +357,26 @@ def _int(value: object, where: str, *, low: int = 1, high: int) -> int:
         msg = f"{where} must be an integer from {low} to {high}"
         raise ValueError(msg)
     return value
+
+
+def _text(
+    value: object, where: str, form: re.Pattern[str], *, empty: bool = False
+) -> str:
+    if isinstance(value, str) and (form.fullmatch(value) or (empty and not value)):
+        return value
+    msg = f"{where} is malformed"
+    raise ValueError(msg)
+
+
+def _flag(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{where} must be true or false"
+        raise TypeError(msg)
+    return value
+
+
+def _statuses(value: object, where: str, *, low: int, high: int) -> frozenset[int]:
+    if not isinstance(value, list) or len(value) > STATUSES_MAX:
+        msg = f"{where} must be a list of at most {STATUSES_MAX} statuses"
+        raise ValueError(msg)
+    return frozenset(_int(item, where, low=low, high=high) for item in value)
