@@ -9,11 +9,11 @@ Source: DESIGN, chapter 3 (invariant 5); docs/adr/0006.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from broker.core.canonical import digest
 from broker.core.words.approval import ApprovalState, Tally, VoteWord
-from broker.core.words.decision import Reason
+from broker.core.words.decision import Decision, Deny, Escalate, Permit, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         StandingApproval,
         Vote,
     )
-    from broker.core.words.decision import Escalate
     from broker.core.words.money import Money
     from broker.core.words.tool import Tool
 
@@ -62,6 +61,25 @@ def action_digest(
             },
         }
     )
+
+
+def carries(asked: Escalate, now: Decision) -> bool:
+    """Return whether signatures under ``asked`` still answer what is asked ``now``.
+
+    They do if nothing new is asked: the same quorum, and no rule or finding that the
+    people who signed were not told about. A later permit asks for nothing.
+    """
+    match now:
+        case Permit():
+            return True
+        case Escalate():
+            told = {(r.code, r.rule, r.clause) for r in asked.reasons}
+            new = {(r.code, r.rule, r.clause) for r in now.reasons} - told
+            return not new and now.quorum == asked.quorum
+        case Deny():
+            return False
+        case _:
+            assert_never(now)
 
 
 def standing_for(

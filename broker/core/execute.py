@@ -30,11 +30,23 @@ RELEASED_VALUES_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeAddress:
-    """The one edge process that may accept a warrant."""
+class Stamp:
+    """What makes a warrant this one: where it goes, under which epochs, when."""
 
+    warrant_id: str
     edge: str
     boot: str
+    epochs: tuple[tuple[str, int], ...]
+    idempotency_key: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """What the runner reported in place of a result; detail has no personal data."""
+
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +84,12 @@ class Release:
 
 
 def warrant_for(
-    request: ActionRequest,
-    *,
-    tool: Tool,
-    interaction: Interaction,
-    warrant_id: str,
-    to: EdgeAddress,
-    epochs: tuple[tuple[str, int], ...],
-    idempotency_key: str,
-    now: datetime,
+    request: ActionRequest, *, tool: Tool, interaction: Interaction, stamp: Stamp
 ) -> Warrant:
     """Return the order to execute exactly this decided action once, at once."""
     assert WARRANT_TTL_S <= WARRANT_TTL_S_MAX  # noqa: S101  (our own constant)
     return Warrant(
-        warrant_id=warrant_id,
+        warrant_id=stamp.warrant_id,
         action_id=request.action_id,
         tenant=interaction.tenant,
         environment=interaction.environment,
@@ -95,12 +99,12 @@ def warrant_for(
         arguments=request.arguments,
         customer_id=interaction.customer_id if tool.binding.needs_customer else "",
         agent_id=interaction.agent_id,
-        edge=to.edge,
-        boot=to.boot,
-        epochs=epochs,
-        idempotency_key=idempotency_key,
-        issued_at=now,
-        expires_at=now + timedelta(seconds=WARRANT_TTL_S),
+        edge=stamp.edge,
+        boot=stamp.boot,
+        epochs=stamp.epochs,
+        idempotency_key=stamp.idempotency_key,
+        issued_at=stamp.now,
+        expires_at=stamp.now + timedelta(seconds=WARRANT_TTL_S),
     )
 
 
@@ -110,8 +114,7 @@ def judge(
     tool: Tool,
     bound: Bound,
     customer_id: str,
-    error_code: str,
-    error_detail: str,
+    error: RunError | None,
 ) -> Judgement:
     """Decide what happened from the receipt alone.
 
@@ -120,24 +123,22 @@ def judge(
         tool: The manifest version that the warrant named.
         bound: What the broker derived; the amount is what was reserved.
         customer_id: Upstream id of the interaction's customer, empty if unbound.
-        error_code: What the runner reported, empty if the connector returned a result.
-        error_detail: Its detail, without personal data.
+        error: What the runner reported, None if the connector returned a result.
     """
+    failed = error or RunError("", "")
     match receipt.state:
         case SentState.NOT_SENT:
-            code, sent = error_code or "nothing_sent", False
+            code = failed.code or "nothing_sent"
             word = OutcomeWord.REFUSED if code == "revoked" else OutcomeWord.FAILED
-            return _ended(word, code, error_detail or "nothing was sent", sent=sent)
+            return _ended(word, code, failed.detail or "nothing was sent")
         case SentState.SENT:
             if is_consequential(tool.effect):
                 detail = "the request left the edge and no answer came back"
                 return _ended(OutcomeWord.UNKNOWN, "no_answer", detail, sent=True)
-            code = error_code or "no_answer"
-            return _ended(OutcomeWord.FAILED, code, error_detail, sent=False)
+            code = failed.code or "no_answer"
+            return _ended(OutcomeWord.FAILED, code, failed.detail)
         case SentState.ANSWERED:
-            return _answered(
-                receipt, tool, bound, customer_id, error=(error_code, error_detail)
-            )
+            return _answered(receipt, tool, bound, customer_id, failed=failed)
         case _:
             assert_never(receipt.state)
 
@@ -148,16 +149,19 @@ def _answered(
     bound: Bound,
     customer_id: str,
     *,
-    error: tuple[str, str],
+    failed: RunError,
 ) -> Judgement:
     request = tool.request(tool.receipt.request_id)
     consequential = is_consequential(tool.effect)
     owner = str(receipt.values.get("owner") or "")
+    if tool.binding.binds_customer and customer_id and owner != customer_id:
+        # Once bound, always bound; details of somebody else look like no match.
+        return _ended(OutcomeWord.DONE, "no_match", "the details do not match")
     foreign = tool.binding.needs_customer and owner != customer_id
     status = receipt.upstream_status
     if status not in request.done:
         if status in request.refused or not consequential:
-            return _not_done(receipt, tool, error=error)
+            return _not_done(receipt, tool, failed=failed)
         detail = f"the upstream answered {status}, which says neither yes nor no"
         return _ended(OutcomeWord.UNKNOWN, "unclear_answer", detail, sent=True)
     alarms = list(receipt.alarms)
@@ -168,7 +172,7 @@ def _answered(
             return _ended(OutcomeWord.REFUSED, code, detail, alarms=tuple(alarms))
     posted, money_alarms = _posted(receipt, bound)
     alarms += money_alarms
-    code, detail = error
+    code, detail = failed.code, failed.detail
     if code and not consequential:
         return _ended(OutcomeWord.FAILED, code, detail, alarms=tuple(alarms))
     return Judgement(
@@ -180,14 +184,14 @@ def _answered(
     )
 
 
-def _not_done(receipt: Receipt, tool: Tool, *, error: tuple[str, str]) -> Judgement:
+def _not_done(receipt: Receipt, tool: Tool, *, failed: RunError) -> Judgement:
     """Handle an answer that says: it surely did not happen, or there is nothing."""
     status = receipt.upstream_status
     if tool.binding.binds_customer and status in tool.requests[0].refused:
         # A verification that does not match is an answer, not a failure.
         return _ended(OutcomeWord.DONE, "no_match", "the details do not match")
     consequential = is_consequential(tool.effect)
-    detail = error[1] or f"the upstream answered {status}"
+    detail = failed.detail or f"the upstream answered {status}"
     code = (
         "upstream_refused" if status in tool.requests[0].refused else "upstream_error"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from broker.core.words.decision import Escalate, Reason
     from broker.core.words.money import Money
 
 REASON_LENGTH_MAX = 1_000
@@ -150,3 +151,48 @@ class Outcome:
     detail: str
     sent: bool
     result: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asked, frozen with the action so that settle can decide everything again."""
+
+    agent_id: str
+    instance_id: str
+    kid: str
+    grant_id: str
+    proof_of_possession: bool
+    epochs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """An action as it was stored: what settle starts from.
+
+    ``decision`` is the word of the last decision and ``reasons`` what it said;
+    ``asked`` is the escalation that people were asked to sign, None if nobody was;
+    ``standing_approval`` and ``approval_id`` name who signed, if somebody did;
+    ``findings`` are the guards' (code, argument, text) triples;
+    ``warrant_id`` is the last warrant made for it; ``digest`` what an approval covers.
+    """
+
+    request: ActionRequest
+    requester: Requester
+    tenant: str
+    environment: str
+    customer_ref: str
+    state: ActionState
+    decision: str
+    reasons: tuple[Reason, ...]
+    findings: tuple[tuple[str, str, str], ...]
+    asked: Escalate | None
+    policy_version: int
+    manifest: str
+    standing_approval: str
+    approval_id: str
+    digest: str
+    warrant_id: str
+    idempotency_key: str
+    outcome: Outcome | None
+    created_at: datetime
+    expires_at: datetime | None

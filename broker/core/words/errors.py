@@ -15,6 +15,7 @@ BrokerError
 ├── IdentityError           who asks is not established
 │   ├── UnauthenticatedError    401
 │   ├── ProofError              401  DPoP proof missing, wrong or replayed
+│   │   └── NonceNeededError        401  the proof must carry the server's nonce
 │   └── ForbiddenError          403  authenticated, and not entitled to ask this
 ├── RateLimitedError        429
 └── UnavailableError        503  a part is down; nothing was done
@@ -25,7 +26,10 @@ BrokerError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class BrokerError(Exception):
@@ -42,6 +46,7 @@ class BrokerError(Exception):
         hint: str = "",
         pointer: str = "",
         retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Keep what happened (``detail``) apart from what to do next (``hint``).
 
@@ -50,12 +55,14 @@ class BrokerError(Exception):
             hint: What the caller should do next.
             pointer: JSON pointer of the field at fault, if there is one.
             retry_after_s: Seconds after which the same request may succeed.
+            headers: Further response headers, such as RateLimit.
         """
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
         self.pointer = pointer
         self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
 
 
 class RequestError(BrokerError):
@@ -136,6 +143,19 @@ class ProofError(IdentityError):
     code = "proof-invalid"
     status = 401
     title = "The proof of possession is not valid"
+
+
+class NonceNeededError(ProofError):
+    """The proof must be made again, with the nonce that comes with this answer."""
+
+    code = "proof-nonce-needed"
+    status = 401
+    title = "The proof must carry the server's nonce"
+
+    def __init__(self, detail: str, *, nonce: str) -> None:
+        """Keep the nonce, which the answer carries in its ``DPoP-Nonce`` header."""
+        super().__init__(detail, hint="make the proof again with this nonce")
+        self.nonce = nonce
 
 
 class ForbiddenError(IdentityError):

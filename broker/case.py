@@ -1,0 +1,392 @@
+"""One action's case: everything its stages look at, gathered from the ports.
+
+flow.py reads as the path; this module fetches what a stage needs, asks core, and puts
+the answers into the shape that is stored. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from broker.core import admission, approve, authorize, guard, limit
+from broker.core.canonical import CanonicalError, canonical, digest
+from broker.core.words.action import (
+    CITATIONS_MAX,
+    IDEMPOTENCY_KEY_LENGTH_MAX,
+    REASON_LENGTH_MAX,
+    ActionRequest,
+    Bound,
+    Requester,
+)
+from broker.core.words.budget import BudgetRule, CappedObject, LimitFacts, Scope, Window
+from broker.core.words.decision import Reason
+from broker.core.words.effect import Tier, is_consequential
+from broker.core.words.errors import ForbiddenError, InvalidError
+from broker.core.words.money import Money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from broker.core.words.action import ActionRecord
+    from broker.core.words.approval import StandingApproval
+    from broker.core.words.budget import Line
+    from broker.core.words.subject import Caller, Interaction
+    from broker.core.words.tool import Tool
+    from broker.ports import AuthorityView, Ports
+
+STANDING_RULE = "standing"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an authenticated caller asks for; parsed JSON, nothing of it believed."""
+
+    caller: Caller
+    tool: str
+    arguments: Mapping[str, Any]
+    interaction_id: str
+    reason: str = ""
+    citations: tuple[str, ...] = ()
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the stages look at. ``facts`` and ``rules`` are for budgets and rates.
+
+    ``caller`` is None when an action is decided again: then ``requester`` speaks.
+    """
+
+    request: ActionRequest
+    requester: Requester
+    tool: Tool
+    bound: Bound
+    interaction: Interaction
+    view: AuthorityView
+    facts: LimitFacts
+    caller: Caller | None = None
+    standing: StandingApproval | None = None
+    lines: tuple[Line, ...] = ()
+    totals: Mapping[str, int] | None = None
+
+    @property
+    def consequential_tier(self) -> bool:
+        """Return whether somebody must have signed for it."""
+        return self.tool.tier is Tier.CONSEQUENTIAL
+
+
+async def established(ports: Ports, ask: Ask) -> Case | Reason:
+    """Gather the case of a new request, or the reason why this caller may not act.
+
+    Raises:
+        InvalidError: arguments or other fields are not what the tool takes.
+        ForbiddenError: there is no such tool for this agent.
+    """
+    _check_fields(ask)
+    interaction = await ports.store.interaction(ask.interaction_id)
+    scopes = [scope for scope, _ in ask.caller.epochs.scopes]
+    view = await ports.authority.view(ask.caller.subject_id, scopes)
+    now = ports.clock.now()
+    refusal = admission.admit(ask.caller, interaction, epochs=view.epochs, now=now)
+    if refusal is not None or interaction is None:
+        return refusal or Reason("no_such_interaction", "no such interaction")
+    if view.agent is None:
+        return Reason("agent_inactive", "this agent is not active")
+    tool = ports.shelf.tool(ask.tool)
+    granted = ask.caller.grant.tools
+    if (
+        tool is None
+        or tool.name not in view.agent.tools
+        or (granted and tool.name not in granted)
+    ):
+        raise no_such_tool()
+    bound = guard.bind(tool, ask.arguments)
+    over_grant = _over_grant(ask.caller, bound)
+    if over_grant is not None:
+        return over_grant
+    request = ActionRequest(
+        action_id=ports.ids.new(),
+        tool=tool.name,
+        arguments=ask.arguments,
+        arguments_digest=digest(dict(ask.arguments)),
+        interaction_id=interaction.interaction_id,
+        reason=ask.reason,
+        citations=ask.citations,
+        idempotency_key=ask.idempotency_key,
+        asked_at=now,
+    )
+    case = Case(
+        request=request,
+        requester=requester_of(ask.caller),
+        tool=tool,
+        bound=bound,
+        interaction=interaction,
+        view=view,
+        facts=await _facts(ports, tool, bound, interaction),
+        caller=ask.caller,
+    )
+    return _with_standing(ports, case)
+
+
+async def reopened(ports: Ports, stored: ActionRecord) -> Case | Reason:
+    """Gather the case of a stored action again, from signed rows as they stand now."""
+    interaction = await ports.store.interaction(stored.request.interaction_id)
+    scopes = [scope for scope, _ in stored.requester.epochs]
+    view = await ports.authority.view(stored.requester.agent_id, scopes)
+    tool = ports.shelf.tool(stored.request.tool)
+    if tool is None or tool.digest != stored.manifest:
+        return Reason("manifest_changed", "the tool changed after the decision")
+    if interaction is None or view.agent is None:
+        return Reason("agent_inactive", "agent or interaction is not active any more")
+    bound = guard.bind(tool, stored.request.arguments)
+    case = Case(
+        request=stored.request,
+        requester=stored.requester,
+        tool=tool,
+        bound=bound,
+        interaction=interaction,
+        view=view,
+        facts=await _facts(ports, tool, bound, interaction),
+    )
+    return case if stored.approval_id else _with_standing(ports, case)
+
+
+def stands(case: Case, stored: ActionRecord) -> Reason | None:
+    """Return why a stored action may not go on, whatever the policy says."""
+    moved = any(
+        case.view.epochs.get(scope, 0) > seen for scope, seen in stored.requester.epochs
+    )
+    if moved:
+        return Reason("revoked", "this identity was revoked")
+    if digest(dict(stored.request.arguments)) != stored.request.arguments_digest:
+        return Reason("arguments_changed", "the stored arguments were changed")
+    return None
+
+
+async def with_totals(ports: Ports, case: Case, *, own: bool) -> Case:
+    """Read what the budgets have taken; leave out a standing approval without room.
+
+    Args:
+        ports: The ports.
+        case: The case so far.
+        own: Whether this very action holds its lines already; they do not count twice.
+    """
+    now = ports.clock.now()
+    rules = budget_rules(case)
+    lines = limit.lines_for(rules, case.facts, now=now)
+    watched = limit.watched_keys(rules, case.facts, now=now)
+    keys = sorted({*watched, *(line.key for line in lines)})
+    totals = dict(await ports.store.totals(keys))
+    for line in lines if own else ():
+        total = totals.get(line.key)
+        if total is not None:
+            totals[line.key] = replace(total, held=max(0, total.held - line.amount))
+    lines = limit.with_totals(lines, totals)
+    standing_fits = all(
+        limit.fits(line) for line in lines if line.rule_id == STANDING_RULE
+    )
+    by_rule = limit.totals_by_rule(rules, watched, totals)
+    by_rule.pop(STANDING_RULE, None)
+    if case.standing is not None and not standing_fits:
+        case = replace(
+            case,
+            standing=None,
+            facts=replace(case.facts, standing_approval=""),
+        )
+        lines = tuple(line for line in lines if line.rule_id != STANDING_RULE)
+    return replace(case, lines=lines, totals=by_rule)
+
+
+def budget_rules(case: Case) -> tuple[BudgetRule, ...]:
+    """Return the policy's budgets, and the standing approval's total as one more."""
+    rules = case.view.policy.budgets
+    if case.standing is None:
+        return rules
+    total = BudgetRule(
+        rule_id=STANDING_RULE,
+        per=frozenset({Scope.STANDING_APPROVAL}),
+        unit=case.standing.currency,
+        window=Window.EVER,
+        limit=case.standing.total_minor_units,
+    )
+    return (*rules, total)
+
+
+def question(case: Case, *, now: datetime) -> authorize.Question:
+    """Return what the policy is asked."""
+    assert case.view.agent is not None  # noqa: S101  (established and reopened saw it)
+    amount = case.bound.amount
+    return authorize.Question(
+        agent=case.view.agent,
+        tool=case.tool.name,
+        connector=case.tool.connector,
+        effect=case.tool.effect.value,
+        tier=int(case.tool.tier),
+        amount_minor_units=amount.minor_units if amount else 0,
+        currency=amount.currency if amount else "",
+        channel=case.interaction.channel,
+        topics=case.interaction.topics,
+        locale=case.interaction.locale,
+        verification=int(case.interaction.verification),
+        customer_bound=case.interaction.bound,
+        proof=case.requester.proof_of_possession,
+        standing=case.standing is not None,
+        findings=(),
+        release=case.interaction.release,
+        hour=now.hour,
+        totals=case.totals or {},
+    )
+
+
+async def inspection(ports: Ports, case: Case) -> guard.Inspection:
+    """Gather where the arguments' values were seen before in this interaction."""
+    binding = case.tool.binding
+    pointers = {o.pointer for o in binding.objects}
+    pointers |= {p.pointer for p in binding.provenance}
+    values = {
+        pointer: value
+        for pointer in sorted(pointers)
+        if (value := guard.value_at(case.request.arguments, pointer)) is not None
+    }
+    seen = await ports.handles.origins(case.interaction, values) if values else {}
+    shown = frozenset(
+        (one.kind, str(values[pointer]))
+        for pointer, places in seen.items()
+        for one in places
+        if one.kind
+    )
+    origins = {
+        pointer: tuple(guard.Origin(one.integrity, one.source) for one in places)
+        for pointer, places in seen.items()
+    }
+    return guard.Inspection(
+        tool=case.tool,
+        arguments=case.request.arguments,
+        bound=case.bound,
+        customer_bound=case.interaction.bound,
+        shown=shown,
+        origins=origins,
+    )
+
+
+def dedupe_key(case: Case) -> tuple[str, str]:
+    """Return (key, fingerprint) under which a repeated call is the same action.
+
+    Reads run anew and have no key. With an Idempotency-Key, that key is the identity
+    and the fingerprint tells a misuse; without one, the call itself is.
+    """
+    fingerprint = digest(
+        [
+            case.requester.agent_id,
+            case.request.interaction_id,
+            case.tool.name,
+            case.request.arguments_digest,
+        ]
+    )
+    if not is_consequential(case.tool.effect):
+        return "", fingerprint
+    key = case.request.idempotency_key
+    return (
+        digest(["key", case.requester.agent_id, key]) if key else fingerprint,
+        fingerprint,
+    )
+
+
+def requester_of(caller: Caller) -> Requester:
+    """Freeze who asked."""
+    return Requester(
+        agent_id=caller.subject_id,
+        instance_id=caller.instance_id,
+        kid=caller.kid,
+        grant_id=caller.grant_id,
+        proof_of_possession=caller.proof_of_possession,
+        epochs=caller.epochs.scopes,
+    )
+
+
+def no_such_tool() -> ForbiddenError:
+    """Return the one answer for unknown tools and tools that are not granted."""
+    return ForbiddenError(
+        "this tool is not available to you", hint="GET /v1/tools lists what is."
+    )
+
+
+def _over_grant(caller: Caller, bound: Bound) -> Reason | None:
+    cap = caller.grant.amount_max_minor_units
+    if cap is None or bound.amount is None:
+        return None
+    if bound.amount.currency != caller.grant.currency or bound.amount.minor_units > cap:
+        return Reason("above_token_grant", "the token does not cover this amount")
+    return None
+
+
+def _with_standing(ports: Ports, case: Case) -> Case:
+    """Add the standing approval that covers it, given proof of possession."""
+    if not (case.consequential_tier and case.requester.proof_of_possession):
+        return case
+    standing = approve.standing_for(
+        case.request,
+        case.bound,
+        agent_id=case.requester.agent_id,
+        standing=case.view.standing,
+        now=ports.clock.now(),
+    )
+    if standing is None:
+        return case
+    facts = replace(case.facts, standing_approval=standing.approval_id)
+    return replace(case, standing=standing, facts=facts)
+
+
+async def _facts(
+    ports: Ports, tool: Tool, bound: Bound, interaction: Interaction
+) -> LimitFacts:
+    kinds = {o.kind for o in tool.binding.objects if o.cap}
+    named = [
+        (tool.connector, kind, name) for kind, name in bound.objects if kind in kinds
+    ]
+    ceilings = await ports.handles.ceilings(named) if named else {}
+    return LimitFacts(
+        tenant=interaction.tenant,
+        environment=interaction.environment,
+        use_case=interaction.use_case,
+        agent_id=interaction.agent_id,
+        tool=tool.name,
+        customer_ref=interaction.customer_ref,
+        amount=bound.amount,
+        objects=tuple(
+            CappedObject(
+                kind=key[1],
+                ref=ports.vault.reference("object", *key),
+                ceiling=_ceiling(bound, ceilings.get(key)),
+            )
+            for key in named
+        ),
+    )
+
+
+def _ceiling(bound: Bound, units: int | None) -> Money | None:
+    if units is None or bound.amount is None:
+        return None
+    return Money(units, bound.amount.currency)
+
+
+def _check_fields(ask: Ask) -> None:
+    checks = (
+        (len(ask.reason) <= REASON_LENGTH_MAX, "/reason", REASON_LENGTH_MAX),
+        (len(ask.citations) <= CITATIONS_MAX, "/citations", CITATIONS_MAX),
+        (
+            len(ask.idempotency_key) <= IDEMPOTENCY_KEY_LENGTH_MAX,
+            "/idempotency_key",
+            IDEMPOTENCY_KEY_LENGTH_MAX,
+        ),
+    )
+    for fits, pointer, most in checks:
+        if not fits:
+            msg = f"{pointer} is longer than {most}"
+            raise InvalidError(msg, pointer=pointer)
+    try:
+        canonical(dict(ask.arguments))
+    except CanonicalError as error:
+        raise InvalidError(str(error), pointer="/arguments") from error

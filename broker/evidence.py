@@ -1,0 +1,375 @@
+"""What flow.py leaves behind: entries, sealed payloads and the rows they belong to.
+
+Everything here builds values and hands them to the store, which makes each set durable
+in one transaction with its log entries. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from broker.case import STANDING_RULE, dedupe_key
+from broker.core import approve, execute, record, stored
+from broker.core.words.action import (
+    ActionRecord,
+    ActionState,
+    Outcome,
+    OutcomeWord,
+)
+from broker.core.words.approval import ApprovalRequest, ApprovalState
+from broker.core.words.decision import Deny, Escalate, Permit, word_of
+from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.subject import VerificationLevel
+from broker.ports import Finish, NewAction, PayloadDraft, Sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.case import Ask, Case
+    from broker.core.execute import Judgement, Release
+    from broker.core.words.budget import Line, RateAnswer
+    from broker.core.words.decision import Decision, Reason, Verdict
+    from broker.core.words.subject import Interaction
+    from broker.ports import Claim, Ports, Ran, Stored
+
+PURPOSE_REQUEST = "action"
+_STATES = {
+    Permit: ActionState.EXECUTING,
+    Escalate: ActionState.PENDING_APPROVAL,
+    Deny: ActionState.REFUSED,
+}
+# What a verification tool says when the details match nobody, or somebody else than
+# the customer who is bound already: the two must look the same.
+_NO_MATCH = {"matched": False}
+_MONEY = {
+    OutcomeWord.DONE: "post",
+    OutcomeWord.REFUSED: "void",
+    OutcomeWord.FAILED: "void",
+    OutcomeWord.UNKNOWN: "unknown",
+}
+
+
+async def keep_decision(
+    ports: Ports,
+    case: Case,
+    decision: Decision,
+    verdict: Verdict,
+    rate: RateAnswer | None,
+) -> Stored:
+    """Store the decided action, hold its money and log the decision, or nothing."""
+    approval = _approval(ports, case, decision)
+    new_record = _record(ports, case, decision, verdict, approval)
+    payload = await _sealed(ports, case, stored.to_payload(new_record), "request")
+    dedupe, fingerprint = dedupe_key(case)
+    denied = isinstance(decision, Deny)
+    lines = () if denied else _lines(case, decision)
+    detail = record.decision_detail(
+        decision,
+        verdict=verdict,
+        policy_version=case.view.policy.book.version,
+        more={
+            "standing_approval": new_record.standing_approval or None,
+            "approval": approval.approval_id if approval else None,
+            "approval_digest": approval.digest if approval else None,
+            "quorum": approval.quorum.approvers_min if approval else None,
+            "reserved": [[line.rule_id, line.amount] for line in lines],
+            "rates_counted_by": rate.counted_by.value if rate else None,
+            "warrant": new_record.warrant_id or None,
+        },
+    )
+    entry = await _entry(ports, case, EntryKind.DECISION, detail, (payload,))
+    return await ports.store.submit(
+        NewAction(
+            record=new_record,
+            dedupe="" if denied else dedupe,
+            fingerprint=fingerprint,
+            payload=payload,
+            lines=lines,
+            approval=approval,
+            entries=(entry,),
+            claimed_by=ports.replica if isinstance(decision, Permit) else "",
+        )
+    )
+
+
+async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
+    """Log that a caller was turned away before there was a case."""
+    entry = AuditEntry(
+        entry_id=ports.ids.new(),
+        kind=EntryKind.REFUSED,
+        at=ports.clock.now(),
+        tenant=ask.caller.tenant,
+        environment=ask.caller.environment,
+        context=record.context_of(ask.caller, None),
+        action={"tool": ask.tool if ports.shelf.tool(ask.tool) else None},
+        detail={"reasons": [{"code": reason.code}]},
+        replica=ports.replica,
+    )
+    await ports.journal.record(entry)
+
+
+async def claim_entry(ports: Ports, case: Case, warrant_id: str) -> AuditEntry:
+    """Return the entry that states the intent to execute an approved action."""
+    return await _entry(ports, case, EntryKind.CLAIM, {"warrant": warrant_id}, ())
+
+
+async def keep_unexecuted(
+    ports: Ports, action: ActionRecord, reason: Reason, state: ActionState
+) -> bool:
+    """End an action that was not executed: nothing was sent, what it held is void."""
+    entry = AuditEntry(
+        entry_id=ports.ids.new(),
+        kind=EntryKind.OUTCOME,
+        at=ports.clock.now(),
+        tenant=action.tenant,
+        environment=action.environment,
+        context={
+            "agent": action.requester.agent_id,
+            "interaction": action.request.interaction_id,
+            "customer_ref": action.customer_ref or None,
+        },
+        action={"action_id": action.request.action_id, "tool": action.request.tool},
+        detail={"outcome": state.value, "code": reason.code, "sent": False},
+        replica=ports.replica,
+    )
+    return await ports.store.refuse(
+        action.request.action_id, state=state, code=reason.code, entry=entry
+    )
+
+
+async def keep_outcome(
+    ports: Ports,
+    case: Case,
+    claim: Claim,
+    judgement: Judgement,
+    ran: Ran,
+) -> bool:
+    """Store what came back: outcome, released values, money, customer and entry."""
+    released = _released(case, judgement, ran.result)
+    outcome = judgement.outcome
+    if released is not None:
+        outcome = replace(outcome, result=released.result)
+    bind = _bound_interaction(ports, case, judgement)
+    case = case if bind is None else replace(case, interaction=bind)
+    payload = await _sealed(
+        ports, case, stored.outcome_payload(outcome, ran.receipt_jws), "outcome"
+    )
+    detail = {
+        "outcome": outcome.word.value,
+        "code": outcome.code,
+        "sent": outcome.sent,
+        "posted_minor_units": judgement.post_minor_units,
+        "warrant": claim.warrant_id,
+        "receipt_sha256": sha256(ran.receipt_jws.encode()).hexdigest(),
+        "released": len(released.values) if released else 0,
+        "dropped": released.dropped if released else 0,
+        "customer_bound": bind is not None,
+        "alarms": list(judgement.alarms),
+    }
+    entry = await _entry(ports, case, EntryKind.OUTCOME, detail, (payload,))
+    return await ports.store.finish(
+        Finish(
+            claim=claim,
+            state=ActionState(outcome.word.value),
+            money=_MONEY[outcome.word],
+            post_minor_units=judgement.post_minor_units,
+            payload=payload,
+            handles=_handles(ports, case, released) if released else (),
+            ceilings=_ceilings(case, judgement),
+            entries=(entry,),
+            bind=bind,
+            forget=outcome.word is OutcomeWord.FAILED and not outcome.sent,
+            alarms=judgement.alarms,
+        )
+    )
+
+
+def _approval(ports: Ports, case: Case, decision: Decision) -> ApprovalRequest | None:
+    if not isinstance(decision, Escalate):
+        return None
+    assert case.view.agent is not None  # noqa: S101  (established saw it)
+    now = ports.clock.now()
+    return ApprovalRequest(
+        approval_id=ports.ids.new(),
+        action_id=case.request.action_id,
+        digest=approve.action_digest(
+            case.request,
+            tool=case.tool,
+            bound=case.bound,
+            customer_ref=case.interaction.customer_ref,
+            asked=decision,
+        ),
+        quorum=decision.quorum,
+        amount=case.bound.amount,
+        barred=frozenset({case.view.agent.owner}),
+        state=ApprovalState.PENDING,
+        created_at=now,
+        expires_at=now + timedelta(seconds=decision.quorum.expires_s),
+    )
+
+
+def _record(
+    ports: Ports,
+    case: Case,
+    decision: Decision,
+    verdict: Verdict,
+    approval: ApprovalRequest | None,
+) -> ActionRecord:
+    standing = decision.standing_approval if isinstance(decision, Permit) else ""
+    state = _STATES[type(decision)]
+    outcome = None
+    if isinstance(decision, Deny):
+        code = decision.reasons[0].code
+        outcome = Outcome(OutcomeWord.REFUSED, code, "", sent=False)
+    return ActionRecord(
+        request=case.request,
+        requester=case.requester,
+        tenant=case.interaction.tenant,
+        environment=case.interaction.environment,
+        customer_ref=case.interaction.customer_ref,
+        state=state,
+        decision=word_of(decision),
+        reasons=decision.reasons,
+        findings=tuple((f.code, f.pointer, f.text) for f in verdict.findings),
+        asked=decision if isinstance(decision, Escalate) else None,
+        policy_version=case.view.policy.book.version,
+        manifest=case.tool.digest,
+        standing_approval=standing,
+        approval_id=approval.approval_id if approval else "",
+        digest=approval.digest if approval else "",
+        warrant_id=ports.ids.new() if isinstance(decision, Permit) else "",
+        idempotency_key=ports.ids.new(),
+        outcome=outcome,
+        created_at=case.request.asked_at,
+        expires_at=approval.expires_at if approval else None,
+    )
+
+
+def _lines(case: Case, decision: Decision) -> tuple[Line, ...]:
+    """Return what is held; a standing approval is only consumed when it is used."""
+    if isinstance(decision, Permit):
+        return case.lines
+    return tuple(line for line in case.lines if line.rule_id != STANDING_RULE)
+
+
+def _subject(interaction: Interaction) -> str:
+    return interaction.customer_ref or interaction.interaction_id
+
+
+async def _sealed(
+    ports: Ports, case: Case, value: Mapping[str, Any], data_class: str
+) -> Sealed:
+    draft = PayloadDraft(
+        payload_id=ports.ids.new(),
+        subject=_subject(case.interaction),
+        purpose=PURPOSE_REQUEST,
+        retention="action",
+        data_class=data_class,
+    )
+    return await ports.vault.seal(value, draft)
+
+
+async def _entry(
+    ports: Ports,
+    case: Case,
+    kind: EntryKind,
+    detail: Mapping[str, Any],
+    payloads: tuple[Sealed, ...],
+) -> AuditEntry:
+    arguments = await ports.vault.keyed_hash(
+        dict(case.request.arguments),
+        subject=_subject(case.interaction),
+        purpose=PURPOSE_REQUEST,
+    )
+    who = case.requester
+    context = record.context_of(case.caller, case.interaction) | {
+        "agent": who.agent_id,
+        "instance": who.instance_id or None,
+        "kid": who.kid,
+        "grant": who.grant_id,
+        "proof_of_possession": who.proof_of_possession,
+    }
+    return AuditEntry(
+        entry_id=ports.ids.new(),
+        kind=kind,
+        at=ports.clock.now(),
+        tenant=case.interaction.tenant,
+        environment=case.interaction.environment,
+        context=context,
+        action=record.action_of(
+            case.request, tool=case.tool, bound=case.bound, arguments_hmac=arguments
+        ),
+        detail=detail,
+        payloads=tuple(sealed.ref for sealed in payloads),
+        replica=ports.replica,
+    )
+
+
+def _released(
+    case: Case, judgement: Judgement, result: Mapping[str, Any] | None
+) -> Release | None:
+    if result is None or judgement.outcome.word is not OutcomeWord.DONE:
+        return None
+    if "owner_mismatch" in judgement.alarms:
+        return None
+    if judgement.outcome.code == "no_match":
+        result = _NO_MATCH
+    return execute.release(case.tool, result)
+
+
+def _handles(
+    ports: Ports, case: Case, released: Release
+) -> tuple[Mapping[str, Any], ...]:
+    """Return one row per released value, found again by a keyed hash of the value."""
+    return tuple(
+        {
+            "pointer": one.pointer,
+            "lookup": ports.vault.reference(
+                "value", case.interaction.interaction_id, str(one.value)
+            ),
+            "kind": one.field.shows,
+            "data_class": one.field.data_class,
+            "integrity": int(one.field.label.integrity),
+            "confidentiality": one.field.label.confidentiality.value,
+            "source": f"{case.tool.name}#{one.pointer}",
+        }
+        for one in released.values
+    )
+
+
+def _ceilings(
+    case: Case, judgement: Judgement
+) -> tuple[tuple[str, str, str, int], ...]:
+    """Return (connector, kind, id, minor units) for each object a receipt bounded."""
+    found = []
+    for pointer, units in judgement.ceilings:
+        for binding in case.tool.binding.objects:
+            if binding.pointer == pointer:
+                name = case.request.arguments.get(pointer.removeprefix("/"))
+                found.append((case.tool.connector, binding.kind, str(name), units))
+    return tuple(found)
+
+
+def _bound_interaction(
+    ports: Ports, case: Case, judgement: Judgement
+) -> Interaction | None:
+    """Return the interaction with its customer, if this verification found one.
+
+    Once bound, always bound: details of another customer change nothing.
+    """
+    found = judgement.owner
+    if not (case.tool.binding.binds_customer and found):
+        return None
+    now = case.interaction
+    if now.bound and now.customer_id != found:
+        return None
+    return replace(
+        now,
+        customer_id=found,
+        customer_ref=now.customer_ref
+        or ports.vault.reference("customer", now.tenant, now.use_case, found)[:32],
+        verification=max(now.verification, VerificationLevel.MATCHED),
+    )
