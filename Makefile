@@ -94,17 +94,18 @@ lock: $(VENV)/.uv ## Resolve requirements/*.in into hashed locks
 	    $$group.in --output-file $$group.txt || exit 1; \
 	done
 
-# A stamp per group: a repeated `make up` installs nothing.
-$(VENV)/bin/python:
+# A stamp per group: a repeated `make up` installs nothing. What was interrupted has no
+# stamp and is made anew.
+$(VENV)/.made:
 	@[ "$$(uname -s)" = Linux ] || { echo "Counterfoil runs on Linux: its sandbox needs Landlock and seccomp." >&2; exit 1; }
 	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    "$$python" -m venv $(VENV) && exit 0; \
+	    "$$python" -m venv --clear $(VENV) && touch $@ && exit 0; \
 	    echo "$$python could not make an environment; it needs its venv and pip modules." >&2; exit 1; \
 	  fi; \
 	done; echo "Counterfoil needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1
 
-$(VENV)/.uv: requirements/uv.txt requirements/install | $(VENV)/bin/python
+$(VENV)/.uv: requirements/uv.txt requirements/install | $(VENV)/.made
 	@echo "setting up $(VENV) (once)"
 	@requirements/install $(VENV) uv
 	@touch $@
@@ -116,4 +117,4 @@ $(VENV)/.%: requirements/%.txt | $(VENV)/.uv
 # The later groups are constrained by the earlier ones and come after them.
 $(TEST): $(RUN)
 $(LINT): $(TEST)
-.SECONDARY: $(VENV)/.uv
+.SECONDARY: $(VENV)/.uv $(VENV)/.made
