@@ -34,26 +34,41 @@ def headings(text: str, level: int) -> list[str]:
 # ----------------------------------------------------------------------- the flow
 
 
-def first_uses(function: ast.AST) -> list[str]:
-    """Return the stages in the order in which a function first names them.
+def calls_by_function(module: ast.Module) -> dict[str, list[str]]:
+    """Return each function of a module with what it calls of the module, in order."""
+    functions = {
+        node.name: node
+        for node in module.body
+        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
+    }
+    calls: dict[str, list[str]] = {}
+    for name, function in functions.items():
+        found = [
+            (node.lineno, node.col_offset, node.func.id)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        own = [called for _, _, called in sorted(found) if called in functions]
+        calls[name] = list(dict.fromkeys(own))
+    return calls
 
-    A name speaks of a stage if the stage's word is one of its parts, as in
-    ``authorize.decide``, ``_limit`` or ``"guard"``.
-    """
-    named: list[tuple[int, int, str]] = []
-    for node in ast.walk(function):
-        match node:
-            case ast.Name(id=word) | ast.Attribute(attr=word):
-                named.append((node.end_lineno or 0, node.end_col_offset or 0, word))
-            case ast.Constant(value=str() as word) if word in STAGES:
-                named.append((node.end_lineno or 0, node.end_col_offset or 0, word))
-            case _:
-                pass
-    order: list[str] = []
-    for _, _, word in sorted(named):
-        parts = word.split("_")
-        order += [stage for stage in STAGES if stage in parts and stage not in order]
-    return order
+
+def reached(calls: dict[str, list[str]], start: str) -> set[str]:
+    """Return what a function calls, directly or through others of its module."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in calls[waiting.pop()]:
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
+def stages_of(names: list[str]) -> list[str]:
+    """Return the stages among function names, in the order given."""
+    words = [name.removeprefix("_") for name in names]
+    return [word for word in words if word in STAGES]
 
 
 def test_the_flow_page_describes_the_seven_stages_in_order() -> None:
@@ -68,31 +83,38 @@ def test_the_flow_page_and_core_name_the_same_stages() -> None:
 
 
 def test_submit_and_settle_run_the_stages_in_the_order_of_the_flow_page() -> None:
-    flow = source.tree(source.TOP / "broker/flow.py")
-    life = {
-        node.name: first_uses(node)
-        for node in ast.walk(flow)
-        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
-        and node.name in {"submit", "settle"}
-    }
-    assert {*life} == {"submit", "settle"}
-    # The intent is recorded before execute, the outcome after: record has no one place.
-    submit = [stage for stage in life["submit"] if stage != "record"]
-    settle = [stage for stage in life["settle"] if stage != "record"]
-    assert submit == [stage for stage in STAGES if stage in submit]
-    assert settle == [stage for stage in STAGES if stage in settle]
-    assert {*STAGES[:5]} <= {*submit}
-    assert "execute" in settle
-    assert {"record"} <= {*life["submit"]} | {*life["settle"]}
+    calls = calls_by_function(source.tree(source.TOP / "broker/flow.py"))
+    assert stages_of([*calls]) == [*STAGES]
+    assert stages_of(calls["submit"]) == [*STAGES[:5]]
+    assert {"_execute", "_record"} <= reached(calls, "settle")
+    assert "settle" in reached(calls, "submit")
+
+
+def test_only_execute_reaches_the_executor_with_a_warrant() -> None:
+    runs = [
+        function.name
+        for function in source.tree(source.TOP / "broker/flow.py").body
+        if isinstance(function, ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node).endswith("executor.run")
+    ]
+    assert runs == ["_execute"]
 
 
 def test_a_flow_out_of_order_is_seen() -> None:
     code = (
         "async def submit(a):\n"
-        "    who = authenticate.check(a)\n"
-        "    held = await a.limit_take(authorize.decide(who))\n"
+        "    who = _limit(_authenticate(a))\n"
+        "    return _authorize(who)\n"
+        "def _authenticate(a): ...\n"
+        "def _limit(a): ...\n"
+        "def _authorize(a): return _limit(a)\n"
     )
-    assert first_uses(ast.parse(code)) == ["authenticate", "limit", "authorize"]
+    calls = calls_by_function(ast.parse(code))
+    assert stages_of([*calls]) == ["authenticate", "limit", "authorize"]
+    assert stages_of(calls["submit"]) == ["limit", "authenticate", "authorize"]
+    assert reached(calls, "_authorize") == {"_limit"}
 
 
 # --------------------------------------------------------------------- error codes
