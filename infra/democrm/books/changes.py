@@ -17,6 +17,9 @@ from infra.democrm.limits import (
 from infra.democrm.words import CURRENCY, Answer, Change, Occasion, refusal
 
 _GIFT_CARD: Final = "gift_card"
+_REFUNDS: Final = "SELECT count(*) FROM payments WHERE order_id = ? AND kind = 'refund'"
+_NOTES: Final = "SELECT count(*) FROM notes WHERE order_id = ?"
+_REPLIES: Final = "SELECT count(*) FROM replies WHERE customer_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def refund(
     if rules.refuse_over_refund and total > paid:
         return refusal(409, "exceeds_paid")
     if total > AMOUNT_MINOR_UNITS_MAX or _is_full(
-        connection, "payments", "order_id", order_id, ENTRIES_PER_OBJECT_MAX
+        connection, _REFUNDS, order_id, most=ENTRIES_PER_OBJECT_MAX
     ):
         return refusal(409, "limit_reached")
     change = Change(
@@ -170,7 +173,7 @@ def note(
     ).fetchone()
     if row is None:
         return refusal(404, "no_such_order")
-    if _is_full(connection, "notes", "order_id", order_id, NOTES_PER_ORDER_MAX):
+    if _is_full(connection, _NOTES, order_id, most=NOTES_PER_ORDER_MAX):
         return refusal(409, "limit_reached")
     seq = _record(connection, occasion, Change("note", order_id, row[0]))
     body = {
@@ -201,9 +204,7 @@ def reply(
     ).fetchone()
     if known is None:
         return refusal(404, "no_such_customer")
-    if _is_full(
-        connection, "replies", "customer_id", customer_id, ENTRIES_PER_OBJECT_MAX
-    ):
+    if _is_full(connection, _REPLIES, customer_id, most=ENTRIES_PER_OBJECT_MAX):
         return refusal(409, "limit_reached")
     change = Change("reply", customer_id, customer_id, reference=what.reference)
     seq = _record(connection, occasion, change)
@@ -253,13 +254,10 @@ def _refused_method(
 
 
 def _is_full(
-    connection: sqlite3.Connection, table: str, column: str, value: str, most: int
+    connection: sqlite3.Connection, count: str, object_id: str, *, most: int
 ) -> bool:
-    (count,) = connection.execute(
-        f"SELECT count(*) FROM {table} WHERE {column} = ?",  # noqa: S608 - our names
-        (value,),
-    ).fetchone()
-    return bool(count >= most)
+    (found,) = connection.execute(count, (object_id,)).fetchone()
+    return bool(found >= most)
 
 
 def _insert_refund(

@@ -25,7 +25,9 @@ CREATE TABLE orders (
     customer_id TEXT NOT NULL REFERENCES customers,
     status TEXT NOT NULL CHECK (status IN ('pending', 'processed', 'delivered', 'cancelled')),
     cancel_reason TEXT,
-    fixed TEXT NOT NULL                 -- JSON: items, address, tracking_ids
+    fixed TEXT NOT NULL,                -- JSON: items, address, tracking_ids
+    status_at_load TEXT NOT NULL,
+    cancel_reason_at_load TEXT
 ) WITHOUT ROWID;
 
 -- Payments and refunds; a refund has an id, a payment has none.
