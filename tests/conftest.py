@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.contracts", "tests.support")
-pytest_plugins = ("tests.support.controls",)
+pytest_plugins = ("tests.support.controls", "tests.support.servers")
 
 PURE_ROOMS = ("core", "registry", "watch")
 

@@ -1,0 +1,1 @@
+"""Find out what this machine allows and has free."""

@@ -1,0 +1,1 @@
+"""Say how the three embedded servers are started, and start them."""

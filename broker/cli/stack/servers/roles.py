@@ -1,0 +1,137 @@
+"""Make the database roles and the database: ``python -P -m ...servers.roles``.
+
+Everybody has a password of their own, read from the file beside the process that uses
+it. Run again, it changes nothing but passwords that differ. The owner of the database
+is no superuser, as with managed PostgreSQL; what the others may do is granted by the
+migrations.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+OWNER = "counterfoil"
+BROKER = "cf_broker"
+EDGE = "cf_edge"
+SEQUENCER = "cf_sequencer"
+DATABASE = "counterfoil"
+
+CONNECT_S_MAX = 10.0
+
+ADMIN_URL_VARIABLE = "COUNTERFOIL_ADMIN_DATABASE_URL"
+ADMIN_PASSWORD_VARIABLE = "COUNTERFOIL_ADMIN_DATABASE_PASSWORD_FILE"  # noqa: S105 a name
+FILES_VARIABLE = "COUNTERFOIL_ROLE_PASSWORD_FILES"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """How to reach the server as one who may make roles.
+
+    Attributes:
+        url: Without a password.
+        password: Empty where the server is asked without one.
+    """
+
+    url: str
+    password: str
+
+
+async def ensure(admin: Admin, *, passwords: Mapping[str, str]) -> None:
+    """Make each role log in with its password, and the database belong to the owner.
+
+    Args:
+        admin: An administrator, connected to any database of the server.
+        passwords: From role to password; letters, digits, ``-`` and ``_`` only.
+
+    Raises:
+        asyncpg.PostgresError: The administrator may not do that.
+        ValueError: A password has other characters.
+    """
+    connection = await asyncpg.connect(
+        admin.url, password=admin.password or None, timeout=CONNECT_S_MAX
+    )
+    try:
+        for role, password in passwords.items():
+            await _ensure_role(connection, role, password)
+        if OWNER in passwords:
+            await _ensure_database(connection)
+            await _ensure_sequencer(connection)
+    finally:
+        await connection.close()
+
+
+async def _ensure_role(
+    connection: "asyncpg.Connection[asyncpg.Record]", role: str, password: str
+) -> None:
+    if not password.replace("-", "a").replace("_", "a").isalnum():
+        msg = f"the password of {role} has characters that it must not have"
+        raise ValueError(msg)
+    exists = await connection.fetchval(
+        "SELECT true FROM pg_roles WHERE rolname = $1", role
+    )
+    verb = "ALTER" if exists else "CREATE"
+    # Utility statements take no parameters; neither value can hold a quote.
+    await connection.execute(
+        f"{verb} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE "
+        f"PASSWORD '{password}'"
+    )
+
+
+async def _ensure_database(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    exists = await connection.fetchval(
+        "SELECT true FROM pg_database WHERE datname = $1", DATABASE
+    )
+    if not exists:
+        await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+    # Only those whom the migrations name get in.
+    await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
+    await connection.execute(
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {BROKER}, {EDGE}"
+    )
+
+
+async def _ensure_sequencer(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """Make the role that nobody logs in as, and that the log's functions run as.
+
+    The owner may hand functions over to it, and gains none of its rights by that.
+    """
+    exists = await connection.fetchval(
+        "SELECT true FROM pg_roles WHERE rolname = $1", SEQUENCER
+    )
+    if not exists:
+        await connection.execute(f"CREATE ROLE {SEQUENCER} NOLOGIN")
+    await connection.execute(
+        f"GRANT {SEQUENCER} TO {OWNER} WITH INHERIT FALSE, SET TRUE"
+    )
+
+
+def main() -> None:
+    """Read the order from the environment and carry it out."""
+    password_file = os.environ.get(ADMIN_PASSWORD_VARIABLE)
+    admin = Admin(
+        url=os.environ[ADMIN_URL_VARIABLE],
+        password=_secret(password_file) if password_file else "",
+    )
+    pairs = (
+        pair.partition("=") for pair in os.environ[FILES_VARIABLE].split(os.pathsep)
+    )
+    passwords = {role: _secret(path) for role, _, path in pairs}
+    try:
+        asyncio.run(ensure(admin, passwords=passwords))
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
+        sys.exit(f"roles: {error}")
+
+
+def _secret(path: str) -> str:
+    return Path(path).read_text("utf-8").removesuffix("\n")
+
+
+if __name__ == "__main__":
+    main()

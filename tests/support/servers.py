@@ -1,0 +1,199 @@
+"""Lend every test the real servers: one set per run, whatever the number of workers.
+
+Name this module in ``pytest_plugins``. PostgreSQL is handed out as a database of one's
+own, cloned from a template; Valkey as one emptied database per test process; Temporal
+as a client, with a task queue of one's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from broker.cli.stack.embedded import Access, EmbeddedServers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from pathlib import Path
+
+    from temporalio.client import Client
+
+ADMIN = "cf_admin"
+OWNER = "counterfoil"
+BROKER = "cf_broker"
+EDGE = "cf_edge"
+TEMPLATE = "counterfoil_template"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A database that one test has to itself."""
+
+    name: str
+    access: Access
+
+    def dsn(self, role: str = OWNER) -> str:
+        """Return the URL for one role, its password included."""
+        return self.access.dsn(role=role, database=self.name)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all test processes of this run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def servers(shared_folder: Path) -> Iterator[Access]:
+    """Return how the run's PostgreSQL, Valkey and Temporal are reached."""
+    with EmbeddedServers.lease(shared_folder / "servers") as leased:
+        yield leased.access
+
+
+@pytest.fixture(scope="session")
+def migrate() -> Callable[[str], None] | None:
+    """Return what brings the tables up in the database of a URL, as its owner.
+
+    conftest.py overrides it.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
+def pg_template(
+    servers: Access, migrate: Callable[[str], None] | None, shared_folder: Path
+) -> str:
+    """Return the database that the tests' own are cloned from, made once per run."""
+    access = servers
+    with _one_at_a_time(shared_folder / "template.lock"):
+        if not _run(_exists(access, TEMPLATE)):
+            unfinished = f"{TEMPLATE}_new"
+            _run(_admin(access, f"DROP DATABASE IF EXISTS {unfinished}"))
+            _run(_admin(access, f"CREATE DATABASE {unfinished} OWNER {OWNER}"))
+            if migrate is not None:
+                migrate(access.dsn(role=OWNER, database=unfinished))
+            _run(_admin(access, f"ALTER DATABASE {unfinished} RENAME TO {TEMPLATE}"))
+    return TEMPLATE
+
+
+@pytest.fixture
+def pg_database(servers: Access, pg_template: str) -> Iterator[Database]:
+    """Return a fresh database with all tables."""
+    name = f"test_{secrets.token_hex(8)}"
+    # Copying files took 18 ms, through the write-ahead log 40 ms.
+    _run(
+        _admin(
+            servers,
+            f"CREATE DATABASE {name} TEMPLATE {pg_template} OWNER {OWNER} "
+            "STRATEGY FILE_COPY",
+        )
+    )
+    yield Database(name=name, access=servers)
+    _run(_admin(servers, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def pg_dsn(pg_database: Database) -> str:
+    """Return the fresh database's URL, as its owner."""
+    return pg_database.dsn()
+
+
+@pytest.fixture
+def pg_broker_dsn(pg_database: Database) -> str:
+    """Return the fresh database's URL, as the broker's role."""
+    return pg_database.dsn(BROKER)
+
+
+@pytest.fixture
+def pg_edge_dsn(pg_database: Database) -> str:
+    """Return the fresh database's URL, as the edge's role."""
+    return pg_database.dsn(EDGE)
+
+
+@pytest.fixture
+def valkey_url(servers: Access) -> str:
+    """Return the URL of an empty Valkey database, with its password.
+
+    Each test process has one of the 64; Functions are common to all.
+    """
+    import redis  # noqa: PLC0415 every run loads this module, few tests need this
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    url = servers.valkey_url.removesuffix("db=0") + f"db={int(worker) + 1}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+def temporal_task_queue() -> str:
+    """Return the name of a task queue that no other test has."""
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest_asyncio.fixture
+async def temporal_client(servers: Access) -> AsyncIterator[Client]:
+    """Return a connected client of Temporal."""
+    yield await connect_temporal(servers)
+
+
+async def connect_temporal(access: Access) -> Client:
+    """Connect to the run's Temporal through its proxy."""
+    # Every run loads this module, few tests need a second's worth of imports.
+    from temporalio.client import Client  # noqa: PLC0415
+    from temporalio.service import HttpConnectProxyConfig  # noqa: PLC0415
+
+    return await Client.connect(
+        access.temporal_address,
+        namespace=access.temporal_namespace,
+        http_connect_proxy_config=HttpConnectProxyConfig(
+            target_host=f"unix:{access.temporal_proxy}",
+            basic_auth=(access.temporal_user, access.temporal_password),
+        ),
+    )
+
+
+async def _admin(access: Access, statement: str) -> None:
+    connection = await asyncpg.connect(access.dsn(role=ADMIN, database="postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _exists(access: Access, database: str) -> bool:
+    connection = await asyncpg.connect(access.dsn(role=ADMIN, database="postgres"))
+    try:
+        return bool(
+            await connection.fetchval(
+                "SELECT true FROM pg_database WHERE datname = $1", database
+            )
+        )
+    finally:
+        await connection.close()
+
+
+def _run(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine beside whatever loop the test has."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, work).result()
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
