@@ -1,0 +1,205 @@
+"""Grants: what a token narrows its holder to, and never widens.
+
+A client asks for a narrower token with ``authorization_details`` or, where its library
+has no such thing, with scopes (``interaction:<id>``, ``tool:<name>``). What the signed
+row does not allow no grant can add.
+
+Source: RFC 9396 (authorization_details); RFC 6749 section 3.3 (scope).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.core.canonical import CanonicalError, parse_json
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
+from broker.core.words.subject import Grant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+DETAILS_TYPE: Final = "counterfoil"
+DETAILS_BYTES_MAX: Final = 4_096
+DETAILS_DEPTH_MAX: Final = 3
+GRANT_TOOLS_MAX: Final = 64
+SCOPE_CHARS_MAX: Final = 2_048
+
+_FIELDS = frozenset(
+    {"type", "interaction", "tools", "amount_max_minor_units", "currency"}
+)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TOOL = re.compile(r"[a-z][a-z0-9_]{0,31}(?:\.[a-z][a-z0-9_]{0,31}){1,3}")
+
+
+class GrantError(ValueError):
+    """A grant that cannot be read or that contradicts itself."""
+
+
+def parse_details(text: str) -> Grant:
+    """Read the ``authorization_details`` parameter: a list of exactly one grant.
+
+    Raises:
+        GrantError: Not that; the message names the field.
+    """
+    try:
+        value = parse_json(
+            text.encode(), bytes_max=DETAILS_BYTES_MAX, depth_max=DETAILS_DEPTH_MAX
+        )
+    except (CanonicalError, UnicodeEncodeError):
+        msg = "authorization_details is no strict JSON"
+        raise GrantError(msg) from None
+    if not isinstance(value, list) or len(value) != 1:
+        msg = "authorization_details is a list of exactly one object"
+        raise GrantError(msg)
+    (detail,) = value
+    if not isinstance(detail, dict):
+        msg = "authorization_details holds an object"
+        raise GrantError(msg)
+    return read_detail(detail)
+
+
+def read_detail(detail: Mapping[str, Any]) -> Grant:
+    """Read one object of ``authorization_details``.
+
+    Raises:
+        GrantError: A field is unknown, or has the wrong type or range.
+    """
+    if detail.get("type") != DETAILS_TYPE:
+        msg = f"the type of authorization_details is {DETAILS_TYPE}"
+        raise GrantError(msg)
+    if not detail.keys() <= _FIELDS:
+        msg = "authorization_details has a field that is not known here"
+        raise GrantError(msg)
+    amount_max, currency = _cap(detail)
+    return Grant(
+        tools=_tools(detail),
+        amount_max_minor_units=amount_max,
+        currency=currency,
+        interaction_id=_interaction(detail),
+    )
+
+
+def write_detail(grant: Grant) -> dict[str, Any]:
+    """Return a grant as one object of ``authorization_details``."""
+    detail: dict[str, Any] = {"type": DETAILS_TYPE}
+    if grant.interaction_id:
+        detail["interaction"] = grant.interaction_id
+    if grant.tools:
+        detail["tools"] = sorted(grant.tools)
+    if grant.amount_max_minor_units is not None:
+        detail["amount_max_minor_units"] = grant.amount_max_minor_units
+        detail["currency"] = grant.currency
+    return detail
+
+
+def parse_scope(scope: str) -> Grant:
+    """Read the ``scope`` parameter: ``interaction:<id>`` and ``tool:<name>`` words.
+
+    Raises:
+        GrantError: A word of another kind, one twice, or too many.
+    """
+    if len(scope) > SCOPE_CHARS_MAX:
+        msg = f"scope is longer than {SCOPE_CHARS_MAX} characters"
+        raise GrantError(msg)
+    words = scope.split(" ") if scope else []
+    if len({*words}) != len(words) or len(words) > GRANT_TOOLS_MAX + 1:
+        msg = "scope repeats itself or is too long"
+        raise GrantError(msg)
+    interaction, tools = "", set[str]()
+    for word in words:
+        kind, _, name = word.partition(":")
+        if kind == "interaction" and not interaction and _UUID.fullmatch(name):
+            interaction = name
+        elif kind == "tool" and _TOOL.fullmatch(name):
+            tools.add(name)
+        else:
+            msg = "scope takes interaction:<id> and tool:<name>"
+            raise GrantError(msg)
+    return Grant(tools=frozenset(tools), interaction_id=interaction)
+
+
+def narrow(wide: Grant, by: Grant) -> Grant:
+    """Return what both grants allow.
+
+    Raises:
+        GrantError: Nothing is allowed by both.
+    """
+    if "" not in {wide.interaction_id, by.interaction_id} and (
+        wide.interaction_id != by.interaction_id
+    ):
+        msg = "two different interactions are named"
+        raise GrantError(msg)
+    tools = wide.tools & by.tools if wide.tools and by.tools else wide.tools | by.tools
+    if wide.tools and by.tools and not tools:
+        msg = "no tool is left"
+        raise GrantError(msg)
+    capped = [g for g in (wide, by) if g.amount_max_minor_units is not None]
+    if len({g.currency for g in capped}) > 1:
+        msg = "two different currencies are named"
+        raise GrantError(msg)
+    caps = [g.amount_max_minor_units for g in capped]
+    return Grant(
+        tools=tools,
+        amount_max_minor_units=min((c for c in caps if c is not None), default=None),
+        currency=capped[0].currency if capped else "",
+        interaction_id=wide.interaction_id or by.interaction_id,
+    )
+
+
+def is_within(child: Grant, parent: Grant) -> bool:
+    """Return whether a child allows nothing that its parent does not, on every axis."""
+    tools = not parent.tools or (bool(child.tools) and child.tools <= parent.tools)
+    interaction = parent.interaction_id in {"", child.interaction_id}
+    if parent.amount_max_minor_units is None:
+        return tools and interaction
+    return (
+        tools
+        and interaction
+        and child.currency == parent.currency
+        and child.amount_max_minor_units is not None
+        and child.amount_max_minor_units <= parent.amount_max_minor_units
+    )
+
+
+def granted_tools(grant: Grant, row: AbstractSet[str]) -> frozenset[str]:
+    """Return the tools of a signed row that a grant leaves; never one more."""
+    return frozenset(row & grant.tools if grant.tools else row)
+
+
+def _interaction(detail: Mapping[str, Any]) -> str:
+    interaction = detail.get("interaction", "")
+    if "interaction" in detail and not (
+        isinstance(interaction, str) and _UUID.fullmatch(interaction)
+    ):
+        msg = "interaction is no id"
+        raise GrantError(msg)
+    return str(interaction)
+
+
+def _tools(detail: Mapping[str, Any]) -> frozenset[str]:
+    if "tools" not in detail:
+        return frozenset()
+    tools = detail["tools"]
+    # An empty list would read as "no narrowing": whoever sends one means otherwise.
+    if not isinstance(tools, list) or not 0 < len(tools) <= GRANT_TOOLS_MAX:
+        msg = f"tools is a list of 1 to {GRANT_TOOLS_MAX} names"
+        raise GrantError(msg)
+    if not all(isinstance(tool, str) and _TOOL.fullmatch(tool) for tool in tools):
+        msg = "tools holds something that is no tool's name"
+        raise GrantError(msg)
+    return frozenset(tools)
+
+
+def _cap(detail: Mapping[str, Any]) -> tuple[int | None, str]:
+    if "amount_max_minor_units" not in detail and "currency" not in detail:
+        return None, ""
+    amount, currency = detail.get("amount_max_minor_units"), detail.get("currency")
+    if type(amount) is not int or not 0 <= amount <= AMOUNT_MINOR_UNITS_MAX:
+        msg = f"amount_max_minor_units is an integer from 0 to {AMOUNT_MINOR_UNITS_MAX}"
+        raise GrantError(msg)
+    if not isinstance(currency, str) or not is_currency(currency):
+        msg = "currency is an ISO 4217 code, and stands beside amount_max_minor_units"
+        raise GrantError(msg)
+    return amount, currency

@@ -1,0 +1,241 @@
+"""Access tokens: what they say, how they are read, and which scopes can void them.
+
+A token is an order of the moment, not a record: 300 seconds, one audience, no personal
+data. Each names the revocation epochs under which it was issued, so that a revocation
+ends it without anybody keeping a list.
+
+Source: RFC 9068; RFC 8693 section 4.1 (act); RFC 9449 section 6 (cnf.jkt).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from broker.core.identity.claims import CLOCK_AHEAD_S_MAX, text_claim, time_claim
+from broker.core.identity.grants import GrantError, read_detail, write_detail
+from broker.core.jwk import JwsError
+from broker.core.jws import verify
+from broker.core.words.errors import UnauthenticatedError
+from broker.core.words.identity import ACCESS_TOKEN_TYP, AccessToken
+from broker.core.words.subject import Epochs, Grant, SubjectKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from broker.core.jwk import PublicKey
+
+ACCESS_TOKEN_TTL_S_MAX: Final = 300
+TOKEN_BYTES_MAX: Final = 8_192
+ACTORS_MAX: Final = 3
+EPOCHS_MAX: Final = 8
+
+_CLAIM_CHARS_MAX = 512
+_HOLDERS = frozenset({SubjectKind.AGENT, SubjectKind.PERSON, SubjectKind.SERVICE})
+_SUBJECT = re.compile(r"([a-z]+):([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_REFUSED = "the access token is not acceptable"
+_HINT = "get a new one at the token endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a token must match: our name and keys, and where it is shown.
+
+    ``audiences`` are the resources that the called endpoint belongs to; a token names
+    exactly one of them.
+    """
+
+    issuer: str
+    audiences: frozenset[str]
+    keys: Mapping[str, PublicKey]
+    tenant: str
+    environment: str
+
+
+def instance_id(subject: str, *, jkt: str) -> str:
+    """Return the id of a running instance: one key of one identity, always the same id.
+
+    It is computed, not looked up: deleting a row somewhere does not give a revoked
+    instance a new name.
+
+    Source: RFC 9562 section 5.8 (UUIDv8).
+    """
+    digest = bytearray(sha256(f"{subject}\0{jkt}".encode("ascii")).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(digest)))
+
+
+def revocation_scopes(
+    subject: str, *, environment: str, instance: str, grant: str
+) -> tuple[str, ...]:
+    """Return the scopes whose epochs can void a token of this subject."""
+    return (
+        f"global:{environment}",
+        subject,
+        f"instance:{instance}",
+        f"grant:{grant}",
+    )
+
+
+def access_token_claims(token: AccessToken, *, issuer: str) -> dict[str, Any]:
+    """Return the claims of an access token, to be signed as ``at+jwt`` with ES256."""
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": token.subject,
+        "client_id": token.subject,
+        "aud": token.audience,
+        "iat": int(token.issued_at.timestamp()),
+        "nbf": int(token.issued_at.timestamp()),
+        "exp": int(token.expires_at.timestamp()),
+        "jti": token.token_id,
+        "gid": token.grant_id,
+        "ins": token.instance_id,
+        "ckid": token.client_kid,
+        "tenant": token.tenant,
+        "env": token.environment,
+        "epochs": dict(token.epochs.scopes),
+        "pol": token.policy,
+    }
+    if token.jkt:
+        claims["cnf"] = {"jkt": token.jkt}
+    if token.grant != Grant():
+        claims["authorization_details"] = [write_detail(token.grant)]
+    if token.customer_ref:
+        claims["customer_ref"] = token.customer_ref
+    act: dict[str, Any] | None = None
+    for actor in reversed(token.actors):
+        act = {"sub": actor} | ({"act": act} if act else {})
+    return claims | ({"act": act} if act else {})
+
+
+def verify_access_token(token: str, *, trust: Trust, now: datetime) -> AccessToken:
+    """Verify an access token by itself: signature, type, issuer, audience and times.
+
+    Whether it has been revoked, and whether its holder holds the key, is for the caller
+    to find out (``authenticate.admit``).
+
+    Raises:
+        UnauthenticatedError: It is not one of ours, not for here, or not for now.
+
+    Source: RFC 9068 section 4.
+    """
+    try:
+        claims = verify(
+            token, keys=trust.keys, typ=ACCESS_TOKEN_TYP, bytes_max=TOKEN_BYTES_MAX
+        )
+    except JwsError as error:
+        msg = f"{_REFUSED} ({error.problem})"
+        raise UnauthenticatedError(msg, hint=_HINT) from None
+    read = _read(claims)
+    here = (trust.issuer, trust.tenant, trust.environment)
+    if (claims.get("iss"), read.tenant, read.environment) != here:
+        msg = f"{_REFUSED} (issued for another place)"
+        raise UnauthenticatedError(msg, hint=_HINT)
+    if read.audience not in trust.audiences:
+        msg = "the access token is for another resource"
+        hint = "ask for this one with the resource parameter"
+        raise UnauthenticatedError(msg, hint=hint)
+    if read.expires_at <= now:
+        msg = "the access token has expired"
+        raise UnauthenticatedError(msg, hint=_HINT)
+    if read.issued_at > now + timedelta(seconds=CLOCK_AHEAD_S_MAX):
+        msg = "the access token is from the future"
+        raise UnauthenticatedError(msg, hint=_HINT)
+    # Authority is short-lived whoever signed it: a stolen signing key mints no year.
+    life = read.expires_at - read.issued_at
+    if life > timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX):
+        msg = f"{_REFUSED} (lives too long)"
+        raise UnauthenticatedError(msg, hint=_HINT)
+    return read
+
+
+def _read(claims: Mapping[str, Any]) -> AccessToken:
+    kind, subject_id = _subject(claims)
+    issued_at, expires_at = time_claim(claims, "iat"), time_claim(claims, "exp")
+    policy = claims.get("pol")
+    if issued_at is None or expires_at is None or type(policy) is not int:
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return AccessToken(
+        kind=kind,
+        subject_id=subject_id,
+        audience=_text(claims, "aud"),
+        token_id=_text(claims, "jti"),
+        grant_id=_text(claims, "gid"),
+        instance_id=_text(claims, "ins"),
+        client_kid=_text(claims, "ckid"),
+        jkt=_jkt(claims),
+        tenant=_text(claims, "tenant"),
+        environment=_text(claims, "env"),
+        issued_at=issued_at,
+        expires_at=expires_at,
+        epochs=_epochs(claims),
+        grant=_grant(claims),
+        policy=policy,
+        customer_ref=_text(claims, "customer_ref") if "customer_ref" in claims else "",
+        actors=_actors(claims),
+    )
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    return text_claim(claims, name, chars_max=_CLAIM_CHARS_MAX)
+
+
+def _subject(claims: Mapping[str, Any]) -> tuple[SubjectKind, str]:
+    text = _text(claims, "sub")
+    match = _SUBJECT.fullmatch(text)
+    if match is None or match[1] not in _HOLDERS or claims.get("client_id") != text:
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return SubjectKind(match[1]), match[2]
+
+
+def _jkt(claims: Mapping[str, Any]) -> str:
+    if "cnf" not in claims:
+        return ""
+    match claims["cnf"]:
+        case {"jkt": str(jkt), **rest} if jkt and not rest:
+            return jkt
+        case _:
+            # A confirmation that is not understood must not make a token unbound.
+            raise UnauthenticatedError(_REFUSED, hint=_HINT)
+
+
+def _epochs(claims: Mapping[str, Any]) -> Epochs:
+    epochs = claims.get("epochs")
+    if (
+        not isinstance(epochs, dict)
+        or not 0 < len(epochs) <= EPOCHS_MAX
+        or not all(type(epoch) is int for epoch in epochs.values())
+    ):
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return Epochs(tuple(sorted(epochs.items())))
+
+
+def _grant(claims: Mapping[str, Any]) -> Grant:
+    if "authorization_details" not in claims:
+        return Grant()
+    match claims["authorization_details"]:
+        case [dict() as detail]:
+            try:
+                return read_detail(detail)
+            except GrantError:
+                pass
+        case _:
+            pass
+    raise UnauthenticatedError(_REFUSED, hint=_HINT)
+
+
+def _actors(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    actors: list[str] = []
+    act = claims.get("act")
+    while act is not None:
+        if not isinstance(act, dict) or len(actors) == ACTORS_MAX:
+            raise UnauthenticatedError(_REFUSED, hint=_HINT)
+        actors.append(_text(act, "sub"))
+        act = act.get("act")
+    return tuple(actors)

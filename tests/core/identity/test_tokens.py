@@ -1,0 +1,180 @@
+"""Access tokens say what was granted, read back exactly, and end."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.identity.claims import CLOCK_AHEAD_S_MAX
+from broker.core.identity.tokens import (
+    ACCESS_TOKEN_TTL_S_MAX,
+    ACTORS_MAX,
+    EPOCHS_MAX,
+    TOKEN_BYTES_MAX,
+    access_token_claims,
+    instance_id,
+    revocation_scopes,
+    verify_access_token,
+)
+from broker.core.words.errors import UnauthenticatedError
+from broker.core.words.subject import Epochs, Grant, SubjectKind
+from tests.support.identities import (
+    AGENT,
+    AGENT_KEY,
+    API,
+    INTERACTION_ID,
+    ISSUER,
+    NOW,
+    access_token,
+    key_of,
+    signed_token,
+    trust,
+)
+
+
+def verify(text, *, now=NOW, of=None):
+    return verify_access_token(text, trust=of or trust(), now=now)
+
+
+words = st.text(alphabet="abc:-123", min_size=1, max_size=20)
+tokens = st.builds(
+    access_token,
+    kind=st.sampled_from([SubjectKind.AGENT, SubjectKind.PERSON, SubjectKind.SERVICE]),
+    token_id=words,
+    grant_id=words,
+    jkt=st.sampled_from(["", AGENT_KEY.kid]),
+    policy=st.integers(0, 1000),
+    customer_ref=st.sampled_from(["", "ref-1"]),
+    actors=st.lists(words, max_size=ACTORS_MAX).map(tuple),
+    epochs=st.dictionaries(
+        words, st.integers(0, 100), min_size=1, max_size=EPOCHS_MAX
+    ).map(lambda epochs: Epochs(tuple(sorted(epochs.items())))),
+    grant=st.sampled_from(
+        [
+            Grant(),
+            Grant(interaction_id=INTERACTION_ID),
+            Grant(frozenset({"orders.get"}), 500, "USD", INTERACTION_ID),
+        ]
+    ),
+)
+
+
+@given(tokens)
+def test_a_signed_token_reads_back_as_it_was_issued(token):
+    assert verify(signed_token(token)) == token
+
+
+@given(offset=st.integers(-400, 400))
+def test_a_token_is_good_from_its_issue_until_just_before_its_end(offset):
+    text = signed_token()
+    now = NOW + timedelta(seconds=offset)
+    if -CLOCK_AHEAD_S_MAX <= offset < ACCESS_TOKEN_TTL_S_MAX:
+        assert verify(text, now=now)
+    else:
+        with pytest.raises(UnauthenticatedError):
+            verify(text, now=now)
+
+
+def test_a_token_that_lives_a_second_too_long_is_refused_whoever_signed_it():
+    end = NOW + timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX + 1)
+    with pytest.raises(UnauthenticatedError, match="too long"):
+        verify(signed_token(access_token(expires_at=end)))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "http://127.0.0.1:8401"},
+        {"iss": ...},
+        {"aud": f"{ISSUER}/console"},
+        {"aud": [API]},
+        {"aud": f"{API}/"},
+        {"aud": ...},
+        {"tenant": "other"},
+        {"env": "prod"},
+        {"env": ...},
+        {"sub": "channel:0197a000-0000-7000-8000-0000000000c1"},
+        {"sub": "agent:x"},
+        {"sub": ...},
+        {"client_id": "agent:0197a000-0000-7000-8000-00000000a002"},
+        {"exp": ...},
+        {"exp": True},
+        {"iat": ...},
+        {"jti": ...},
+        {"gid": ""},
+        {"ins": 5},
+        {"ckid": ...},
+        {"pol": "1"},
+        {"pol": ...},
+        {"cnf": {}},
+        {"cnf": {"jkt": ""}},
+        {"cnf": {"jkt": "k", "x5t#S256": "y"}},
+        {"cnf": {"jwk": {}}},
+        {"cnf": None},
+        {"epochs": ...},
+        {"epochs": {}},
+        {"epochs": {"global:dev": "0"}},
+        {"epochs": {"global:dev": True}},
+        {"epochs": []},
+        {"epochs": {f"s{number}": 0 for number in range(EPOCHS_MAX + 1)}},
+        {"authorization_details": []},
+        {"authorization_details": [{"type": "other"}]},
+        {"authorization_details": [{"type": "counterfoil"}] * 2},
+        {"authorization_details": "counterfoil"},
+        {"act": "agent:x"},
+        {"act": {}},
+        {"customer_ref": 5},
+    ],
+)
+def test_a_token_that_we_signed_by_mistake_is_refused(claims):
+    with pytest.raises(UnauthenticatedError):
+        verify(signed_token(**claims))
+
+
+def test_a_chain_of_actors_at_the_limit_is_read_and_a_longer_one_is_not():
+    chain: dict[str, object] = {"sub": "agent:z"}
+    for _ in range(ACTORS_MAX - 1):
+        chain = {"sub": "agent:y", "act": chain}
+    assert len(verify(signed_token(act=chain)).actors) == ACTORS_MAX
+    with pytest.raises(UnauthenticatedError):
+        verify(signed_token(act={"sub": "agent:x", "act": chain}))
+
+
+def test_a_token_of_another_type_or_key_is_refused():
+    for text in (
+        signed_token(typ="dpop+jwt"),
+        signed_token(typ="jwt"),
+        signed_token(key=key_of("stranger")),
+    ):
+        with pytest.raises(UnauthenticatedError):
+            verify(text)
+
+
+def test_a_token_at_the_size_limit_is_read_and_a_longer_one_is_not():
+    plain = len(signed_token(padding=""))
+    room = (TOKEN_BYTES_MAX - plain) * 3 // 4 - 2
+    assert verify(signed_token(padding="x" * room))
+    with pytest.raises(UnauthenticatedError, match="too_large"):
+        verify(signed_token(padding="x" * (room + 4)))
+
+
+def test_a_token_carries_no_name_and_no_customer():
+    claims = access_token_claims(access_token(), issuer=ISSUER)
+    assert {"name", "email", "customer"}.isdisjoint(claims)
+    assert "customer_ref" not in claims
+
+
+keys = st.sampled_from(["a" * 43, "b" * 43])
+subjects = st.sampled_from([AGENT, AGENT.replace("a001", "a002")])
+
+
+@given(subjects, keys, subjects, keys)
+def test_an_instance_has_one_id_for_ever_and_no_other_has_it(one, key, other, next_key):
+    same = (one, key) == (other, next_key)
+    assert (instance_id(one, jkt=key) == instance_id(other, jkt=next_key)) is same
+
+
+def test_every_scope_that_can_void_a_token_is_named():
+    scopes = revocation_scopes(AGENT, environment="dev", instance="i", grant="g")
+    assert scopes == ("global:dev", AGENT, "instance:i", "grant:g")

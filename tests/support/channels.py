@@ -1,0 +1,63 @@
+"""Build what a channel signs: openings and turns, right or broken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.core.authenticate import ChannelFacts
+from broker.core.jwk import PrivateKey
+from broker.core.jws import sign
+from broker.core.words.identity import INTERACTION_TYP, TURN_TYP, RegisteredKey
+from broker.core.words.moment import write_moment
+from tests.support.identities import (
+    AGENT_ID,
+    CHANNEL_ID,
+    CHANNEL_KEY,
+    INTERACTION_ID,
+    ISSUER,
+    NOW,
+    NOW_S,
+    edited,
+)
+
+USE_CASE = "retail-care"
+CHANNEL = ChannelFacts(
+    channel_id=CHANNEL_ID,
+    keys=(RegisteredKey(CHANNEL_KEY.public()),),
+    use_cases=frozenset({USE_CASE}),
+    verification_max=2,
+)
+_COMMON = {"iss": CHANNEL_ID, "aud": ISSUER, "iat": NOW_S, "exp": NOW_S + 60}
+
+
+def opening(
+    *, key: PrivateKey = CHANNEL_KEY, typ: str = INTERACTION_TYP, **claims: Any
+) -> str:
+    """Return an opening; keyword arguments replace or (...) remove claims."""
+    base = _COMMON | {
+        "jti": "opening-1",
+        "agent": AGENT_ID,
+        "customer": "customer-7",
+        "verification_level": 2,
+        "channel": "webchat",
+        "topics": [],
+        "locale": "en-US",
+        "purpose": "service",
+        "consent_version": "2026-10",
+        "ai_disclosed_at": write_moment(NOW),
+        "evidence": {},
+        "use_case": USE_CASE,
+    }
+    return sign(edited(base, claims), key=key, typ=typ)
+
+
+def turn(*, key: PrivateKey = CHANNEL_KEY, typ: str = TURN_TYP, **claims: Any) -> str:
+    """Return a turn; keyword arguments replace or (...) remove claims."""
+    base = _COMMON | {
+        "jti": "turn-1",
+        "interaction": INTERACTION_ID,
+        "speaker": "customer",
+        "text": "Please refund my order.",
+        "at": write_moment(NOW),
+    }
+    return sign(edited(base, claims), key=key, typ=typ)
