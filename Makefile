@@ -62,7 +62,7 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(VENV)/bin/basedpyright --warnings --pythonpath $(VENV)/bin/python
-	@$(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@$(PY) -m pytest -q -p no:randomly tests/test_tidy.py tests/test_tidy_docs.py $(ARGS)
 
 .PHONY: interop
