@@ -6,5 +6,6 @@ signed_note  texts signed by named Ed25519 keys (C2SP)
 checkpoint   the signed head of a log (C2SP)
 tlog_proof   one entry's proof as a file (C2SP)
 entry_leaf   one signed entry as the exact bytes of a leaf
+signing      which heads the signer signs, and how it is asked
 export       the whole log as a file, and its verification
 """
