@@ -41,7 +41,10 @@ STANDING_RULE = "standing"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What an authenticated caller asks for; parsed JSON, nothing of it believed."""
+    """What an authenticated caller asks for; parsed JSON, nothing of it believed.
+
+    ``action_id`` is the id that we gave it at the door, empty to give one later.
+    """
 
     caller: Caller
     tool: str
@@ -50,6 +53,7 @@ class Ask:
     reason: str = ""
     citations: tuple[str, ...] = ()
     idempotency_key: str = ""
+    action_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     if over_grant is not None:
         return over_grant
     request = ActionRequest(
-        action_id=ports.ids.new(),
+        action_id=ask.action_id or ports.ids.new(),
         tool=tool.name,
         arguments=ask.arguments,
         arguments_digest=digest(dict(ask.arguments)),
@@ -165,24 +169,17 @@ def stands(case: Case, stored: ActionRecord) -> Reason | None:
     return None
 
 
-async def with_totals(ports: Ports, case: Case, *, own: bool) -> Case:
+async def with_totals(ports: Ports, case: Case) -> Case:
     """Read what the budgets have taken; leave out a standing approval without room.
 
-    Args:
-        ports: The ports.
-        case: The case so far.
-        own: Whether this very action holds its lines already; they do not count twice.
+    What this very action holds already does not count.
     """
     now = ports.clock.now()
     rules = budget_rules(case)
     lines = limit.lines_for(rules, case.facts, now=now)
     watched = limit.watched_keys(rules, case.facts, now=now)
     keys = sorted({*watched, *(line.key for line in lines)})
-    totals = dict(await ports.store.totals(keys))
-    for line in lines if own else ():
-        total = totals.get(line.key)
-        if total is not None:
-            totals[line.key] = replace(total, held=max(0, total.held - line.amount))
+    totals = await ports.store.totals(keys, besides=case.request.action_id)
     lines = limit.with_totals(lines, totals)
     standing_fits = all(
         limit.fits(line) for line in lines if line.rule_id == STANDING_RULE

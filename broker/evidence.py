@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from broker.case import STANDING_RULE, dedupe_key
+from broker.conversation import customer_ref
 from broker.core import approve, execute, record, stored
 from broker.core.words.action import (
     ActionRecord,
@@ -136,7 +137,11 @@ async def keep_unexecuted(
         replica=ports.replica,
     )
     return await ports.store.refuse(
-        action.request.action_id, state=state, code=reason.code, entry=entry
+        action.request.action_id,
+        owner=ports.replica,
+        state=state,
+        code=reason.code,
+        entry=entry,
     )
 
 
@@ -174,13 +179,16 @@ async def keep_outcome(
         Finish(
             claim=claim,
             state=ActionState(outcome.word.value),
+            code=outcome.code,
             money=_MONEY[outcome.word],
             post_minor_units=judgement.post_minor_units,
+            currency=case.bound.amount.currency if case.bound.amount else "",
             payload=payload,
-            handles=_handles(ports, case, released) if released else (),
+            values=_values(ports, case, released) if released else (),
             ceilings=_ceilings(case, judgement),
             entries=(entry,),
             bind=bind,
+            bind_payload_id=ports.ids.new() if bind else "",
             forget=outcome.word is OutcomeWord.FAILED and not outcome.sent,
             alarms=judgement.alarms,
         )
@@ -320,7 +328,7 @@ def _released(
     return execute.release(case.tool, result)
 
 
-def _handles(
+def _values(
     ports: Ports, case: Case, released: Release
 ) -> tuple[Mapping[str, Any], ...]:
     """Return one row per released value, found again by a keyed hash of the value."""
@@ -370,6 +378,6 @@ def _bound_interaction(
         now,
         customer_id=found,
         customer_ref=now.customer_ref
-        or ports.vault.reference("customer", now.tenant, now.use_case, found)[:32],
+        or customer_ref(ports, now.tenant, now.use_case, found),
         verification=max(now.verification, VerificationLevel.MATCHED),
     )

@@ -127,11 +127,9 @@ async def _authenticate(ports: Ports, ask: Ask) -> Case | Reason:
     return await cases.established(ports, ask)
 
 
-async def _authorize(
-    ports: Ports, case: Case, *, own: bool = False
-) -> tuple[Case, Decision]:
+async def _authorize(ports: Ports, case: Case) -> tuple[Case, Decision]:
     """Stage 2: ask the policy; a standing approval counts only while it has room."""
-    case = await cases.with_totals(ports, case, own=own)
+    case = await cases.with_totals(ports, case)
     question = cases.question(case, now=ports.clock.now())
     return case, authorize.decide(question, case.view.policy.book)
 
@@ -255,7 +253,7 @@ async def _still_stands(ports: Ports, stored: ActionRecord) -> Case | Reason:
     refusal = cases.stands(case, stored)
     if refusal is not None:
         return refusal
-    case, decision = await _authorize(ports, case, own=True)
+    case, decision = await _authorize(ports, case)
     decision, _ = await _guard(ports, case, decision)
     if isinstance(decision, Deny):
         return decision.reasons[0]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from broker.core.authorize import AgentFacts, RuleBook
     from broker.core.execute import RunError
+    from broker.core.identity.channel import ChannelFacts
     from broker.core.words.action import ActionRecord, ActionState
     from broker.core.words.approval import (
         ApprovalRequest,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from broker.core.words.effect import Tier
     from broker.core.words.entry import AuditEntry, PayloadRef
+    from broker.core.words.identity import OneUse
     from broker.core.words.labels import Integrity
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
@@ -94,6 +96,16 @@ class Authority(Protocol):
 
     async def approvers(self) -> Mapping[str, Approver]:
         """Return everybody who may hold an approving role, by person id."""
+
+    async def channel(self, channel_id: str) -> ChannelFacts | None:
+        """Return what an active channel may say, or None."""
+
+
+class Replay(Protocol):
+    """The memory of what may be shown only once."""
+
+    async def first(self, use: OneUse) -> bool:
+        """Return whether this is the first time; remember it until it lapses."""
 
 
 class Rates(Protocol):
@@ -222,22 +234,37 @@ class Claim:
 class Finish:
     """How an execution ended, with everything that must be stored in one transaction.
 
-    ``money``: post | void | unknown | none. ``post_minor_units`` is what the receipt
-    says. ``handles`` are released values; ``ceilings`` bound objects; ``bind`` is the
-    interaction with its newly known customer.
+    ``money``: post | void | unknown. ``post_minor_units`` is what the receipt says.
+    ``values`` were released; ``ceilings`` are (connector, kind, id, minor units);
+    ``bind`` is the interaction with its newly known customer, if it got one.
     """
 
     claim: Claim
     state: ActionState
+    code: str
     money: str
     post_minor_units: int | None
+    currency: str
     payload: Sealed
-    handles: tuple[Mapping[str, Any], ...]
+    values: tuple[Mapping[str, Any], ...]
     ceilings: tuple[tuple[str, str, str, int], ...]
     entries: tuple[AuditEntry, ...]
     bind: Interaction | None = None
+    bind_payload_id: str = ""
     forget: bool = False
     alarms: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What was said in an interaction, to be stored with its entry."""
+
+    turn_id: str
+    interaction: Interaction
+    speaker: str
+    at: datetime
+    payload: Sealed
+    entry: AuditEntry
 
 
 class Store(Protocol):
@@ -249,8 +276,10 @@ class Store(Protocol):
     async def earlier(self, dedupe: str) -> tuple[str, str] | None:
         """Return (action id, fingerprint) stored under this key, or None."""
 
-    async def totals(self, keys: Sequence[BudgetKey]) -> Mapping[BudgetKey, Total]:
-        """Return what these budgets have posted and hold now."""
+    async def totals(
+        self, keys: Sequence[BudgetKey], *, besides: str
+    ) -> Mapping[BudgetKey, Total]:
+        """Return what these budgets have posted and hold beside this action."""
 
     async def submit(self, new: NewAction) -> Stored:
         """Store a decided action with its reservation; integrate its entries."""
@@ -270,15 +299,40 @@ class Store(Protocol):
         """Give a taken-over action a new warrant; the old one can never be sent."""
 
     async def refuse(
-        self, action_id: str, *, state: ActionState, code: str, entry: AuditEntry
+        self,
+        action_id: str,
+        *,
+        owner: str,
+        state: ActionState,
+        code: str,
+        entry: AuditEntry,
     ) -> bool:
-        """End an action that was not executed, and void what it held."""
+        """End an action of which nothing was sent, and void what it held.
+
+        An executing one is ended only for the owner of its claim.
+        """
 
     async def finish(self, finish: Finish) -> bool:
         """Store an outcome; False if the claim was lost meanwhile."""
 
     async def interrupted(self, *, limit: int) -> Sequence[str]:
         """Return ids of permits that wait and of claims whose lease has lapsed."""
+
+    async def open(
+        self,
+        interaction: Interaction,
+        *,
+        payload: Sealed,
+        also: Sequence[Sealed],
+        entry: AuditEntry,
+    ) -> None:
+        """Store a new interaction and integrate its entry."""
+
+    async def add_turn(self, turn: NewTurn) -> None:
+        """Store what was said and integrate its entry."""
+
+    async def newest(self, *, agent_id: str, limit: int) -> Sequence[str]:
+        """Return ids of an agent's newest actions, newest first."""
 
     async def approval(
         self, approval_id: str
@@ -329,7 +383,10 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that the flow may touch; ``replica`` names this process."""
+    """Everything outside that the flow may touch.
+
+    ``replica`` names this process in leases and entries; ``tenant`` is whose it is.
+    """
 
     clock: Clock
     ids: Ids
@@ -341,4 +398,6 @@ class Ports:
     store: Store
     executor: Executor
     journal: Journal
+    replay: Replay
     replica: str
+    tenant: str

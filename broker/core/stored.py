@@ -157,6 +157,13 @@ def outcome_from(sealed: Mapping[str, Any]) -> Outcome:
     )
 
 
+def bare_outcome(state: str, code: str) -> Outcome | None:
+    """Return the outcome of an action that ended without being executed."""
+    words = {"refused": OutcomeWord.REFUSED, "failed": OutcomeWord.FAILED}
+    word = words.get(state)
+    return Outcome(word, code, "", sent=False) if word else None
+
+
 def _reason(reason: Reason) -> dict[str, str]:
     return {
         "code": reason.code,

@@ -71,7 +71,6 @@ MOVES: Mapping[ActionState, frozenset[ActionState]] = {
             ActionState.REFUSED,
             ActionState.FAILED,
             ActionState.UNKNOWN,
-            ActionState.READY,
         }
     ),
     ActionState.UNKNOWN: frozenset({ActionState.DONE, ActionState.FAILED}),

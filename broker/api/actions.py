@@ -1,0 +1,295 @@
+"""The tool API: what an agent may call, what it asks for, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from broker import approvals, flow
+from broker.api import problems, wire
+from broker.api.bodies import Body, documented, read
+from broker.api.security import agent
+from broker.case import Ask
+from broker.core.words.action import (
+    CITATIONS_MAX,
+    IDEMPOTENCY_KEY_LENGTH_MAX,
+    REASON_LENGTH_MAX,
+    ActionState,
+)
+from broker.core.words.decision import Deny, Escalate, word_of
+from broker.core.words.errors import NotFoundError, UnavailableError
+from broker.core.words.subject import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.words.action import ActionRecord
+    from broker.core.words.tool import Tool
+    from broker.flow import Answer
+    from broker.ports import Ports
+
+router = APIRouter(prefix="/v1", tags=["actions"])
+ANSWER_S_MAX = 4.5
+"""Longest wait for an answer; what takes longer goes on, and the answer is 202."""
+WAIT_S_MAX = 30
+_POLL_S = 0.2
+Agent = Annotated[Caller, Depends(agent)]
+_UUID = r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_ID = re.compile(_UUID)
+
+
+class ActionBody(Body):
+    """What an agent asks for."""
+
+    tool: str = Field(max_length=64, examples=["orders.refund"])
+    arguments: dict[str, Any] = Field(
+        examples=[
+            {
+                "order_id": "W2611340",
+                "amount_minor_units": 2500,
+                "currency": "USD",
+                "payment_method_id": "gift_card_1725971",
+            }
+        ]
+    )
+    interaction: str = Field(pattern=_UUID)
+    reason: str = Field(default="", max_length=REASON_LENGTH_MAX)
+    citations: list[str] = Field(default=[], max_length=CITATIONS_MAX)
+
+
+@router.get("/tools", summary="List the tools that this identity may call")
+async def list_tools(request: Request, caller: Agent) -> dict[str, Any]:
+    """Return name, description, effect, tier and argument schema of each tool."""
+    ports: Ports = request.app.state.ports
+    return {"tools": [tool_json(tool) for tool in await tools_for(ports, caller)]}
+
+
+@router.post(
+    "/actions",
+    summary="Ask for an action",
+    openapi_extra=documented(ActionBody),
+    responses={
+        202: {"description": "A person must approve it, or it is still executing."},
+        403: {"description": "Denied; reasons are stable codes."},
+        409: {"description": "The Idempotency-Key was used for another call."},
+        422: {"description": "A field is invalid; pointer names it."},
+        429: {"description": "Too many calls; RateLimit headers say when."},
+        503: {"description": "Not able to decide now; nothing was done."},
+    },
+)
+async def ask_for_action(
+    request: Request,
+    caller: Agent,
+    idempotency_key: Annotated[str, Header(max_length=IDEMPOTENCY_KEY_LENGTH_MAX)] = "",
+) -> Response:
+    """Take an action from request to result, to pending, or to a reasoned no.
+
+    The same consequential call again is the same action. A new Idempotency-Key permits
+    an intended second one.
+    """
+    ports: Ports = request.app.state.ports
+    ask = await _ask(request, caller, idempotency_key)
+    # A task of its own: a client that disconnects cancels nothing.
+    task = asyncio.create_task(flow.submit(ports, ask))
+    request.app.state.tasks.add(task)
+    task.add_done_callback(request.app.state.tasks.discard)
+    done, _ = await asyncio.wait({task}, timeout=ANSWER_S_MAX)
+    if not done:
+        return await _still_going(ports, ask)
+    return await answer_response(ports, task.result())
+
+
+@router.post(
+    "/decisions",
+    summary="Ask what would be decided, without doing anything",
+    openapi_extra=documented(ActionBody),
+)
+async def ask_for_decision(request: Request, caller: Agent) -> dict[str, Any]:
+    """Return the decision's word and reason codes. Nothing is reserved or recorded."""
+    ports: Ports = request.app.state.ports
+    answer = await flow.decide(ports, await _ask(request, caller, ""))
+    decision = answer.decision
+    assert decision is not None  # noqa: S101  (decide always decides)
+    return {
+        "decision": word_of(decision),
+        "reasons": [{"code": reason.code} for reason in decision.reasons],
+        "approvers_min": (
+            decision.quorum.approvers_min if isinstance(decision, Escalate) else 0
+        ),
+        "findings": _findings(answer),
+    }
+
+
+@router.get("/actions", summary="List the newest actions of this agent")
+async def list_actions(
+    request: Request, caller: Agent, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> dict[str, Any]:
+    """Return this agent's newest actions, newest first."""
+    ports: Ports = request.app.state.ports
+    ids = await ports.store.newest(agent_id=caller.subject_id, limit=limit)
+    records = [await ports.store.action(action_id) for action_id in ids]
+    return {"actions": [wire.action_json(r) for r in records if r is not None]}
+
+
+@router.get("/actions/{action_id}", summary="See what became of an action")
+async def get_action(
+    request: Request,
+    action_id: str,
+    caller: Agent,
+    wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0,
+) -> Response:
+    """Return the action; with ``wait_s`` wait that long for it to end."""
+    ports: Ports = request.app.state.ports
+    record = await waited(ports, caller, action_id, wait_s=wait_s)
+    return await record_response(ports, record, polled=True)
+
+
+@router.delete("/actions/{action_id}", summary="Cancel an action that waits")
+async def cancel_action(request: Request, action_id: str, caller: Agent) -> Response:
+    """Cancel an action that waits for approval; anything else stays as it is."""
+    ports: Ports = request.app.state.ports
+    record = await own_action(ports, caller, action_id)
+    await approvals.withdraw(ports, record)
+    return await record_response(ports, await own_action(ports, caller, action_id))
+
+
+# ------------------------------------------------------------------- shared with MCP
+
+
+async def tools_for(ports: Ports, caller: Caller) -> list[Tool]:
+    """Return what this caller may ask for: granted in its row and by its token."""
+    view = await ports.authority.view(caller.subject_id, [])
+    granted = view.agent.tools if view.agent else frozenset()
+    if caller.grant.tools:
+        granted &= caller.grant.tools
+    return [tool for tool in ports.shelf.tools() if tool.name in granted]
+
+
+def tool_json(tool: Tool) -> dict[str, Any]:
+    """Return a tool as agents see it."""
+    return {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "effect": tool.effect.value,
+        "tier": int(tool.tier),
+        "arguments": dict(tool.arguments),
+    }
+
+
+async def own_action(ports: Ports, caller: Caller, action_id: str) -> ActionRecord:
+    """Return an action of this agent.
+
+    Raises:
+        NotFoundError: there is none; one of another agent looks the same.
+    """
+    record = await ports.store.action(action_id) if _is_id(action_id) else None
+    bound_to = caller.grant.interaction_id
+    if (
+        record is None
+        or record.requester.agent_id != caller.subject_id
+        or (bound_to and record.request.interaction_id != bound_to)
+    ):
+        msg = "there is no such action of yours"
+        raise NotFoundError(msg)
+    return record
+
+
+async def waited(
+    ports: Ports, caller: Caller, action_id: str, *, wait_s: float
+) -> ActionRecord:
+    """Return an action once it has ended, or as it is after ``wait_s`` seconds."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait_s
+    record = await own_action(ports, caller, action_id)
+    while not wire.is_ended(record) and loop.time() < until:
+        await asyncio.sleep(min(_POLL_S, max(0.0, until - loop.time())))
+        record = await own_action(ports, caller, action_id)
+    return record
+
+
+async def note_for(ports: Ports, record: ActionRecord) -> str:
+    """Return the words of the person who rejected, for the agent to use."""
+    outcome = record.outcome
+    if not record.approval_id or outcome is None or outcome.code != "rejected":
+        return ""
+    found = await ports.store.approval(record.approval_id)
+    if found is None:
+        return ""
+    return next((v.reason for v in found[1] if v.word.value == "reject"), "")
+
+
+async def answer_response(ports: Ports, answer: Answer) -> Response:
+    """Return what a submitted action's answer looks like over HTTP."""
+    headers = answer.rate.headers() if answer.rate else {}
+    if isinstance(answer.decision, Deny):
+        action_id = answer.record.request.action_id if answer.record else None
+        response = problems.denied(
+            answer.decision, action_id=action_id, findings=_findings(answer)
+        )
+    else:
+        assert answer.record is not None  # noqa: S101  (only a Deny stores nothing)
+        response = await record_response(ports, answer.record)
+    response.headers.update(headers)
+    return response
+
+
+async def record_response(
+    ports: Ports, record: ActionRecord, *, polled: bool = False
+) -> Response:
+    """Return an action with the status that its state asks for."""
+    outcome = record.outcome
+    lost = outcome is not None and outcome.code == "executor-unavailable"
+    if lost and not polled:
+        msg = "the executor does not answer; nothing was sent"
+        raise UnavailableError(msg, hint="send the same call again")
+    body = wire.action_json(record, note=await note_for(ports, record))
+    waiting = not wire.is_ended(record)
+    headers = {}
+    if waiting:
+        headers = {
+            "Location": f"/v1/actions/{record.request.action_id}",
+            "Retry-After": str(body["retry_after_s"]),
+        }
+    open_now = waiting and record.state is not ActionState.UNKNOWN
+    status = 202 if open_now and not polled else 200
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def _ask(request: Request, caller: Caller, idempotency_key: str) -> Ask:
+    body = await read(request, ActionBody)
+    ports: Ports = request.app.state.ports
+    return Ask(
+        caller=caller,
+        tool=body.tool,
+        arguments=body.arguments,
+        interaction_id=body.interaction,
+        reason=body.reason,
+        citations=tuple(body.citations),
+        idempotency_key=idempotency_key,
+        action_id=ports.ids.new(),
+    )
+
+
+async def _still_going(ports: Ports, ask: Ask) -> Response:
+    record = await ports.store.action(ask.action_id)
+    if record is None:
+        msg = "the decision takes longer than it may"
+        raise UnavailableError(msg, hint="send the same call again", retry_after_s=2)
+    return await record_response(ports, record)
+
+
+def _findings(answer: Answer) -> list[Mapping[str, str]]:
+    return [
+        {"code": finding.code, "argument": finding.pointer}
+        for finding in answer.verdict.findings
+    ]
+
+
+def _is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None

@@ -1,0 +1,60 @@
+"""Interactions over HTTP: for channels only; the assertion is the whole credential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from broker import conversation
+from broker.api.bodies import Body, documented, read
+
+if TYPE_CHECKING:
+    from broker.ports import Ports
+
+router = APIRouter(prefix="/v1/interactions", tags=["interactions"])
+ASSERTION_CHARS_MAX = 32_768
+
+
+class AssertionBody(Body):
+    """A channel's signed assertion (compact JWS)."""
+
+    assertion: str = Field(max_length=ASSERTION_CHARS_MAX)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Open an interaction",
+    openapi_extra=documented(AssertionBody),
+)
+async def open_interaction(request: Request) -> dict[str, Any]:
+    """Open the interaction that the channel's assertion describes."""
+    body = await read(request, AssertionBody)
+    ports: Ports = request.app.state.ports
+    opened = await conversation.open_interaction(
+        ports, body.assertion, issuer=request.app.state.issuer
+    )
+    return {
+        "interaction": opened.interaction_id,
+        "agent": opened.agent_id,
+        "customer_bound": opened.bound,
+        "verification_level": int(opened.verification),
+    }
+
+
+@router.post(
+    "/{interaction_id}/turns",
+    status_code=201,
+    summary="Report what was said",
+    openapi_extra=documented(AssertionBody),
+)
+async def add_turn(request: Request, interaction_id: str) -> dict[str, Any]:
+    """Keep a turn: the customer's words on approval cards come from here only."""
+    body = await read(request, AssertionBody)
+    ports: Ports = request.app.state.ports
+    turn_id = await conversation.add_turn(
+        ports, interaction_id, body.assertion, issuer=request.app.state.issuer
+    )
+    return {"turn": turn_id}

@@ -1,0 +1,182 @@
+"""Interactions and turns: what a channel says about a conversation, under its own key.
+
+Agents never open interactions and never report turns: the customer of an action, the
+level of verification and the customer's words come from here and from the edge only.
+
+Source: DESIGN, chapter 7 (Interactions).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from broker.core import interactions, record
+from broker.core.identity.channel import (
+    claimed_channel,
+    verify_interaction_assertion,
+    verify_turn,
+)
+from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.errors import (
+    ForbiddenError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from broker.core.words.subject import Interaction
+from broker.ports import NewTurn, PayloadDraft
+
+if TYPE_CHECKING:
+    from broker.core.identity.channel import ChannelFacts
+    from broker.core.words.identity import InteractionOpening, OneUse
+    from broker.ports import Ports, Sealed
+
+PURPOSE = "interaction"
+
+
+async def open_interaction(ports: Ports, assertion: str, *, issuer: str) -> Interaction:
+    """Open the interaction that a channel asserts.
+
+    Raises:
+        UnauthenticatedError: not signed by a channel's key, or used before.
+        ForbiddenError: the channel may not say this, or the agent is not there.
+        InvalidError: a claim has the wrong form.
+    """
+    await ports.journal.ready()
+    now = ports.clock.now()
+    channel = await _channel(ports, assertion)
+    opening = verify_interaction_assertion(
+        assertion, channel=channel, issuer=issuer, now=now
+    )
+    await _only_once(ports, opening.one_use)
+    view = await ports.authority.view(opening.agent_id, [])
+    if view.agent is None or view.agent.use_case != opening.use_case:
+        msg = "there is no such agent for this use case"
+        raise ForbiddenError(msg, pointer="/agent")
+    interaction = _interaction(ports, opening, environment=view.agent.environment)
+    payload = await ports.vault.seal(
+        interactions.to_payload(interaction), _draft(ports, interaction, "interaction")
+    )
+    evidence = await ports.vault.seal(
+        {"assertion": assertion}, _draft(ports, interaction, "assertion")
+    )
+    entry = _entry(ports, interaction, EntryKind.INTERACTION, (payload, evidence))
+    await ports.store.open(interaction, payload=payload, also=(evidence,), entry=entry)
+    return interaction
+
+
+async def add_turn(
+    ports: Ports, interaction_id: str, assertion: str, *, issuer: str
+) -> str:
+    """Keep what the customer or the agent said; return the turn's id.
+
+    Raises:
+        UnauthenticatedError: not signed by the channel that opened the interaction.
+        NotFoundError: there is no such interaction for this channel.
+    """
+    await ports.journal.ready()
+    channel = await _channel(ports, assertion)
+    interaction = await ports.store.interaction(interaction_id)
+    if interaction is None or interaction.channel_id != channel.channel_id:
+        msg = "there is no such interaction for this channel"
+        raise NotFoundError(msg)
+    turn = verify_turn(
+        assertion,
+        interaction_id=interaction_id,
+        channel=channel,
+        issuer=issuer,
+        now=ports.clock.now(),
+    )
+    await _only_once(ports, turn.one_use)
+    turn_id = ports.ids.new()
+    payload = await ports.vault.seal(
+        {"text": turn.text, "assertion": assertion},
+        _draft(ports, interaction, "free_text"),
+    )
+    entry = _entry(
+        ports,
+        interaction,
+        EntryKind.TURN,
+        (payload,),
+        detail={"turn": turn_id, "speaker": turn.speaker, "channel_kid": turn.kid},
+    )
+    await ports.store.add_turn(
+        NewTurn(turn_id, interaction, turn.speaker, turn.at, payload, entry)
+    )
+    return turn_id
+
+
+async def _channel(ports: Ports, assertion: str) -> ChannelFacts:
+    channel = await ports.authority.channel(claimed_channel(assertion))
+    if channel is None:
+        msg = "no active channel signed this"
+        raise UnauthenticatedError(msg)
+    return channel
+
+
+async def _only_once(ports: Ports, use: OneUse) -> None:
+    if not await ports.replay.first(use):
+        msg = "this assertion was used before"
+        raise UnauthenticatedError(msg, hint="sign a new one, with its own jti")
+
+
+def _interaction(
+    ports: Ports, opening: InteractionOpening, *, environment: str
+) -> Interaction:
+    ref = ""
+    if opening.customer:
+        ref = customer_ref(ports, ports.tenant, opening.use_case, opening.customer)
+    return Interaction(
+        interaction_id=ports.ids.new(),
+        tenant=ports.tenant,
+        environment=environment,
+        use_case=opening.use_case,
+        agent_id=opening.agent_id,
+        channel_id=opening.channel_id,
+        channel=opening.channel,
+        customer_id=opening.customer,
+        customer_ref=ref,
+        verification=opening.verification,
+        topics=opening.topics,
+        locale=opening.locale,
+        purpose=opening.purpose,
+        consent_version=opening.consent_version,
+        release="",
+        ai_disclosed_at=opening.ai_disclosed_at,
+        opened_at=ports.clock.now(),
+    )
+
+
+def customer_ref(ports: Ports, tenant: str, use_case: str, customer: str) -> str:
+    """Return the opaque reference of a customer: the same only within one use case."""
+    return ports.vault.reference("customer", tenant, use_case, customer)[:32]
+
+
+def _draft(ports: Ports, interaction: Interaction, data_class: str) -> PayloadDraft:
+    return PayloadDraft(
+        payload_id=ports.ids.new(),
+        subject=interaction.customer_ref or interaction.interaction_id,
+        purpose=PURPOSE,
+        retention="interaction",
+        data_class=data_class,
+    )
+
+
+def _entry(
+    ports: Ports,
+    interaction: Interaction,
+    kind: EntryKind,
+    payloads: tuple[Sealed, ...],
+    *,
+    detail: dict[str, Any] | None = None,
+) -> AuditEntry:
+    return AuditEntry(
+        entry_id=ports.ids.new(),
+        kind=kind,
+        at=ports.clock.now(),
+        tenant=interaction.tenant,
+        environment=interaction.environment,
+        context=record.context_of(None, interaction),
+        detail=detail or {"opened_by": interaction.channel_id},
+        payloads=tuple(sealed.ref for sealed in payloads),
+        replica=ports.replica,
+    )

@@ -1,0 +1,262 @@
+"""The executor: runner and edge over one unix socket, reached by pooled connections.
+
+A warrant is signed here and nowhere else. What the runner says about a result is kept
+for the release filter; what happened is read from the edge's signed receipt only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from broker.core.canonical import CanonicalError
+from broker.core.execute import RunError
+from broker.core.frames import (
+    HEADER_BYTES,
+    FrameError,
+    body_bytes,
+    decode_body,
+    encode_frame,
+)
+from broker.core.jws import JwsError, sign, verify
+from broker.core.orders import OrderError, parse_hello, parse_receipt, warrant_claims
+from broker.core.words.errors import ExecutorUnavailableError
+from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
+from broker.ports import Ran
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from broker.core.jwk import PrivateKey, PublicKey
+    from broker.core.words.warrant import Receipt, Warrant
+
+FRAME_MAX = 2 * 1_048_576
+CONNECTIONS_MAX = 32
+CONNECT_S_MAX = 2.0
+ASK_S_MAX = 4.0
+HELLO_KEPT_S = 1.0
+# The runner ends a call at the manifest's deadline; this much later it is gone itself.
+RUN_GRACE_S = 3.0
+RETRY_AFTER_S = 2
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class SocketExecutor:
+    """The Executor port over the runner's unix socket."""
+
+    def __init__(
+        self, socket: str, *, issuer: str, key: PrivateKey, receipt_key: Path
+    ) -> None:
+        """Keep where the runner listens and what signs and verifies.
+
+        Args:
+            socket: Path of the runner's socket.
+            issuer: Our issuer identifier, the ``iss`` of warrants.
+            key: The warrant key; its public half is pinned at the edge.
+            receipt_key: Public JWK file of the edge's receipt key; read when needed,
+                because the edge makes it at its first start.
+        """
+        self._socket = socket
+        self._issuer = issuer
+        self._key = key
+        self._receipt_file = receipt_key
+        self._receipt_keys: Mapping[str, PublicKey] = {}
+        self._idle: list[_Streams] = []
+        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._hello: tuple[float, str, str] | None = None
+
+    async def address(self) -> tuple[str, str]:
+        """Return edge id and boot id that a warrant must name.
+
+        Raises:
+            ExecutorUnavailableError: nobody answers.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._hello is not None and now - self._hello[0] < HELLO_KEPT_S:
+            return self._hello[1], self._hello[2]
+        nonce = secrets.token_urlsafe(16)
+        answer = await self._call({"op": "hello", "nonce": nonce}, within_s=ASK_S_MAX)
+        try:
+            claims = verify(
+                str(answer["edge_hello"]), keys=self._keys(), typ=EDGE_HELLO_TYP
+            )
+            hello = parse_hello(claims)
+        except (KeyError, JwsError, OrderError) as error:
+            msg = "the edge's greeting does not verify"
+            raise _down(msg) from error
+        if hello.nonce != nonce:
+            msg = "the edge's greeting is an old one"
+            raise _down(msg)
+        self._hello = (now, hello.edge, hello.boot)
+        return hello.edge, hello.boot
+
+    async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:
+        """Execute one warrant; the receipt in the answer is verified.
+
+        Raises:
+            ExecutorUnavailableError: nothing can have been sent for this warrant.
+        """
+        token = sign(
+            warrant_claims(warrant, issuer=self._issuer), key=self._key, typ=WARRANT_TYP
+        )
+        message = {"op": "run", "warrant": token, "deadline_ms": timeout_s * 1_000}
+        try:
+            answer = await self._call(message, within_s=timeout_s + RUN_GRACE_S)
+        except _LostAnswerError:
+            # The warrant may be at work: only the edge can say what was sent.
+            return await self._asked_or_nothing(warrant)
+        error = _error(answer)
+        if error is not None and error.code in {"edge_refused", "edge_unavailable"}:
+            # Most often an edge that was restarted: greet it anew next time.
+            self._hello = None
+        if answer.get("receipt") is None:
+            return await self._asked_or_nothing(warrant, error=error)
+        receipt, token = self._receipt(answer, warrant.warrant_id, warrant.action_id)
+        result = answer.get("result")
+        return Ran(result if isinstance(result, dict) else None, error, receipt, token)
+
+    async def ask(self, warrant_id: str, action_id: str) -> Ran:
+        """Ask what was sent; "not sent" is final from then on.
+
+        Raises:
+            ExecutorUnavailableError: nobody can say now.
+        """
+        nonce = secrets.token_urlsafe(16)
+        message = {
+            "op": "ask",
+            "warrant": warrant_id,
+            "action": action_id,
+            "nonce": nonce,
+        }
+        try:
+            answer = await self._call(message, within_s=ASK_S_MAX)
+        except _LostAnswerError as error:
+            msg = "the executor did not answer"
+            raise _down(msg) from error
+        if not answer.get("ok") or answer.get("receipt") is None:
+            msg = "the edge cannot say now what was sent"
+            raise _down(msg)
+        receipt, token = self._receipt(answer, warrant_id, action_id)
+        if receipt.nonce != nonce:
+            msg = "the edge's answer is an old one"
+            raise _down(msg)
+        return Ran(
+            None, RunError("interrupted", "the call was interrupted"), receipt, token
+        )
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        for _, writer in self._idle:
+            writer.close()
+        self._idle.clear()
+
+    async def _asked_or_nothing(
+        self, warrant: Warrant, *, error: RunError | None = None
+    ) -> Ran:
+        """Fetch the receipt after a call that gave none; without one, nobody knows."""
+        lost = error or RunError("lost", "the executor's answer was lost")
+        try:
+            asked = await self.ask(warrant.warrant_id, warrant.action_id)
+        except ExecutorUnavailableError:
+            return Ran(None, lost, None)
+        return Ran(None, lost, asked.receipt, asked.receipt_jws)
+
+    def _receipt(
+        self, answer: Mapping[str, Any], warrant_id: str, action_id: str
+    ) -> tuple[Receipt, str]:
+        token = str(answer["receipt"])
+        try:
+            receipt = parse_receipt(verify(token, keys=self._keys(), typ=RECEIPT_TYP))
+        except (JwsError, OrderError) as error:
+            msg = "the edge's receipt does not verify"
+            raise _down(msg) from error
+        if receipt.warrant_id != warrant_id or receipt.action_id != action_id:
+            msg = "the edge's receipt is for another action"
+            raise _down(msg)
+        return receipt, token
+
+    def _keys(self) -> Mapping[str, PublicKey]:
+        if not self._receipt_keys:
+            from broker.effects.keys import read_public
+
+            key = read_public(self._receipt_file)
+            self._receipt_keys = {key.kid: key}
+        return self._receipt_keys
+
+    async def _call(
+        self, message: Mapping[str, Any], *, within_s: float
+    ) -> dict[str, Any]:
+        """Send one frame and read one; the connection is reused if all went well.
+
+        Raises:
+            ExecutorUnavailableError: the message cannot have reached the runner.
+            _LostAnswerError: it may have.
+        """
+        data = encode_frame(message, frame_max=FRAME_MAX)
+        async with self._slots, self._connection() as (reader, writer):
+            try:
+                async with asyncio.timeout(within_s):
+                    writer.write(data)
+                    await writer.drain()
+                    header = await reader.readexactly(HEADER_BYTES)
+                    body = await reader.readexactly(
+                        body_bytes(header, frame_max=FRAME_MAX)
+                    )
+                    return decode_body(body, frame_max=FRAME_MAX, floats=True)
+            except (
+                OSError,
+                TimeoutError,
+                asyncio.IncompleteReadError,
+                FrameError,
+                CanonicalError,
+            ) as error:
+                msg = "the runner's answer was lost"
+                raise _LostAnswerError(msg) from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[_Streams]:
+        streams = self._take_idle() or await self._connect()
+        try:
+            yield streams
+        except BaseException:
+            streams[1].close()
+            raise
+        self._idle.append(streams)
+
+    def _take_idle(self) -> _Streams | None:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.close()
+        return None
+
+    async def _connect(self) -> _Streams:
+        try:
+            async with asyncio.timeout(CONNECT_S_MAX):
+                return await asyncio.open_unix_connection(self._socket)
+        except (OSError, TimeoutError) as error:
+            msg = "the runner does not answer"
+            raise _down(msg) from error
+
+
+class _LostAnswerError(Exception):
+    """A message may have reached the runner, and no answer came back."""
+
+
+def _error(answer: Mapping[str, Any]) -> RunError | None:
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        return None
+    detail = str(error.get("detail", ""))
+    code = str(error.get("code", "crashed"))
+    # The edge's own words are the better reason: revoked, warrant_spent, ...
+    return RunError(detail if code == "edge_refused" and detail else code, detail)
+
+
+def _down(msg: str) -> ExecutorUnavailableError:
+    hint = "try again; nothing was sent"
+    return ExecutorUnavailableError(msg, hint=hint, retry_after_s=RETRY_AFTER_S)

@@ -1,0 +1,343 @@
+"""The store: actions and interactions in PostgreSQL, one SQL function per transaction.
+
+What must not stand in clear is sealed in payloads; what decides is read from there, so
+a changed column cannot change what is executed. Reads share the ledger's group commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from broker.core import interactions, stored
+from broker.core.words.action import ActionState
+from broker.core.words.approval import ApprovalState
+from broker.core.words.budget import Total
+from broker.core.words.effect import is_consequential
+from broker.effects import rows
+from broker.effects.rows import LEASE_S
+from broker.ports import Claim, PayloadDraft, Stored, StoredWord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.words.action import ActionRecord
+    from broker.core.words.approval import ApprovalRequest, Vote
+    from broker.core.words.budget import BudgetKey
+    from broker.core.words.entry import AuditEntry
+    from broker.core.words.subject import Interaction
+    from broker.effects.database import Database
+    from broker.effects.scribe import Scribe
+    from broker.effects.vault import PayloadVault
+    from broker.effects.votes import Votes
+    from broker.ports import Clock, Finish, NewAction, NewTurn, Sealed, Shelf
+
+_ACTION = """
+SELECT a.*,
+       r.subject AS r_subject, r.purpose AS r_purpose, r.retention AS r_retention,
+       r.data_class AS r_data_class, r.payload_id AS r_payload_id, r.sealed AS r_sealed,
+       o.subject AS o_subject, o.purpose AS o_purpose, o.retention AS o_retention,
+       o.data_class AS o_data_class, o.payload_id AS o_payload_id, o.sealed AS o_sealed
+  FROM action a
+  JOIN payload r ON r.payload_id = a.request_payload
+  LEFT JOIN payload o ON o.payload_id = a.outcome_payload
+ WHERE a.action_id = $1
+"""
+_INTERACTION = """
+SELECT p.*, i.customer_ref FROM interaction i JOIN payload p USING (payload_id)
+ WHERE i.interaction_id = $1
+"""
+# Permits that nobody claimed, and claims whose owner is gone.
+_INTERRUPTED = """
+SELECT action_id FROM action
+ WHERE (state = 'ready' AND approval_id IS NULL
+        AND updated_at < now() - interval '2 seconds')
+    OR (state = 'executing' AND lease_until < now())
+ ORDER BY updated_at LIMIT $1
+"""
+_NEWEST = """
+SELECT action_id FROM action WHERE agent_id = $1 ORDER BY created_at DESC LIMIT $2
+"""
+_APPROVAL_END = {
+    ActionState.REFUSED: ApprovalState.STALE,
+    ActionState.CANCELLED: ApprovalState.WITHDRAWN,
+    ActionState.EXPIRED: ApprovalState.EXPIRED,
+    ActionState.FAILED: ApprovalState.STALE,
+}
+
+
+class PostgresStore:
+    """The Store port over PostgreSQL and the ledger."""
+
+    def __init__(  # noqa: PLR0913  (the composition root fills them by name)
+        self,
+        database: Database,
+        *,
+        vault: PayloadVault,
+        scribe: Scribe,
+        shelf: Shelf,
+        votes: Votes,
+        clock: Clock,
+    ) -> None:
+        """Keep the adapters that rows, payloads, entries and votes go through."""
+        self._database = database
+        self._vault = vault
+        self._scribe = scribe
+        self._shelf = shelf
+        self._votes = votes
+        self._clock = clock
+
+    async def interaction(self, interaction_id: str) -> Interaction | None:
+        """Return an interaction from its sealed row, or None."""
+        row = await self._database.row(_INTERACTION, interaction_id)
+        if row is None:
+            return None
+        sealed = await self._vault.open(rows.draft_from(row), row["sealed"])
+        found = interactions.from_payload(sealed)
+        return found if found.interaction_id == interaction_id else None
+
+    async def earlier(self, dedupe: str) -> tuple[str, str] | None:
+        """Return (action id, fingerprint) stored under this key, or None."""
+        row = await self._database.row(
+            "SELECT action_id, fingerprint FROM action WHERE dedupe = $1", dedupe
+        )
+        return (str(row["action_id"]), row["fingerprint"]) if row else None
+
+    async def totals(
+        self, keys: Sequence[BudgetKey], *, besides: str
+    ) -> Mapping[BudgetKey, Total]:
+        """Return what these budgets have posted and hold beside this action."""
+        if not keys:
+            return {}
+        found = await self._database.rows(
+            "SELECT * FROM budget_totals($1, $2, $3)",
+            [key[0] for key in keys],
+            [key[1] for key in keys],
+            besides,
+        )
+        return {
+            (row["budget_id"], row["window_start"]): Total(
+                row["posted"], row["held"], row["version"], row["frozen"]
+            )
+            for row in found
+        }
+
+    async def submit(self, new: NewAction) -> Stored:
+        """Store a decided action with its reservation; integrate its entries."""
+        record = new.record
+        tool = self._shelf.tool(record.request.tool)
+        where = await self.interaction(record.request.interaction_id)
+        assert tool is not None  # noqa: S101  (the case was made from it)
+        assert where is not None  # noqa: S101
+        document = {
+            "action": rows.action_json(new, tool=tool, where=where),
+            "payloads": [rows.payload_json(new.payload)],
+            "lines": [rows.line_json(line) for line in new.lines],
+            "approval": rows.approval_json(new.approval) if new.approval else None,
+        }
+        if not is_consequential(tool.effect) and not new.lines and new.approval is None:
+            await self._scribe.together(new.entries, "action_submit_reads", document)
+            answer = {"word": "ok", "action_id": record.request.action_id}
+        else:
+            document["entries"] = self._scribe.signed(new.entries)
+            answer = await self._database.value("SELECT action_submit($1)", document)
+        word = StoredWord(answer["word"])
+        if word is not StoredWord.OK:
+            over = [one["budget_id"] for one in answer.get("over") or []]
+            named = [line.rule_id for line in new.lines if line.budget_id in over]
+            return Stored(word, answer["action_id"], tuple(named))
+        if "entries" in document:
+            # If we die here, whoever sequences next takes the staged entry along.
+            await self._scribe.integrated(new.entries)
+        claim = None
+        if new.claimed_by:
+            until = self._clock.now() + timedelta(seconds=LEASE_S)
+            claim = Claim(record, new.claimed_by, record.warrant_id, until)
+        return Stored(word, record.request.action_id, claim=claim)
+
+    async def action(self, action_id: str) -> ActionRecord | None:
+        """Return an action, or None."""
+        row = await self._database.row(_ACTION, action_id)
+        if row is None:
+            return None
+        sealed = await self._vault.open(rows.draft_from(row, "r_"), row["r_sealed"])
+        outcome = None
+        if row["o_sealed"] is not None:
+            opened = await self._vault.open(rows.draft_from(row, "o_"), row["o_sealed"])
+            outcome = stored.outcome_from(opened)
+        elif row["code"]:
+            outcome = stored.bare_outcome(row["state"], row["code"])
+        return stored.from_payload(rows.columns_from(row), sealed, outcome)
+
+    async def claim(
+        self, action_id: str, *, owner: str, warrant_id: str, entry: AuditEntry
+    ) -> Claim | None:
+        """Take a ready action for execution; None if somebody else has it."""
+        taken = await self._database.value(
+            "SELECT action_claim($1, $2, $3, $4, $5)",
+            action_id,
+            owner,
+            LEASE_S,
+            warrant_id,
+            self._scribe.signed((entry,)),
+        )
+        if not taken:
+            return None
+        await self._scribe.integrated((entry,))
+        return await self._claimed(action_id, owner, warrant_id)
+
+    async def take_over(self, action_id: str, *, owner: str) -> Claim | None:
+        """Take an executing action whose lease has lapsed, without a new warrant."""
+        warrant_id = await self._database.value(
+            "SELECT action_take_over($1, $2, $3)", action_id, owner, LEASE_S
+        )
+        if warrant_id is None:
+            return None
+        return await self._claimed(action_id, owner, str(warrant_id))
+
+    async def rearm(self, claim: Claim, *, warrant_id: str) -> Claim | None:
+        """Give a taken-over action a new warrant; the old one can never be sent."""
+        action_id = claim.record.request.action_id
+        moved = await self._database.value(
+            "SELECT action_rearm($1, $2, $3, $4, $5)",
+            action_id,
+            claim.owner,
+            LEASE_S,
+            claim.warrant_id,
+            warrant_id,
+        )
+        return (
+            await self._claimed(action_id, claim.owner, warrant_id) if moved else None
+        )
+
+    async def refuse(
+        self,
+        action_id: str,
+        *,
+        owner: str,
+        state: ActionState,
+        code: str,
+        entry: AuditEntry,
+    ) -> bool:
+        """End an action of which nothing was sent, and void what it held."""
+        moved: bool = await self._database.value(
+            "SELECT action_refuse($1, $2, $3, $4, $5, $6)",
+            action_id,
+            owner,
+            state.value,
+            code,
+            _APPROVAL_END[state].value,
+            self._scribe.signed((entry,)),
+        )
+        if moved:
+            await self._scribe.integrated((entry,))
+        return moved
+
+    async def finish(self, finish: Finish) -> bool:
+        """Store an outcome; False if the claim was lost meanwhile."""
+        record = finish.claim.record
+        tool = self._shelf.tool(record.request.tool)
+        document = await self._finish_json(finish)
+        if tool is not None and not is_consequential(tool.effect):
+            return await self._scribe.together(
+                finish.entries, "action_finish_reads", document | {"entries": []}
+            )
+        document["entries"] = self._scribe.signed(finish.entries)
+        done: bool = await self._database.value("SELECT action_finish($1)", document)
+        if done:
+            await self._scribe.integrated(finish.entries)
+        return done
+
+    async def interrupted(self, *, limit: int) -> Sequence[str]:
+        """Return ids of permits that wait and of claims whose lease has lapsed."""
+        found = await self._database.rows(_INTERRUPTED, limit)
+        return [str(row["action_id"]) for row in found]
+
+    async def open(
+        self,
+        interaction: Interaction,
+        *,
+        payload: Sealed,
+        also: Sequence[Sealed],
+        entry: AuditEntry,
+    ) -> None:
+        """Store a new interaction and integrate its entry."""
+        document = {
+            "interaction": rows.interaction_json(interaction, payload),
+            "payloads": [rows.payload_json(sealed) for sealed in (payload, *also)],
+            "entries": self._scribe.signed((entry,)),
+        }
+        await self._database.value("SELECT interaction_open($1)", document)
+        await self._scribe.integrated((entry,))
+
+    async def add_turn(self, turn: NewTurn) -> None:
+        """Store what was said and integrate its entry."""
+        document = {
+            "turn": rows.turn_json(turn),
+            "payloads": [rows.payload_json(turn.payload)],
+            "entries": self._scribe.signed((turn.entry,)),
+        }
+        await self._database.value("SELECT turn_add($1)", document)
+        await self._scribe.integrated((turn.entry,))
+
+    async def newest(self, *, agent_id: str, limit: int) -> Sequence[str]:
+        """Return ids of an agent's newest actions, newest first."""
+        found = await self._database.rows(_NEWEST, agent_id, limit)
+        return [str(row["action_id"]) for row in found]
+
+    async def approval(
+        self, approval_id: str
+    ) -> tuple[ApprovalRequest, Sequence[Vote]] | None:
+        """Return an approval and its votes whose signatures verify, or None."""
+        return await self._votes.of(approval_id)
+
+    async def _claimed(
+        self, action_id: str, owner: str, warrant_id: str
+    ) -> Claim | None:
+        record = await self.action(action_id)
+        if record is None:
+            return None
+        until = self._clock.now() + timedelta(seconds=LEASE_S)
+        return Claim(replace(record, warrant_id=warrant_id), owner, warrant_id, until)
+
+    async def _finish_json(self, finish: Finish) -> dict[str, Any]:
+        payloads = [rows.payload_json(finish.payload)]
+        bind = None
+        if finish.bind is not None:
+            draft = PayloadDraft(
+                payload_id=finish.bind_payload_id,
+                subject=finish.bind.customer_ref,
+                purpose="interaction",
+                retention="interaction",
+                data_class="interaction",
+            )
+            sealed = await self._vault.seal(interactions.to_payload(finish.bind), draft)
+            payloads.append(rows.payload_json(sealed))
+            bind = {
+                "customer_ref": finish.bind.customer_ref,
+                "verification": int(finish.bind.verification),
+                "payload_id": draft.payload_id,
+            }
+        return {
+            "action_id": finish.claim.record.request.action_id,
+            "owner": finish.claim.owner,
+            "warrant": finish.claim.warrant_id,
+            "state": finish.state.value,
+            "code": finish.code,
+            "money": finish.money,
+            "posted": finish.post_minor_units,
+            "currency": finish.currency or None,
+            "payload": finish.payload.ref.payload_id,
+            "payloads": payloads,
+            "values": [dict(value) for value in finish.values],
+            "ceilings": [self._ceiling(one) for one in finish.ceilings],
+            "bind": bind,
+            "forget": finish.forget,
+            "alarms": list(finish.alarms),
+        }
+
+    def _ceiling(self, bound: tuple[str, str, str, int]) -> dict[str, str]:
+        connector, kind, name, units = bound
+        ref = self._vault.reference("object", connector, kind, name)
+        return rows.ceiling_json(ref, self._vault.seal_fact(ref, {"units": units}))

@@ -1,0 +1,610 @@
+-- Actions, interactions, released values, approvals and votes: the truth of the flow.
+--
+-- Personal data stands only in payload.sealed (AES-256-GCM under the subject's data key,
+-- the ids as associated data). Each function below is one transaction's work and one
+-- round trip; all of them are called by broker/effects/store*.py, which hands in signed
+-- audit entries to be staged in the same transaction.
+--
+-- Order of locks: action row, approval row, then budgets (see budgets.sql), then
+-- audit_stage. The state machine is broker/core/words/action.py; a test compares.
+
+CREATE TABLE subject_key (
+  subject      text        NOT NULL,
+  purpose      text        NOT NULL,
+  wrapped      bytea,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  destroyed_at timestamptz,
+  PRIMARY KEY (subject, purpose),
+  CHECK ((wrapped IS NULL) = (destroyed_at IS NOT NULL))
+);
+COMMENT ON TABLE subject_key IS
+  'One wrapped data key per subject and purpose; erasure destroys it and nothing else.';
+
+CREATE TABLE payload (
+  payload_id uuid        PRIMARY KEY,
+  subject    text        NOT NULL,
+  purpose    text        NOT NULL,
+  retention  text        NOT NULL,
+  data_class text        NOT NULL,
+  sha256     text        NOT NULL CHECK (length(sha256) = 64),
+  sealed     bytea       NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  FOREIGN KEY (subject, purpose) REFERENCES subject_key
+);
+
+CREATE TABLE interaction (
+  interaction_id uuid        PRIMARY KEY,
+  tenant         text        NOT NULL,
+  environment    text        NOT NULL,
+  use_case       text        NOT NULL,
+  agent_id       text        NOT NULL,
+  channel_id     text        NOT NULL,
+  customer_ref   text        NOT NULL DEFAULT '',
+  verification   smallint    NOT NULL CHECK (verification BETWEEN 0 AND 3),
+  release        text        NOT NULL DEFAULT '',
+  payload_id     uuid        NOT NULL REFERENCES payload,
+  revision       integer     NOT NULL DEFAULT 1,
+  opened_at      timestamptz NOT NULL,
+  closed_at      timestamptz
+);
+CREATE INDEX interaction_by_customer ON interaction (customer_ref, opened_at)
+  WHERE customer_ref <> '';
+
+CREATE TABLE turn (
+  turn_id        uuid        PRIMARY KEY,
+  interaction_id uuid        NOT NULL REFERENCES interaction,
+  speaker        text        NOT NULL CHECK (speaker IN ('customer', 'agent')),
+  verification   smallint    NOT NULL,
+  payload_id     uuid        NOT NULL REFERENCES payload,
+  at             timestamptz NOT NULL
+);
+CREATE INDEX turn_by_interaction ON turn (interaction_id, at);
+
+CREATE TABLE action (
+  action_id         uuid        PRIMARY KEY,
+  tenant            text        NOT NULL,
+  environment       text        NOT NULL,
+  use_case          text        NOT NULL,
+  agent_id          text        NOT NULL,
+  interaction_id    uuid        NOT NULL REFERENCES interaction,
+  customer_ref      text        NOT NULL DEFAULT '',
+  release           text        NOT NULL DEFAULT '',
+  kind              text        NOT NULL,
+  parent_action     uuid,
+  reversal_of       uuid,
+  disposition       text        NOT NULL DEFAULT '',
+  tool              text        NOT NULL,
+  manifest          text        NOT NULL,
+  effect            text        NOT NULL,
+  tier              smallint    NOT NULL,
+  state             text        NOT NULL CHECK (state IN
+    ('pending_approval', 'ready', 'executing', 'unknown', 'done', 'refused', 'failed',
+     'cancelled', 'expired')),
+  decision          text        NOT NULL,
+  code              text        NOT NULL DEFAULT '',
+  policy_version    integer     NOT NULL,
+  standing_approval text        NOT NULL DEFAULT '',
+  approval_id       uuid,
+  digest            text        NOT NULL DEFAULT '',
+  amount            bigint,
+  currency          text,
+  dedupe            text        UNIQUE,
+  fingerprint       text        NOT NULL,
+  idempotency_key   text        NOT NULL,
+  warrant_id        uuid,
+  lease_owner       text,
+  lease_until       timestamptz,
+  request_payload   uuid        NOT NULL REFERENCES payload,
+  outcome_payload   uuid        REFERENCES payload,
+  alarms            text[]      NOT NULL DEFAULT '{}',
+  created_at        timestamptz NOT NULL,
+  updated_at        timestamptz NOT NULL DEFAULT now(),
+  expires_at        timestamptz,
+  CHECK ((state = 'executing') <= (lease_until IS NOT NULL AND warrant_id IS NOT NULL))
+) WITH (fillfactor = 80);
+CREATE INDEX action_by_agent ON action (agent_id, created_at);
+CREATE INDEX action_by_interaction ON action (interaction_id, created_at);
+CREATE INDEX action_open ON action (state, lease_until)
+  WHERE state IN ('ready', 'executing', 'unknown', 'pending_approval');
+
+-- Which moves there are; core/words/action.py holds the same table.
+CREATE TABLE action_move (
+  old text NOT NULL,
+  new text NOT NULL,
+  PRIMARY KEY (old, new)
+);
+INSERT INTO action_move VALUES
+  ('pending_approval', 'ready'), ('pending_approval', 'refused'),
+  ('pending_approval', 'cancelled'), ('pending_approval', 'expired'),
+  ('ready', 'executing'), ('ready', 'refused'), ('ready', 'cancelled'),
+  ('ready', 'failed'),
+  ('executing', 'done'), ('executing', 'refused'), ('executing', 'failed'),
+  ('executing', 'unknown'),
+  ('unknown', 'done'), ('unknown', 'failed');
+
+CREATE TABLE released_value (
+  interaction_id  uuid     NOT NULL REFERENCES interaction,
+  lookup          text     NOT NULL,
+  action_id       uuid     NOT NULL,
+  pointer         text     NOT NULL,
+  kind            text     NOT NULL DEFAULT '',
+  data_class      text     NOT NULL,
+  integrity       smallint NOT NULL,
+  confidentiality text     NOT NULL,
+  source          text     NOT NULL,
+  PRIMARY KEY (interaction_id, lookup, action_id, pointer)
+);
+COMMENT ON TABLE released_value IS
+  'What an agent was shown, found again by a keyed hash of the value.';
+
+CREATE TABLE object_ceiling (
+  object_ref text        PRIMARY KEY,
+  sealed     bytea       NOT NULL,
+  seen_at    timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE object_ceiling IS
+  'What an edge receipt said may ever be moved on an object; sealed, so that writing '
+  'to this table raises no ceiling.';
+
+CREATE TABLE approval (
+  approval_id   uuid        PRIMARY KEY,
+  action_id     uuid        NOT NULL REFERENCES action,
+  digest        text        NOT NULL,
+  approvers_min smallint    NOT NULL CHECK (approvers_min BETWEEN 1 AND 9),
+  role          text        NOT NULL,
+  barred        text[]      NOT NULL,
+  amount        bigint,
+  currency      text,
+  state         text        NOT NULL CHECK (state IN
+    ('pending', 'approved', 'rejected', 'expired', 'withdrawn', 'stale')),
+  created_at    timestamptz NOT NULL,
+  expires_at    timestamptz NOT NULL,
+  ended_at      timestamptz,
+  started_at    timestamptz
+);
+CREATE INDEX approval_pending ON approval (expires_at) WHERE state = 'pending';
+
+CREATE TABLE vote (
+  vote_id     uuid        PRIMARY KEY,
+  approval_id uuid        NOT NULL REFERENCES approval,
+  person_id   text        NOT NULL,
+  word        text        NOT NULL CHECK (word IN ('approve', 'reject')),
+  payload_id  uuid        NOT NULL REFERENCES payload,
+  at          timestamptz NOT NULL
+);
+CREATE INDEX vote_by_approval ON vote (approval_id, at);
+COMMENT ON TABLE vote IS
+  'A signed vote; the JWS is the payload. settle verifies it again.';
+
+CREATE TABLE outbox (
+  outbox_id bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  kind      text        NOT NULL CHECK (kind IN ('start', 'vote', 'end')),
+  topic     uuid        NOT NULL,
+  key       text        NOT NULL,
+  made_at   timestamptz NOT NULL DEFAULT now(),
+  next_at   timestamptz NOT NULL DEFAULT now(),
+  tries     integer     NOT NULL DEFAULT 0,
+  done_at   timestamptz,
+  UNIQUE (kind, key)
+);
+CREATE INDEX outbox_due ON outbox (next_at) WHERE done_at IS NULL;
+COMMENT ON TABLE outbox IS
+  'What Temporal must be told: topic is an approval id, and nothing else goes there.';
+
+-- Keep payloads and stage entries: [{"payload_id", ..., "sealed": base64}] and
+-- [{"entry_id", "leaf": base64}].
+CREATE FUNCTION keep(p_payloads jsonb, p_entries jsonb) RETURNS void
+LANGUAGE sql
+AS $$
+  INSERT INTO payload (payload_id, subject, purpose, retention, data_class, sha256,
+                       sealed)
+  SELECT p.payload_id, p.subject, p.purpose, p.retention, p.data_class, p.sha256,
+         decode(p.sealed, 'base64')
+    FROM jsonb_to_recordset(p_payloads) AS p(payload_id uuid, subject text,
+           purpose text, retention text, data_class text, sha256 text, sealed text);
+  INSERT INTO audit_stage (entry_id, leaf)
+  SELECT e.entry_id, decode(e.leaf, 'base64')
+    FROM jsonb_to_recordset(p_entries) AS e(entry_id uuid, leaf text);
+$$;
+
+CREATE FUNCTION action_insert(p_action jsonb) RETURNS void
+LANGUAGE sql
+AS $$
+  INSERT INTO action (action_id, tenant, environment, use_case, agent_id,
+    interaction_id, customer_ref, release, kind, parent_action, reversal_of,
+    disposition, tool, manifest, effect, tier, state, decision, code, policy_version,
+    standing_approval, approval_id, digest, amount, currency, dedupe, fingerprint,
+    idempotency_key, warrant_id, lease_owner, lease_until, request_payload, created_at,
+    expires_at)
+  SELECT a.action_id, a.tenant, a.environment, a.use_case, a.agent_id,
+    a.interaction_id, a.customer_ref, a.release, a.kind, a.parent_action,
+    a.reversal_of, a.disposition, a.tool, a.manifest, a.effect, a.tier, a.state,
+    a.decision, a.code, a.policy_version, a.standing_approval, a.approval_id, a.digest,
+    a.amount, a.currency, a.dedupe, a.fingerprint, a.idempotency_key, a.warrant_id,
+    a.lease_owner, now() + a.lease_s * interval '1 second', a.request_payload,
+    a.created_at, a.expires_at
+  FROM jsonb_to_record(p_action) AS a(action_id uuid, tenant text, environment text,
+    use_case text, agent_id text, interaction_id uuid, customer_ref text, release text,
+    kind text, parent_action uuid, reversal_of uuid, disposition text, tool text,
+    manifest text, effect text, tier smallint, state text, decision text, code text,
+    policy_version integer, standing_approval text, approval_id uuid, digest text,
+    amount bigint, currency text, dedupe text, fingerprint text, idempotency_key text,
+    warrant_id uuid, lease_owner text, lease_s integer, request_payload uuid,
+    created_at timestamptz, expires_at timestamptz)
+$$;
+
+-- Store a decided action, hold its money, ask for approval and stage its entry.
+--
+-- p: {"action": {...}, "payloads": [...], "entries": [...], "lines": [...],
+--     "approval": {...} | null}
+-- Returns {"word": ok | duplicate | conflict | over | stale, "action_id", "over": []}.
+-- Anything but ok leaves nothing behind.
+CREATE FUNCTION action_submit(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  mine     uuid := p #>> '{action,action_id}';
+  key      text := p #>> '{action,dedupe}';
+  earlier  record;
+  admitted jsonb;
+BEGIN
+  IF key IS NOT NULL THEN
+    -- Two equal calls at once: the second waits here, then finds the first.
+    PERFORM pg_advisory_xact_lock(hashtextextended(key, 1));
+    SELECT a.action_id, a.fingerprint INTO earlier FROM action a WHERE a.dedupe = key;
+    IF FOUND THEN
+      RETURN jsonb_build_object('action_id', earlier.action_id, 'word',
+        CASE WHEN earlier.fingerprint = p #>> '{action,fingerprint}'
+             THEN 'duplicate' ELSE 'conflict' END);
+    END IF;
+  END IF;
+  IF p -> 'lines' <> '[]' THEN
+    admitted := reserve(mine, p -> 'lines');
+    IF NOT (admitted ->> 'admitted')::boolean THEN
+      RETURN jsonb_build_object('action_id', mine,
+        'word', CASE WHEN admitted -> 'over' <> '[]' THEN 'over' ELSE 'stale' END,
+        'over', admitted -> 'over');
+    END IF;
+    IF p #>> '{action,state}' = 'executing' THEN
+      PERFORM reservation_execute(mine);
+    END IF;
+  END IF;
+  PERFORM keep(p -> 'payloads', p -> 'entries');
+  PERFORM action_insert(p -> 'action');
+  IF p -> 'approval' <> 'null' THEN
+    INSERT INTO approval (approval_id, action_id, digest, approvers_min, role, barred,
+                          amount, currency, state, created_at, expires_at)
+    SELECT a.approval_id, mine, a.digest, a.approvers_min, a.role, a.barred, a.amount,
+           a.currency, 'pending', a.created_at, a.expires_at
+      FROM jsonb_to_record(p -> 'approval') AS a(approval_id uuid, digest text,
+             approvers_min smallint, role text, barred text[], amount bigint,
+             currency text, created_at timestamptz, expires_at timestamptz);
+    INSERT INTO outbox (kind, topic, key)
+    VALUES ('start', (p #>> '{approval,approval_id}')::uuid,
+            p #>> '{approval,approval_id}');
+  END IF;
+  RETURN jsonb_build_object('word', 'ok', 'action_id', mine);
+END
+$$;
+
+-- The same for reads, many at once and without entries: their entries are integrated by
+-- the group commit that calls this (see effects/ledger.py).
+CREATE FUNCTION action_submit_reads(p_docs jsonb[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  doc jsonb;
+BEGIN
+  FOREACH doc IN ARRAY p_docs LOOP
+    PERFORM keep(doc -> 'payloads', '[]');
+    PERFORM action_insert(doc -> 'action');
+  END LOOP;
+END
+$$;
+
+CREATE FUNCTION action_may(p_old text, p_new text) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+  SELECT EXISTS (SELECT FROM action_move WHERE old = p_old AND new = p_new)
+$$;
+
+-- Take a ready action for execution: ready -> executing, with a lease, a warrant and the
+-- entry of the claim. Returns whether this caller has it now.
+CREATE FUNCTION action_claim(
+  p_action uuid, p_owner text, p_lease_s integer, p_warrant uuid, p_entries jsonb
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  moved jsonb;
+BEGIN
+  UPDATE action
+     SET state = 'executing', lease_owner = p_owner, warrant_id = p_warrant,
+         lease_until = now() + p_lease_s * interval '1 second', updated_at = now()
+   WHERE action_id = p_action AND state = 'ready';
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  moved := reservation_execute(p_action);
+  IF moved ->> 'state' IS NOT NULL AND NOT (moved ->> 'made')::boolean THEN
+    RAISE EXCEPTION 'the reservation of % cannot execute: %', p_action, moved
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  PERFORM keep('[]', p_entries);
+  RETURN true;
+END
+$$;
+
+-- Take over an executing action whose lease has lapsed. The warrant stays: the edge must
+-- be asked about it first. Returns its id, or null.
+CREATE FUNCTION action_take_over(p_action uuid, p_owner text, p_lease_s integer)
+RETURNS uuid
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+  UPDATE action
+     SET lease_owner = p_owner, updated_at = now(),
+         lease_until = now() + p_lease_s * interval '1 second'
+   WHERE action_id = p_action AND state = 'executing' AND lease_until < now()
+  RETURNING warrant_id
+$$;
+
+CREATE FUNCTION action_rearm(
+  p_action uuid, p_owner text, p_lease_s integer, p_old uuid, p_new uuid
+) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+  WITH moved AS (
+    UPDATE action
+       SET warrant_id = p_new, updated_at = now(),
+           lease_until = now() + p_lease_s * interval '1 second'
+     WHERE action_id = p_action AND state = 'executing'
+       AND lease_owner = p_owner AND warrant_id = p_old
+    RETURNING 1)
+  SELECT EXISTS (SELECT FROM moved)
+$$;
+
+-- End an action of which nothing was sent: what it held is given back, whoever was asked
+-- to sign it is told, and its entry is staged. Returns whether it moved.
+CREATE FUNCTION action_refuse(
+  p_action uuid, p_owner text, p_state text, p_code text, p_approval_state text,
+  p_entries jsonb
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  was record;
+BEGIN
+  SELECT state, approval_id, lease_owner INTO was
+    FROM action WHERE action_id = p_action FOR UPDATE;
+  -- What somebody else executes may have been sent already.
+  IF NOT FOUND OR NOT action_may(was.state, p_state)
+     OR (was.state = 'executing' AND was.lease_owner IS DISTINCT FROM p_owner) THEN
+    RETURN false;
+  END IF;
+  UPDATE action
+     SET state = p_state, code = p_code, lease_owner = NULL, lease_until = NULL,
+         updated_at = now()
+   WHERE action_id = p_action;
+  UPDATE approval SET state = p_approval_state, ended_at = now()
+   WHERE approval_id = was.approval_id AND state = 'pending';
+  IF FOUND THEN
+    INSERT INTO outbox (kind, topic, key)
+    VALUES ('end', was.approval_id, was.approval_id::text) ON CONFLICT DO NOTHING;
+  END IF;
+  PERFORM reservation_void(p_action);
+  PERFORM keep('[]', p_entries);
+  RETURN true;
+END
+$$;
+
+-- Store an outcome. p: {"action_id", "owner", "warrant", "state", "code", "money",
+-- "posted", "currency", "payload": uuid, "payloads": [...], "entries": [...],
+-- "values": [...], "ceilings": [{"ref", "sealed"}], "bind": {...} | null,
+-- "forget": bool, "alarms": [...]}.
+-- Returns false, and stores nothing, if the claim was lost meanwhile.
+CREATE FUNCTION action_finish(p jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  mine uuid := p ->> 'action_id';
+  was  record;
+  said jsonb := '{}';
+BEGIN
+  SELECT * INTO was FROM action WHERE action_id = mine FOR UPDATE;
+  IF NOT FOUND OR NOT action_may(was.state, p ->> 'state')
+     OR was.warrant_id <> (p ->> 'warrant')::uuid
+     OR (was.state = 'executing' AND was.lease_owner <> p ->> 'owner') THEN
+    RETURN false;
+  END IF;
+  CASE p ->> 'money'
+    WHEN 'post' THEN
+      said := reservation_post(mine, (p ->> 'posted')::bigint, p ->> 'currency');
+    WHEN 'void' THEN said := reservation_void(mine);
+    WHEN 'unknown' THEN said := reservation_unknown(mine);
+    ELSE NULL;
+  END CASE;
+  PERFORM keep(p -> 'payloads', p -> 'entries');
+  UPDATE action
+     SET state = p ->> 'state', code = p ->> 'code', lease_owner = NULL,
+         lease_until = NULL, outcome_payload = (p ->> 'payload')::uuid,
+         dedupe = CASE WHEN (p ->> 'forget')::boolean THEN NULL ELSE dedupe END,
+         alarms = (SELECT coalesce(array_agg(DISTINCT a), '{}')
+                     FROM jsonb_array_elements_text(
+                       (p -> 'alarms') || coalesce(said -> 'alarms', '[]')) AS a),
+         updated_at = now()
+   WHERE action_id = mine;
+  PERFORM action_show(was.interaction_id, mine, p);
+  RETURN true;
+END
+$$;
+
+-- Remember what was shown, what bounds its objects, and whose interaction it is.
+CREATE FUNCTION action_show(p_interaction uuid, p_action uuid, p jsonb) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  INSERT INTO released_value (interaction_id, lookup, action_id, pointer, kind,
+    data_class, integrity, confidentiality, source)
+  SELECT p_interaction, v.lookup, p_action, v.pointer, v.kind, v.data_class,
+         v.integrity, v.confidentiality, v.source
+    FROM jsonb_to_recordset(p -> 'values') AS v(lookup text, pointer text, kind text,
+           data_class text, integrity smallint, confidentiality text, source text)
+      ON CONFLICT DO NOTHING;
+  INSERT INTO object_ceiling (object_ref, sealed)
+  SELECT c.ref, decode(c.sealed, 'base64')
+    FROM jsonb_to_recordset(p -> 'ceilings') AS c(ref text, sealed text)
+   ORDER BY c.ref
+      ON CONFLICT (object_ref) DO UPDATE SET sealed = EXCLUDED.sealed, seen_at = now();
+  IF p -> 'bind' <> 'null' THEN
+    -- Once bound, always bound: a second customer changes nothing.
+    UPDATE interaction
+       SET customer_ref = p #>> '{bind,customer_ref}',
+           verification = (p #>> '{bind,verification}')::smallint,
+           payload_id = (p #>> '{bind,payload_id}')::uuid, revision = revision + 1
+     WHERE interaction_id = p_interaction
+       AND customer_ref IN ('', p #>> '{bind,customer_ref}');
+  END IF;
+END
+$$;
+
+CREATE FUNCTION action_finish_reads(p_docs jsonb[]) RETURNS boolean[]
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  doc  jsonb;
+  done boolean[] := '{}';
+BEGIN
+  FOREACH doc IN ARRAY p_docs LOOP
+    done := done || action_finish(doc);
+  END LOOP;
+  RETURN done;
+END
+$$;
+
+-- Count a signed vote: votes, quorum and expiry are decided here, in one transaction.
+--
+-- p: {"approval_id", "vote_id", "person_id", "word", "digest", "payload": uuid,
+--     "payloads": [...], "entries": [...], "ended": [...], "valid": [person ids who may
+--     sign], "at"}
+-- ``ended`` is staged as well if this vote ends the approval. Returns {"word", "state"}:
+-- counted | closed | expired | stale | unknown.
+CREATE FUNCTION vote_cast(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  asked    record;
+  next     text := 'pending';
+  approves integer;
+BEGIN
+  PERFORM FROM action a JOIN approval USING (approval_id)
+    WHERE approval.approval_id = (p ->> 'approval_id')::uuid FOR UPDATE OF a;
+  SELECT * INTO asked FROM approval
+   WHERE approval_id = (p ->> 'approval_id')::uuid FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN jsonb_build_object('word', 'unknown', 'state', NULL);
+  ELSIF EXISTS (SELECT FROM vote WHERE vote_id = (p ->> 'vote_id')::uuid) THEN
+    RETURN jsonb_build_object('word', 'counted', 'state', asked.state);
+  ELSIF asked.state <> 'pending' THEN
+    RETURN jsonb_build_object('word', 'closed', 'state', asked.state);
+  ELSIF asked.expires_at <= clock_timestamp() THEN
+    RETURN jsonb_build_object('word', 'expired', 'state', asked.state);
+  ELSIF asked.digest <> p ->> 'digest' THEN
+    RETURN jsonb_build_object('word', 'stale', 'state', asked.state);
+  END IF;
+  PERFORM keep(p -> 'payloads', p -> 'entries');
+  INSERT INTO vote (vote_id, approval_id, person_id, word, payload_id, at)
+  VALUES ((p ->> 'vote_id')::uuid, asked.approval_id, p ->> 'person_id', p ->> 'word',
+          (p ->> 'payload')::uuid, (p ->> 'at')::timestamptz);
+  INSERT INTO outbox (kind, topic, key)
+  VALUES ('vote', asked.approval_id, p ->> 'vote_id');
+  IF p ->> 'word' = 'reject' THEN
+    next := 'rejected';
+  ELSE
+    SELECT count(*) INTO approves FROM (
+      SELECT DISTINCT ON (v.person_id) v.word FROM vote v
+       WHERE v.approval_id = asked.approval_id AND p -> 'valid' ? v.person_id
+       ORDER BY v.person_id, v.at DESC, v.vote_id DESC) latest
+     WHERE latest.word = 'approve';
+    IF approves >= asked.approvers_min THEN
+      next := 'approved';
+    END IF;
+  END IF;
+  IF next <> 'pending' THEN
+    UPDATE approval SET state = next, ended_at = now()
+     WHERE approval_id = asked.approval_id;
+    UPDATE action SET updated_at = now(),
+           state = CASE next WHEN 'approved' THEN 'ready' ELSE 'refused' END,
+           code = CASE next WHEN 'approved' THEN '' ELSE 'rejected' END
+     WHERE action_id = asked.action_id AND state = 'pending_approval';
+    IF next = 'rejected' THEN
+      PERFORM reservation_void(asked.action_id);
+    END IF;
+    PERFORM keep('[]', p -> 'ended');
+  END IF;
+  RETURN jsonb_build_object('word', 'counted', 'state', next);
+END
+$$;
+
+CREATE FUNCTION interaction_open(p jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+  PERFORM keep(p -> 'payloads', p -> 'entries');
+  INSERT INTO interaction (interaction_id, tenant, environment, use_case, agent_id,
+    channel_id, customer_ref, verification, release, payload_id, opened_at, closed_at)
+  SELECT i.interaction_id, i.tenant, i.environment, i.use_case, i.agent_id,
+    i.channel_id, i.customer_ref, i.verification, i.release, i.payload_id, i.opened_at,
+    i.closed_at
+    FROM jsonb_to_record(p -> 'interaction') AS i(interaction_id uuid, tenant text,
+      environment text, use_case text, agent_id text, channel_id text,
+      customer_ref text, verification smallint, release text, payload_id uuid,
+      opened_at timestamptz, closed_at timestamptz);
+END
+$$;
+
+CREATE FUNCTION turn_add(p jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+  PERFORM keep(p -> 'payloads', p -> 'entries');
+  INSERT INTO turn (turn_id, interaction_id, speaker, verification, payload_id, at)
+  SELECT t.turn_id, t.interaction_id, t.speaker, t.verification, t.payload_id, t.at
+    FROM jsonb_to_record(p -> 'turn') AS t(turn_id uuid, interaction_id uuid,
+           speaker text, verification smallint, payload_id uuid, at timestamptz);
+END
+$$;
+
+-- Give a subject's data key, making it from the offered one if there is none.
+CREATE FUNCTION subject_key_for(p_subject text, p_purpose text, p_wrapped bytea)
+RETURNS bytea
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  found_key bytea;
+BEGIN
+  SELECT wrapped INTO found_key FROM subject_key
+   WHERE subject = p_subject AND purpose = p_purpose;
+  IF FOUND THEN
+    RETURN found_key;
+  END IF;
+  INSERT INTO subject_key (subject, purpose, wrapped)
+  VALUES (p_subject, p_purpose, p_wrapped) ON CONFLICT DO NOTHING;
+  RETURN (SELECT wrapped FROM subject_key
+           WHERE subject = p_subject AND purpose = p_purpose);
+END
+$$;
+
+REVOKE ALL ON FUNCTION
+  keep, action_insert, action_submit, action_submit_reads, action_may, action_claim,
+  action_take_over, action_rearm, action_refuse, action_finish, action_show,
+  action_finish_reads, vote_cast, interaction_open, turn_add, subject_key_for
+  FROM PUBLIC;
+GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
+  object_ceiling, approval, vote, outbox TO cf_broker;
+GRANT UPDATE (next_at, tries, done_at) ON outbox TO cf_broker;
+GRANT UPDATE (started_at) ON approval TO cf_broker;
+GRANT EXECUTE ON FUNCTION
+  action_submit, action_submit_reads, action_claim, action_take_over, action_rearm,
+  action_refuse, action_finish, action_finish_reads, vote_cast, interaction_open,
+  turn_add, subject_key_for
+  TO cf_broker;
