@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytest.register_assert_rewrite("tests.contracts", "tests.support")
 pytest_plugins = ("tests.support.controls", "tests.support.servers")
@@ -26,6 +30,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("COUNTERFOIL_HYPOTHESIS", "default"))
+
+
+@pytest.fixture(scope="session")
+def migrate() -> Callable[[str], None]:
+    """Give the run's database its tables, as `counterfoil migrate` does."""
+    from broker.cli.migrate import upgrade  # noqa: PLC0415  (alembic is slow to load)
+
+    return upgrade
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
