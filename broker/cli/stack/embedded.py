@@ -21,13 +21,13 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from broker.cli.stack import environment as env
-from broker.cli.stack.given import Given
 from broker.cli.stack.launch import guardian
 from broker.cli.stack.machine.host import Host, platform_refusal, refusal, this_host
 from broker.cli.stack.parts import PartEvent, PartState
+from broker.cli.stack.planning.backing import servers
+from broker.cli.stack.planning.given import Given
 from broker.cli.stack.process import tail
-from broker.cli.stack.servers import postgres, roles, temporal
-from broker.cli.stack.servers.backing import servers
+from broker.cli.stack.servers import accounts, roles, temporal
 from broker.cli.stack.state import CHECKOUT, State, locked, open_state
 from broker.cli.stack.supervisor import PartFailedError, Supervisor
 
@@ -68,7 +68,7 @@ class Access:
     temporal_password: str
     pids: dict[str, int]
 
-    def dsn(self, *, role: str, database: str = roles.DATABASE) -> str:
+    def dsn(self, *, role: str, database: str = accounts.DATABASE) -> str:
         """Return a database URL with its password, for tests only."""
         host = Path(self.database_host)
         url = env.socket_database_url(host, role=role, database=database)
@@ -194,6 +194,7 @@ class _Holder:
             logs=state.path / "logs",
             cwd=CHECKOUT,
             report=self._note,
+            kill_orphans=True,
         )
         self._pids: dict[str, int] = {}
         self._leases = 0
@@ -217,7 +218,7 @@ class _Holder:
                 roles.Admin(
                     url=env.socket_database_url(
                         self._servers.database_folder,
-                        role=postgres.ADMIN,
+                        role=accounts.ADMIN,
                         database="postgres",
                     ),
                     password=self._password("postgres", "admin"),
@@ -258,9 +259,9 @@ class _Holder:
 
     def _role_passwords(self) -> dict[str, str]:
         return {
-            roles.OWNER: self._password("migrate", "database"),
-            roles.BROKER: self._password("broker", "database"),
-            roles.EDGE: self._password("edge", "database"),
+            accounts.OWNER: self._password("migrate", "database"),
+            accounts.BROKER: self._password("broker", "database"),
+            accounts.EDGE: self._password("edge", "database"),
         }
 
     def _reached(self) -> Access:
@@ -269,7 +270,7 @@ class _Holder:
         return Access(
             database_host=str(self._servers.database_folder),
             passwords=self._role_passwords()
-            | {postgres.ADMIN: self._password("postgres", "admin")},
+            | {accounts.ADMIN: self._password("postgres", "admin")},
             valkey_url=f"unix://default:{password}@{socket_path}?db=0",
             temporal_address=self._servers.temporal_address,
             temporal_namespace=temporal.NAMESPACE,
@@ -293,9 +294,7 @@ def main() -> None:
     # The caller waits for this process to end: from here on it can ask for a lease.
     if os.fork():
         os._exit(0)
-    code = guardian.fork_supervisor(closing=(listener.fileno(),))
-    if code is not None:
-        os._exit(code)
+    guardian.fork_supervisor(closing=(listener.fileno(),))
     with locked(state.path, patient=True):
         fast = sys.argv[2] == "fast"
         holder = _Holder(state, host, fast=fast)

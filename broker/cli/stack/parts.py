@@ -131,6 +131,7 @@ class PartState(Enum):
     WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
+    NOT_ANSWERING = "not answering"
     DONE = "done"
     RESTARTING = "restarting"
     STOPPING = "stopping"

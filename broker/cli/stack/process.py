@@ -14,6 +14,7 @@ from broker.cli.stack.parts import Namespaces, Part
 
 LOG_BYTES_MAX = 32 * 1024 * 1024
 KILL_S_MAX = 5.0
+LINE_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,29 @@ def _signal(send: Callable[[int, int], None], pid: int, signum: signal.Signals) 
         return
 
 
-def tail(log: Path, *, lines_max: int = 12) -> str:
-    """Return the end of a log file for a message about a part that failed."""
+def is_stopped(child: Child) -> bool:
+    """Tell whether a process was stopped by a signal and so can answer nothing."""
     try:
+        line = Path(f"/proc/{child.pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return line.rpartition(")")[2].split()[0] in {"T", "t"}
+
+
+def tail(log: Path, *, lines_max: int = 12, before: int | None = None) -> str:
+    """Return the end of a log file; nothing if there is none.
+
+    Args:
+        log: The file.
+        lines_max: How many lines at most; of long ones fewer.
+        before: Where it ends; by default where it ends now.
+    """
+    try:
+        end = log.stat().st_size if before is None else before
+        start = max(0, end - lines_max * LINE_BYTES)
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16384))
-            text = file.read().decode("utf-8", "replace")
+            file.seek(start)
+            text = file.read(end - start).decode("utf-8", "replace")
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines_max:])

@@ -27,6 +27,7 @@ LONGEST_SOCKET = "run/runner/runner.sock"
 PASSWORD_BYTES = 32
 LOCK_WAIT_S_MAX = 10.0
 LAYOUT_VERSION = 1
+MARKER = "state.json"
 FOLDER_MODE = 0o700
 
 OWN_FOLDERS = ("broker", "worker", "edge", "signer", "runner", "democrm")
@@ -116,7 +117,7 @@ def open_state(path: Path, *, stamp: Stamp = Stamp.DEMO) -> State:
     path = path.absolute()
     if os.path.lexists(path):
         _require_ours(path)
-    marker = path / "state.json"
+    marker = path / MARKER
     if path.is_dir() and not marker.exists() and any(path.iterdir()):
         msg = f"{path} is not empty and was not made by counterfoil"
         raise StateError(msg, hint="name another folder with --state")
@@ -149,7 +150,7 @@ def read_stamp(path: Path) -> Stamp:
         StateError: There is none, or it is of another version.
     """
     try:
-        content = json.loads((path / "state.json").read_text("utf-8"))
+        content = json.loads((path / MARKER).read_text("utf-8"))
         if content["layout"] != LAYOUT_VERSION:
             msg = f"{path} has layout {content['layout']}, this is {LAYOUT_VERSION}"
             raise StateError(msg, hint="use the version that made it")
@@ -158,20 +159,22 @@ def read_stamp(path: Path) -> Stamp:
         msg = f"there is no state at {path}"
         raise StateError(msg, hint="make it with `counterfoil up`") from None
     except (ValueError, KeyError, TypeError):
-        msg = f"{path / 'state.json'} cannot be read as counterfoil wrote it"
+        msg = f"{path / MARKER} cannot be read as counterfoil wrote it"
         raise StateError(msg, hint="restore it from a copy, or reset") from None
 
 
-def once(state: State, what: str) -> bool:
-    """Tell whether this is the first time for ``what`` on this state, and note it."""
-    marker = state.path / "state.json"
+def is_done(state: State, what: str) -> bool:
+    """Tell whether ``what`` was noted as done on this state."""
+    content = json.loads((state.path / MARKER).read_text("utf-8"))
+    return what in content.get("done", ())
+
+
+def note_done(state: State, what: str) -> None:
+    """Note that something that is done once per state has been done."""
+    marker = state.path / MARKER
     content = json.loads(marker.read_text("utf-8"))
-    done = content.setdefault("done", [])
-    if what in done:
-        return False
-    done.append(what)
+    content["done"] = sorted({*content.get("done", ()), what})
     _write_json(marker, content)
-    return True
 
 
 def secret_file(path: Path) -> Path:
@@ -182,10 +185,23 @@ def secret_file(path: Path) -> Path:
 
 
 def put_secret(path: Path, secret: str) -> None:
-    """Write a secret to a file that only its owner can read, whole or not at all."""
+    """Write a secret to a file that only its owner can read, whole or not at all.
+
+    It is on the disk when this returns.
+    """
+    put_private(path, secret + "\n", durable=True)
+
+
+def put_private(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace a file that only its owner can read, whole or not at all."""
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)
-    _write_private(unfinished, secret + "\n")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     unfinished.replace(path)
 
 
@@ -326,11 +342,3 @@ def _link_packages(folder: Path) -> None:
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
     put_secret(path, json.dumps(content, indent=1))
-
-
-def _write_private(path: Path, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.cli.stack import probes, process
+from broker.cli.stack.launch import guardian, kernel
 from broker.cli.stack.parts import (
     FileExists,
     Part,
@@ -18,6 +19,9 @@ from broker.cli.stack.parts import (
 
 POLL_S_MIN = 0.02
 POLL_S_MAX = 0.25
+WATCH_S = 2.0
+SWEEP_S = 1.0
+GENERATIONS_MAX = 16
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 5.0
 HEALTHY_S_MIN = 20.0
@@ -63,13 +67,24 @@ class Supervisor:
         logs: Path,
         cwd: Path,
         report: Callable[[PartEvent], None],
+        kill_orphans: bool = False,
     ) -> None:
-        """Take the parts in any order; ``report`` is told of every change."""
+        """Take the parts in any order.
+
+        Args:
+            parts: What to run.
+            logs: Folder of their logs.
+            cwd: Where they are started.
+            report: Is told of every change.
+            kill_orphans: Kill whoever loses their parent below this process. Only for
+                a process that does nothing but supervise.
+        """
+        self._kill_orphans = kill_orphans
         self._kept = {part.name: _Kept(part) for part in in_order(parts)}
         self._logs = logs
         self._cwd = cwd
         self._report = report
-        self._stopping = False
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Return once every part is ready, or done.
@@ -77,6 +92,9 @@ class Supervisor:
         Raises:
             PartFailedError: One could not be started. The others still run: stop().
         """
+        if self._kill_orphans:
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+            self._sweeping = asyncio.create_task(self._sweep())
         for kept in self._kept.values():
             self._tell(kept, PartState.WAITING)
             kept.task = asyncio.create_task(self._keep(kept))
@@ -97,7 +115,6 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop every part, each after all that need it; return when none runs."""
-        self._stopping = True
         stopped = {name: asyncio.Event() for name in self._kept}
         needed_by: dict[str, list[str]] = {name: [] for name in self._kept}
         for kept in self._kept.values():
@@ -113,12 +130,30 @@ class Supervisor:
                 stopped[kept.part.name].set()
 
         await asyncio.gather(*(end(kept) for kept in self._kept.values()))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            # What a killed part leaves arrives one generation at a time.
+            for _ in range(GENERATIONS_MAX):
+                guardian.kill_orphans(spared=())
+
+    async def _sweep(self) -> None:
+        """Kill what dead parts leave behind: whoever lost their parent comes to us."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            own = [kept.child.pid for kept in self._kept.values() if kept.child]
+            guardian.kill_orphans(spared=own)
+
+    def hurry(self) -> None:
+        """Kill whatever still runs, while ``stop`` waits for it."""
+        for kept in self._kept.values():
+            if kept.child is not None:
+                process.kill_group(kept.child)
 
     async def _end(self, kept: _Kept) -> None:
         if kept.task is not None:
             kept.task.cancel()
             await asyncio.gather(kept.task, return_exceptions=True)
-        child, kept.child = kept.child, None
+        child = kept.child
         if child is None:
             if not kept.part.one_shot:
                 self._tell(kept, PartState.STOPPED)
@@ -128,6 +163,7 @@ class Supervisor:
         code = await process.stop(
             child, signum=kept.part.stop_signal, stop_s_max=kept.part.stop_s_max
         )
+        kept.child = None
         detail = "" if code in {0, -kept.part.stop_signal} else _ending(code)
         self._tell(kept, PartState.STOPPED, begun=begun, detail=detail)
 
@@ -187,7 +223,7 @@ class Supervisor:
             kept.was_ready = True
             kept.ready.set()
             self._tell(kept, PartState.READY, child=child, begun=begun)
-            detail = _ending(await asyncio.shield(child.ended))
+            detail = _ending(await self._watch(kept, child))
         process.kill_group(child)
         await asyncio.shield(child.ended)
         kept.child = None
@@ -196,6 +232,24 @@ class Supervisor:
             kept.ready.set()
             self._tell(kept, PartState.DONE, begun=begun)
         return detail
+
+    async def _watch(self, kept: _Kept, child: process.Child) -> int:
+        """Stay with a part that is ready until it ends; return its exit code.
+
+        One that stops answering is left alone, for it may be at work; it is told.
+        """
+        answered = True
+        while not child.ended.done():
+            await asyncio.wait({child.ended}, timeout=WATCH_S)
+            if child.ended.done():
+                break
+            answers = await probes.answers(kept.part.probe)
+            answers = answers and not process.is_stopped(child)
+            if answers != answered and not child.ended.done():
+                state = PartState.READY if answers else PartState.NOT_ANSWERING
+                self._tell(kept, state, child=child)
+                answered = answers
+        return child.ended.result()
 
     async def _became_ready(
         self, part: Part, child: process.Child, *, begun: float

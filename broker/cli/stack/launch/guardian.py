@@ -1,81 +1,92 @@
 """Leave no process behind, whatever becomes of the supervisor.
 
-The process that the user started stays as guardian and forks the supervisor. Whoever
-below it loses their parent becomes the guardian's child, and is killed: nothing that
-belongs to a stack may live on without it. When the supervisor ends, even by kill -9,
-the guardian ends what is left. When the guardian itself is killed, the supervisor is
-told by the kernel and stops in good order; when both are, each part's own
-parent-death signal does the rest.
+The process that the user started stays as guardian and forks the supervisor. When the
+supervisor ends, even by kill -9, whoever it leaves becomes the guardian's child, and
+is killed: nothing that belongs to a stack may live on without it. When the guardian
+itself is killed, the supervisor is told by the kernel and stops in good order; when
+both are, each part's own parent-death signal does the rest.
 """
 
 import contextlib
 import os
-import select
 import signal
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from broker.cli.stack.launch import kernel
 
-POLL_S = 0.2
 SWEEP_S_MAX = 10.0
+MODULE = "broker.cli.stack.launch.guardian"
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+_BLOCKED = (*_FORWARDED, signal.SIGINT)
 
 
-def fork_supervisor(*, closing: Iterable[int] = ()) -> int | None:
-    """Fork; return None in the child and the child's exit code in the guardian.
+def fork_supervisor(*, closing: Iterable[int] = ()) -> None:
+    """Fork, and return in the child: the supervisor.
 
-    The guardian returns only after every descendant has ended. Call it while the
-    process has one thread. SIGINT of a terminal reaches both by itself.
+    The process that called becomes the guardian, another program: what the supervisor
+    needs in memory, the guardian does not. It ends after every descendant has ended,
+    with the supervisor's exit code. Call it while the process has one thread. SIGINT
+    of a terminal reaches both by itself.
 
     Args:
         closing: Descriptors that the guardian does not keep open.
     """
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     guardian = os.getpid()
-    # Blocked over the fork: a signal in between would find no one to forward to.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [*_FORWARDED, signal.SIGINT])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Blocked until the guardian has its handlers: in between nobody would forward it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     pid = os.fork()
     if pid == 0:
         # The reaper attribute is not inherited. If the guardian has died here already,
         # this raises, and the supervisor ends before it started anything.
         kernel.die_with_parent(signal.SIGTERM, parent=guardian)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_FORWARDED, signal.SIGINT])
-        return None
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+        return
     for fd in closing:
         os.close(fd)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
+    command = [sys.executable, "-P", "-S", "-m", MODULE, str(pid)]
+    os.execve(command[0], command, environment)  # noqa: S606 no shell is the point
+
+
+def guard(supervisor: int) -> int:
+    """Stay until the supervisor and all below it have ended; return its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for signum in _FORWARDED:
-        signal.signal(signum, lambda number, _frame: _kill(pid, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_FORWARDED, signal.SIGINT])
-    code = _watch(pid)
+        signal.signal(signum, lambda number, _frame: _kill(supervisor, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+    code = _watch(supervisor)
     _sweep()
     return code
 
 
 def _watch(supervisor: int) -> int:
-    """Wait for the supervisor, killing every orphan meanwhile; return its exit code."""
-    fd = os.pidfd_open(supervisor)
-    try:
-        while True:
-            # WNOHANG on the supervisor alone: an orphan's end must not hide its end.
-            pid, status = os.waitpid(supervisor, os.WNOHANG)
-            if pid:
-                return _exit_code(status)
-            for child in children(os.getpid()):
-                if child != supervisor:
-                    _kill(child, signal.SIGKILL)
-                    _reap(child)
-            _wait(fd, POLL_S)
-    finally:
-        os.close(fd)
+    """Wait for the supervisor and return its exit code; 128 + n for signal n."""
+    _, status = os.waitpid(supervisor, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
 
 
-def _wait(pidfd: int, timeout_s: float) -> None:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll(timeout_s * 1000)
+def kill_orphans(spared: Collection[int]) -> None:
+    """Kill the children that became this process's own when their parents ended.
+
+    Source: PR_SET_CHILD_SUBREAPER in prctl(2).
+
+    Args:
+        spared: Children that this process started itself; those in its own session
+            are spared too.
+    """
+    own = os.getsid(0)
+    for child in children(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            if child not in spared and os.getsid(child) != own:
+                _kill(child, signal.SIGKILL)
+                _reap(child)
 
 
 def _sweep() -> None:
@@ -111,6 +122,5 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def _exit_code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
+if __name__ == "__main__":
+    sys.exit(guard(int(sys.argv[1])))

@@ -23,7 +23,7 @@ def check(result: int, what: str) -> int:
     return result
 
 
-def prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int, pointer: int = 0) -> None:
     """Set one attribute of the calling process or thread.
 
     Raises:
@@ -35,7 +35,7 @@ def prctl(option: int, value: int) -> None:
         _libc.prctl(
             ctypes.c_int(option),
             ctypes.c_ulong(value),
-            ctypes.c_ulong(0),
+            ctypes.c_ulong(pointer),
             ctypes.c_ulong(0),
             ctypes.c_ulong(0),
         ),

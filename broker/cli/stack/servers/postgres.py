@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from broker.cli.stack.launch import kernel
+from broker.cli.stack.servers.accounts import ADMIN
 
-ADMIN = "cf_admin"
 PORT = 5432
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 

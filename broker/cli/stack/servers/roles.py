@@ -15,17 +15,18 @@ from pathlib import Path
 
 import asyncpg
 
-OWNER = "counterfoil"
-BROKER = "cf_broker"
-EDGE = "cf_edge"
-SEQUENCER = "cf_sequencer"
-DATABASE = "counterfoil"
+from broker.cli.stack.servers.accounts import (
+    ADMIN_PASSWORD_VARIABLE,
+    ADMIN_URL_VARIABLE,
+    BROKER,
+    DATABASE,
+    EDGE,
+    FILES_VARIABLE,
+    OWNER,
+    SEQUENCER,
+)
 
 CONNECT_S_MAX = 10.0
-
-ADMIN_URL_VARIABLE = "COUNTERFOIL_ADMIN_DATABASE_URL"
-ADMIN_PASSWORD_VARIABLE = "COUNTERFOIL_ADMIN_DATABASE_PASSWORD_FILE"  # noqa: S105 a name
-FILES_VARIABLE = "COUNTERFOIL_ROLE_PASSWORD_FILES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from broker.cli.stack import environment as env
-from broker.cli.stack.given import Given
 from broker.cli.stack.machine import ports
 from broker.cli.stack.machine.host import Host
 from broker.cli.stack.parts import (
@@ -16,11 +15,12 @@ from broker.cli.stack.parts import (
     Part,
     SocketAnswers,
 )
-from broker.cli.stack.rules import confined
-from broker.cli.stack.servers import roles
-from broker.cli.stack.servers.backing import servers
+from broker.cli.stack.planning.backing import servers
+from broker.cli.stack.planning.given import Given
+from broker.cli.stack.planning.rules import confined
+from broker.cli.stack.planning.told import Told
+from broker.cli.stack.servers import accounts
 from broker.cli.stack.state import State
-from broker.cli.stack.told import Told
 
 BROKER_PORT = 8400
 CRM_PORT = 8460
@@ -165,7 +165,7 @@ def _once(told: Told) -> tuple[Part, Part]:
         name="migrate",
         argv=_module("broker.cli", "migrate"),
         environment=told.base("migrate")
-        | told.database(roles.OWNER)
+        | told.database(accounts.OWNER)
         | told.sockets("signer", "edge", "runner")
         | told.crm("migrate"),
         probe=Ends(),
@@ -206,7 +206,7 @@ def _edge(told: Told) -> Part:
         argv=_module("broker.edge"),
         environment=told.base("edge")
         | told.sockets("edge")
-        | told.database(roles.EDGE)
+        | told.database(accounts.EDGE)
         | told.crm("edge"),
         address=told.socket("edge"),
         probe=SocketAnswers(Path(told.socket("edge"))),
@@ -236,7 +236,7 @@ def _broker(told: Told, number: int) -> Part:
         argv=_module("broker.cli", "serve"),
         environment=told.base(name)
         | told.sockets("runner", "edge", "signer")
-        | told.database(roles.BROKER)
+        | told.database(accounts.BROKER)
         | told.redis()
         | told.temporal("broker")
         | {

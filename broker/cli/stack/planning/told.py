@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from broker.cli.stack import environment as env
-from broker.cli.stack.given import Given, as_role
-from broker.cli.stack.servers import postgres, roles, temporal
-from broker.cli.stack.servers.backing import Servers
+from broker.cli.stack.planning.backing import Servers
+from broker.cli.stack.planning.given import Given, as_role
+from broker.cli.stack.servers import accounts, temporal
 from broker.cli.stack.state import State, put_secret, secret_file
 
-_ROLE_OWNERS = {roles.BROKER: "broker", roles.EDGE: "edge", roles.OWNER: "migrate"}
+_ROLE_OWNERS = {
+    accounts.BROKER: "broker",
+    accounts.EDGE: "edge",
+    accounts.OWNER: "migrate",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +63,14 @@ class Told:
 
     def database(self, role: str) -> dict[str, str]:
         """Return how a process reaches the database as its own role."""
-        if role == roles.OWNER and self.given.database_url:
+        if role == accounts.OWNER and self.given.database_url:
             # Whoever may make roles there owns the tables too.
             return _database(self.given.database_url, self._given_database_file())
         if self.given.database_url:
             url = as_role(self.given.database_url, role)
         else:
             url = env.socket_database_url(
-                self.servers.database_folder, role=role, database=roles.DATABASE
+                self.servers.database_folder, role=role, database=accounts.DATABASE
             )
         file = self.state.password_file(_ROLE_OWNERS[role], "database")
         return _database(url, str(file))
@@ -75,11 +79,11 @@ class Told:
         """Return how the roles are made, and with which passwords."""
         made = dict(_ROLE_OWNERS)
         if self.given.database_url:
-            del made[roles.OWNER]
+            del made[accounts.OWNER]
             url, file = self.given.database_url, self._given_database_file()
         else:
             url = env.socket_database_url(
-                self.servers.database_folder, role=postgres.ADMIN, database="postgres"
+                self.servers.database_folder, role=accounts.ADMIN, database="postgres"
             )
             file = str(self.state.password_file("postgres", "admin"))
         pairs = (
@@ -87,9 +91,9 @@ class Told:
             for role, owner in made.items()
         )
         return {
-            roles.ADMIN_URL_VARIABLE: url,
-            roles.ADMIN_PASSWORD_VARIABLE: file,
-            roles.FILES_VARIABLE: os.pathsep.join(pairs),
+            accounts.ADMIN_URL_VARIABLE: url,
+            accounts.ADMIN_PASSWORD_VARIABLE: file,
+            accounts.FILES_VARIABLE: os.pathsep.join(pairs),
         }
 
     def _given_database_file(self) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.cli.stack import environment as env
-from broker.cli.stack.given import Given
 from broker.cli.stack.machine import ports
 from broker.cli.stack.machine.host import Host
 from broker.cli.stack.parts import (
@@ -17,7 +16,8 @@ from broker.cli.stack.parts import (
     PostgresAsks,
     ValkeyAnswers,
 )
-from broker.cli.stack.servers import postgres, temporal, valkey
+from broker.cli.stack.planning.given import Given
+from broker.cli.stack.servers import accounts, postgres, temporal, valkey
 from broker.cli.stack.state import State, put_secret
 
 
@@ -90,7 +90,7 @@ def _postgres(
         ),
         environment=env.base(caller, state, part="postgres"),
         address=str(socket),
-        probe=PostgresAsks(socket, postgres.ADMIN),
+        probe=PostgresAsks(socket, accounts.ADMIN),
         # PostgreSQL will not run as root; as somebody else it needs no disguise.
         namespaces=Namespaces.USER if host.root else Namespaces.NONE,
         # Its fast shutdown; SIGTERM would wait for every client to leave.

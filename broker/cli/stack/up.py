@@ -1,0 +1,154 @@
+"""Run one stack from start to stop, and tell what happens."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from broker.cli.stack.events import Down, Event, Failed, Note, Said, Up
+from broker.cli.stack.parts import PartEvent
+from broker.cli.stack.planning.plan import Plan
+from broker.cli.stack.process import tail
+from broker.cli.stack.running import Board
+from broker.cli.stack.state import CHECKOUT, PACKAGES, State, is_done, note_done
+from broker.cli.stack.supervisor import PartFailedError, Supervisor
+
+FIRST_CALLS = "first calls"
+
+Tell: TypeAlias = Callable[[Event], None]
+
+
+class FirstCalls(Protocol):
+    """The demo agent's first calls, on a state where nothing has happened yet."""
+
+    def __call__(
+        self, *, state: Path, base_url: str, say: Callable[[str], None]
+    ) -> None:
+        """Make them; ``say`` is told each in a line. Runs on a thread of its own."""
+
+
+async def run(
+    state: State,
+    plan: Plan,
+    *,
+    tell: Tell,
+    first_calls: FirstCalls | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> int:
+    """Start the parts, keep them until a signal comes, stop them.
+
+    SIGINT, SIGTERM or SIGHUP stops in reverse order; the second one kills.
+
+    Args:
+        state: The state, locked by this process.
+        plan: What to start.
+        tell: Is told of everything, on this thread and on that of the first calls.
+        first_calls: Made once per state, after everything is ready.
+        started: Called when the start is over, first calls included.
+
+    Returns:
+        0 if everything was ready before it was asked to stop, else 1.
+    """
+    begun = time.monotonic()
+    board = Board(state.path, plan, pid=os.getpid())
+
+    def report(event: PartEvent) -> None:
+        board.note(event)
+        tell(event)
+
+    for note in plan.notes:
+        tell(Note(note))
+    supervisor = Supervisor(
+        plan.parts,
+        logs=state.path / "logs",
+        cwd=CHECKOUT,
+        report=report,
+        kill_orphans=True,
+    )
+    stop = _stop_signals(supervisor)
+    _compile()
+    starting = asyncio.create_task(supervisor.start())
+    code = 0
+    try:
+        await _first_of(starting, stop)
+        if starting.done():
+            starting.result()
+            board.ready()
+            took_s = time.monotonic() - begun
+            tell(Up(issuer=plan.brokers[0], took_s=took_s, rows=board.rows))
+            if first_calls is not None and not is_done(state, FIRST_CALLS):
+                await _first_of(
+                    asyncio.create_task(_call(state, plan, first_calls, tell)), stop
+                )
+            started()
+            await stop.wait()
+    except PartFailedError as error:
+        code = 1
+        tell(
+            Failed(
+                error=f"{error.part} could not be started: {error.detail}",
+                hint=f"its log is {error.log}",
+                log=tail(error.log),
+            )
+        )
+    finally:
+        starting.cancel()
+        stopping = time.monotonic()
+        await supervisor.stop()
+        tell(Down(time.monotonic() - stopping))
+    return code
+
+
+def _stop_signals(supervisor: Supervisor) -> asyncio.Event:
+    """Return what the first signal sets; the second one kills."""
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            supervisor.hurry()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(signum, on_signal)
+    return stop
+
+
+async def _first_of(task: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    """Return when the task is done or a signal has come; do not cancel the task."""
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+
+
+async def _call(state: State, plan: Plan, first_calls: FirstCalls, tell: Tell) -> None:
+    """Make the first calls; that they fail is said, and changes nothing else."""
+
+    def say(text: str) -> None:
+        tell(Said(text))
+
+    try:
+        await asyncio.to_thread(
+            first_calls, state=state.path, base_url=plan.brokers[0], say=say
+        )
+    except Exception as error:  # noqa: BLE001 the stack is up whatever they raise
+        tell(Note(f"the first calls did not go through: {error}"))
+    else:
+        note_done(state, FIRST_CALLS)
+
+
+def _compile() -> None:
+    """Compile our packages: confined parts cannot write what Python would cache.
+
+    Where the checkout is not ours to write to, parts start a little later.
+    """
+    # In a process of its own: what the compiler takes is never given back.
+    packages = (CHECKOUT / package for package in PACKAGES)
+    subprocess.run(
+        [sys.executable, "-P", "-S", "-m", "compileall", "-qq", *packages], check=False
+    )
