@@ -154,7 +154,8 @@ class NonceNeededError(ProofError):
 
     def __init__(self, detail: str, *, nonce: str) -> None:
         """Keep the nonce, which the answer carries in its ``DPoP-Nonce`` header."""
-        super().__init__(detail, hint="make the proof again with this nonce")
+        hint = "make the proof again with this nonce"
+        super().__init__(detail, hint=hint, headers={"DPoP-Nonce": nonce})
         self.nonce = nonce
 
 

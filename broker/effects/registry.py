@@ -1,0 +1,237 @@
+"""The registry: signed rows in PostgreSQL, verified before anybody sees them.
+
+What is in force is asked of the database on every call, in one statement, so that what
+another replica revoked is revoked here too. The rows themselves never change, so each
+revision is fetched and verified once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from broker.core.jws import sign
+from broker.core.words.errors import (
+    ConflictError,
+    LedgerUnavailableError,
+    StoreUnavailableError,
+)
+from broker.registry.authority import (
+    AUTHORITY_TYP,
+    AuthorityRow,
+    Realm,
+    row_claims,
+    verify_row,
+)
+from broker.registry.reading import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from broker.core.jwk import PrivateKey
+    from broker.core.words.entry import AuditEntry
+    from broker.effects.database import Database
+
+ROWS_KEPT_MAX: Final = 20_000
+LIST_MAX: Final = 5_000
+FORGED_MAX: Final = 1_000
+"""How many newer rows that do not verify are passed over before giving up."""
+
+_NOW = "SELECT revision, epochs FROM authority_now($1, $2, $3)"
+_NEWEST = """
+SELECT revision, jws FROM authority WHERE kind = $1 AND id = $2
+ ORDER BY revision DESC LIMIT $3
+"""
+_NEWER = """
+SELECT revision, jws FROM authority WHERE kind = $1 AND id = $2 AND revision > $3
+ ORDER BY revision LIMIT $4
+"""
+_HEADS = """
+SELECT id, max(revision) AS revision FROM authority WHERE kind = $1
+ GROUP BY id ORDER BY id LIMIT $2
+"""
+
+
+class Entries(Protocol):
+    """Signs entries for staging, and sees to it that staged ones are integrated."""
+
+    def signed(self, entries: Sequence[AuditEntry]) -> list[dict[str, str]]:
+        """Return ``[{"entry_id", "leaf": base64}]``."""
+
+    async def integrated(self, entries: Sequence[AuditEntry]) -> None:
+        """Bring staged entries into the log, or raise LedgerUnavailableError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new revision of one row.
+
+    ``after`` is the revision that it was made from, 0 for a new row; ``revokes`` are
+    the scopes that end with it, in the same transaction.
+    """
+
+    kind: str
+    row_id: str
+    body: Mapping[str, Any]
+    by: tuple[str, ...]
+    at: datetime
+    after: int
+    revokes: tuple[str, ...] = ()
+
+
+class Registry:
+    """Signed rows, epochs and their history, over PostgreSQL."""
+
+    def __init__(
+        self, database: Database, *, realm: Realm, key: PrivateKey, entries: Entries
+    ) -> None:
+        """Keep what rows are verified, signed and evidenced with."""
+        self._database = database
+        self._realm = realm
+        self._key = key
+        self._entries = entries
+        self._rows: OrderedDict[tuple[str, str, int], AuthorityRow] = OrderedDict()
+
+    async def get(self, kind: str, row_id: str) -> AuthorityRow | None:
+        """Return the row in force, or None if there is none that verifies."""
+        row, _ = await self.now(kind, row_id, ())
+        return row
+
+    async def now(
+        self, kind: str, row_id: str, scopes: Sequence[str]
+    ) -> tuple[AuthorityRow | None, dict[str, int]]:
+        """Return the row in force and the epochs of some scopes, in one statement."""
+        found = await self._database.row(_NOW, kind, row_id, list(scopes))
+        if found is None:
+            msg = "the database gave no answer"
+            raise StoreUnavailableError(msg)
+        newest: int = found["revision"]
+        epochs: dict[str, int] = found["epochs"]
+        if newest == 0:
+            return None, epochs
+        return await self._in_force(kind, row_id, newest), epochs
+
+    async def list(self, kind: str) -> list[AuthorityRow]:
+        """Return every row of a kind that is in force, by id; up to LIST_MAX."""
+        heads = await self._database.rows(_HEADS, kind, LIST_MAX)
+        rows = [
+            await self._in_force(kind, head["id"], head["revision"]) for head in heads
+        ]
+        return [row for row in rows if row is not None]
+
+    async def epochs(self, scopes: Sequence[str]) -> dict[str, int]:
+        """Return the current epochs of some scopes; one that never moved has none."""
+        _, epochs = await self.now("agent", "none", scopes)
+        return epochs
+
+    async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
+        """Sign and add a revision, revoke what it narrows, and log it: all or nothing.
+
+        Raises:
+            ConflictError: The row is no longer at the revision it was changed from.
+        """
+        current = await self.get(change.kind, change.row_id)
+        if (current.revision if current else 0) != change.after:
+            raise _changed()
+        row = AuthorityRow(
+            kind=change.kind,
+            row_id=change.row_id,
+            revision=await self._free(change),
+            at=change.at,
+            by=change.by,
+            tenant=self._realm.tenant,
+            environment=self._realm.environment,
+            body=change.body,
+        )
+        signed = sign(row_claims(row), key=self._key, typ=AUTHORITY_TYP)
+        added = await self._database.value(
+            "SELECT authority_put($1, $2, $3, $4, $5, $6)",
+            row.kind,
+            row.row_id,
+            row.revision,
+            signed,
+            list(change.revokes),
+            self._entries.signed((entry,)),
+        )
+        if not added:
+            raise _changed()
+        # The entry is durable with the change; if the log cannot take it just now,
+        # whoever sequences next does.
+        with suppress(LedgerUnavailableError):
+            await self._entries.integrated((entry,))
+        return self._keep(row)
+
+    async def revoke(self, scopes: Sequence[str], entry: AuditEntry) -> dict[str, int]:
+        """Void everything issued under these scopes, and log it in one transaction."""
+        moved: dict[str, int] = await self._database.value(
+            "SELECT authority_revoke($1, $2)",
+            list(scopes),
+            self._entries.signed((entry,)),
+        )
+        with suppress(LedgerUnavailableError):
+            await self._entries.integrated((entry,))
+        return moved
+
+    async def _in_force(
+        self, kind: str, row_id: str, newest: int
+    ) -> AuthorityRow | None:
+        kept = self._rows.get((kind, row_id, newest))
+        if kept is not None:
+            self._rows.move_to_end((kind, row_id, newest))
+            return kept
+        # A few at first; the rest only if somebody put rows there that do not verify.
+        for limit in (4, FORGED_MAX):
+            found = await self._database.rows(_NEWEST, kind, row_id, limit)
+            for record in found:
+                row = self._verified(kind, row_id, record["revision"], record["jws"])
+                if row is not None:
+                    return row
+            if len(found) < limit:
+                break
+        return None
+
+    def _verified(
+        self, kind: str, row_id: str, revision: int, signed: str
+    ) -> AuthorityRow | None:
+        kept = self._rows.get((kind, row_id, revision))
+        if kept is not None:
+            return kept
+        try:
+            row = verify_row(
+                signed, realm=self._realm, kind=kind, row_id=row_id, revision=revision
+            )
+        except RowError:
+            return None
+        return self._keep(row)
+
+    async def _free(self, change: Change) -> int:
+        """Return the next number; rows that do not verify are passed over.
+
+        Raises:
+            ConflictError: One that verifies is there already.
+        """
+        taken = await self._database.rows(
+            _NEWER, change.kind, change.row_id, change.after, FORGED_MAX
+        )
+        revision = change.after + 1
+        for record in taken:
+            number, signed = record["revision"], record["jws"]
+            if self._verified(change.kind, change.row_id, number, signed):
+                raise _changed()
+            if number == revision:
+                revision += 1
+        return revision
+
+    def _keep(self, row: AuthorityRow) -> AuthorityRow:
+        self._rows[row.kind, row.row_id, row.revision] = row
+        while len(self._rows) > ROWS_KEPT_MAX:
+            self._rows.popitem(last=False)
+        return row
+
+
+def _changed() -> ConflictError:
+    msg = "somebody else changed this meanwhile"
+    return ConflictError(msg, hint="look at it again, then repeat the change")

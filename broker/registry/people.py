@@ -1,0 +1,168 @@
+"""People: named, with roles and limits; and who of them may change what.
+
+Two rules hold whatever a role says: nobody changes their own roles or limits, and
+nobody widens an agent that they own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.core.words.approval import Approver
+from broker.core.words.errors import ForbiddenError
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
+from broker.registry.reading import (
+    RowError,
+    items,
+    number,
+    only,
+    person_name,
+    read_keys,
+    word,
+    write_keys,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.words.identity import RegisteredKey
+    from broker.registry.agents import AgentRow
+    from broker.registry.authority import AuthorityRow
+
+CURRENCIES_MAX: Final = 16
+
+_FIELDS = frozenset({"name", "roles", "approval_limits", "keys", "status"})
+
+
+class Role(StrEnum):
+    """What a person may do."""
+
+    SUPERVISOR = "supervisor"
+    SECURITY = "security"
+    ADMIN = "admin"
+    COMPLIANCE = "compliance"
+    OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """What the newest signed row of a person says.
+
+    ``limits`` is how much they may approve at once, in minor units by currency.
+    """
+
+    person_id: str
+    revision: int
+    name: str
+    roles: frozenset[Role]
+    limits: Mapping[str, int]
+    keys: tuple[RegisteredKey, ...]
+    active: bool
+
+    def approver(self) -> Approver:
+        """Return what the approve stage needs to know about this person."""
+        return Approver(
+            person_id=self.person_id,
+            roles=frozenset(role.value for role in self.roles),
+            limits=self.limits,
+            active=self.active,
+        )
+
+
+def parse_person(row: AuthorityRow) -> PersonRow:
+    """Read a person out of a verified row.
+
+    Raises:
+        RowError: A field is missing, unknown or out of range.
+    """
+    body = row.body
+    only(body, _FIELDS)
+    roles = items(body, "roles")
+    if not {*roles} <= {*Role}:
+        msg = f"roles are some of {', '.join(Role)}"
+        raise RowError(msg)
+    return PersonRow(
+        person_id=row.row_id,
+        revision=row.revision,
+        name=person_name(body),
+        roles=frozenset(Role(role) for role in roles),
+        limits=_limits(body),
+        keys=read_keys(body),
+        active=word(body, "status", {"active", "suspended"}) == "active",
+    )
+
+
+def person_body(person: PersonRow) -> dict[str, Any]:
+    """Return the body that `parse_person` reads."""
+    return {
+        "name": person.name,
+        "roles": sorted(role.value for role in person.roles),
+        "approval_limits": dict(person.limits),
+        "keys": write_keys(person.keys),
+        "status": "active" if person.active else "suspended",
+    }
+
+
+def check_may_see(actor: PersonRow) -> None:
+    """Require a role that may look into the registry.
+
+    Raises:
+        ForbiddenError: This person has none.
+    """
+    _require(actor, {Role.SECURITY, Role.ADMIN, Role.COMPLIANCE})
+
+
+def check_may_narrow(actor: PersonRow) -> None:
+    """Require a role that may take authority away; narrowing never waits for two.
+
+    Raises:
+        ForbiddenError: This person has none.
+    """
+    _require(actor, {Role.SECURITY, Role.ADMIN})
+
+
+def check_may_widen(actor: PersonRow, agent: AgentRow) -> None:
+    """Require a role that may give an agent authority, and no interest in that agent.
+
+    Raises:
+        ForbiddenError: This person has no such role, or owns the agent.
+    """
+    _require(actor, {Role.SECURITY, Role.ADMIN})
+    if actor.person_id == agent.owner:
+        msg = "nobody widens an agent that they own"
+        raise ForbiddenError(msg, hint="ask another person of security")
+
+
+def check_may_change_person(actor: PersonRow, person_id: str) -> None:
+    """Require an administrator, and that it is about somebody else.
+
+    Raises:
+        ForbiddenError: This person is none, or would change their own authority.
+    """
+    _require(actor, {Role.ADMIN})
+    if actor.person_id == person_id:
+        msg = "nobody changes their own roles, limits or keys"
+        raise ForbiddenError(msg, hint="ask another administrator")
+
+
+def _require(actor: PersonRow, roles: set[Role]) -> None:
+    if not actor.active or not actor.roles & roles:
+        msg = f"this needs a role of: {', '.join(sorted(roles))}"
+        raise ForbiddenError(msg)
+
+
+def _limits(body: Mapping[str, Any]) -> dict[str, int]:
+    limits = body.get("approval_limits")
+    if (
+        not isinstance(limits, dict)
+        or len(limits) > CURRENCIES_MAX
+        or not all(is_currency(currency) for currency in limits)
+    ):
+        msg = "approval_limits is no object of currencies"
+        raise RowError(msg)
+    return {
+        currency: number(limits, currency, low=0, high=AMOUNT_MINOR_UNITS_MAX)
+        for currency in sorted(limits)
+    }

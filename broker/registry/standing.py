@@ -1,0 +1,184 @@
+"""Standing approvals: signed in advance, by two people, each with their own key.
+
+The row's authority signature says that the broker took it in. That two people want it
+is said by the people themselves: each signs the digest of the terms. One whose signers
+are suspended, own the agent, or could not approve that much does not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.core.canonical import canonical, digest
+from broker.core.jwk import JwsError
+from broker.core.jws import verify
+from broker.core.words.approval import StandingApproval
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
+from broker.registry.people import Role
+from broker.registry.reading import RowError, items, moment, number, only, text, word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.registry.authority import AuthorityRow
+    from broker.registry.people import PersonRow
+
+STANDING_TYP: Final = "counterfoil-standing+jwt"
+STANDING_AGENTS_MAX: Final = 50
+CONSTRAINTS_MAX: Final = 16
+CONSTRAINT_VALUES_MAX: Final = 100
+SIGNATURE_CHARS_MAX: Final = 2_048
+
+_SIGNERS = 2
+_BYTES_MAX = 8_192
+_TERMS = frozenset(
+    {
+        "tool",
+        "agents",
+        "constraints",
+        "per_action_minor_units",
+        "total_minor_units",
+        "currency",
+        "expires_at",
+    }
+)
+_FIELDS = _TERMS | {"signed_by", "signatures", "status"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStanding:
+    """A standing approval, the digest of its terms, and what was signed over it."""
+
+    approval: StandingApproval
+    digest: str
+    signatures: tuple[str, ...]
+
+
+def terms_digest(approval_id: str, body: Mapping[str, Any]) -> str:
+    """Return what each person signs: the id and every term, in lower-case hex."""
+    return digest(
+        {
+            "approval": approval_id,
+            "terms": {name: body[name] for name in sorted(_TERMS)},
+        }
+    )
+
+
+def standing_claims(person_id: str, *, approval_id: str, digest: str) -> dict[str, str]:
+    """Return what a person signs with their own key, as STANDING_TYP."""
+    return {"iss": person_id, "approval": approval_id, "digest": digest}
+
+
+def parse_standing_approval(row: AuthorityRow) -> SignedStanding:
+    """Read a standing approval out of a verified row; nobody's hand is checked yet.
+
+    Raises:
+        RowError: A field is missing, unknown or out of range.
+    """
+    body = row.body
+    only(body, _FIELDS)
+    currency = body.get("currency")
+    if not isinstance(currency, str) or not is_currency(currency):
+        msg = "currency is no ISO 4217 code"
+        raise RowError(msg)
+    signatures = body.get("signatures")
+    if (
+        not isinstance(signatures, list)
+        or len(signatures) != _SIGNERS
+        or not all(
+            isinstance(signature, str) and len(signature) <= SIGNATURE_CHARS_MAX
+            for signature in signatures
+        )
+    ):
+        msg = f"signatures is no list of {_SIGNERS} signatures"
+        raise RowError(msg)
+    amount = {"low": 1, "high": AMOUNT_MINOR_UNITS_MAX}
+    approval = StandingApproval(
+        approval_id=row.row_id,
+        tool=text(body, "tool"),
+        agents=frozenset(
+            items(body, "agents", count_min=1, count_max=STANDING_AGENTS_MAX)
+        ),
+        constraints=_constraints(body),
+        per_action_minor_units=number(body, "per_action_minor_units", **amount),
+        total_minor_units=number(body, "total_minor_units", **amount),
+        currency=currency,
+        expires_at=moment(body, "expires_at"),
+        signed_by=items(body, "signed_by", count_min=_SIGNERS, count_max=_SIGNERS),
+        active=word(body, "status", {"active", "revoked"}) == "active",
+    )
+    return SignedStanding(approval, terms_digest(row.row_id, body), tuple(signatures))
+
+
+def standing_holds(
+    signed: SignedStanding,
+    *,
+    people: Mapping[str, PersonRow],
+    owners: Mapping[str, str],
+) -> bool:
+    """Return whether two people who may do so signed exactly these terms.
+
+    Args:
+        signed: What was read.
+        people: Everybody, by id.
+        owners: Owner by agent id; an agent that is not named here has no owner, and
+            nothing holds for it.
+    """
+    approval = signed.approval
+    if not approval.agents <= owners.keys():
+        return False
+    barred = {owners[agent] for agent in approval.agents}
+    pairs = zip(approval.signed_by, signed.signatures, strict=True)
+    return all(
+        person_id not in barred
+        and person_id in people
+        and _may_sign(people[person_id], approval)
+        and _signed(people[person_id], signature, signed)
+        for person_id, signature in pairs
+    )
+
+
+def _may_sign(person: PersonRow, approval: StandingApproval) -> bool:
+    limit = person.limits.get(approval.currency, 0)
+    return (
+        person.active
+        and Role.SUPERVISOR in person.roles
+        and approval.per_action_minor_units <= limit
+    )
+
+
+def _signed(person: PersonRow, signature: str, signed: SignedStanding) -> bool:
+    keys = {slot.key.kid: slot.key for slot in person.keys}
+    wanted = standing_claims(
+        person.person_id,
+        approval_id=signed.approval.approval_id,
+        digest=signed.digest,
+    )
+    try:
+        claims = verify(signature, keys=keys, typ=STANDING_TYP)
+    except JwsError:
+        return False
+    return claims == wanted
+
+
+def _constraints(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    constraints = body.get("constraints")
+    if not isinstance(constraints, dict) or len(constraints) > CONSTRAINTS_MAX:
+        msg = f"constraints is no object of up to {CONSTRAINTS_MAX} pointers"
+        raise RowError(msg)
+    for pointer, constraint in constraints.items():
+        match constraint:
+            case {"max": int(most), **rest} if type(most) is int and not rest:
+                pass
+            case {"in": list(values), **rest} if (
+                0 < len(values) <= CONSTRAINT_VALUES_MAX and not rest
+            ):
+                pass
+            case _:
+                msg = 'a constraint is {"max": integer} or {"in": [values]}'
+                raise RowError(msg)
+        if not pointer.startswith("/") or len(canonical(constraint)) > _BYTES_MAX:
+            msg = "constraints holds something that is too long or no pointer"
+            raise RowError(msg)
+    return constraints
