@@ -20,6 +20,7 @@ from infra.democrm.faults import Fault, FaultKind, When
 from infra.democrm.handlers import Call, Desk
 from infra.democrm.limits import (
     BODY_BYTES_MAX,
+    BODY_DISCARDED_BYTES_MAX,
     BODY_WAIT_S_MAX,
     HEADER_BYTES_MAX,
     ID_CHARS_MAX,
@@ -98,10 +99,12 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, or 431 for headers without end."""
         if _header_bytes(scope) > HEADER_BYTES_MAX:
-            await plain(_closing(431, "headers_too_large"))(scope, receive, send)
+            answer = refusal(431, "headers_too_large")
+            await plain(answer)(scope, receive, send)
             return
         if scope["path"] != _OPEN_PATH and not self._admits(scope):
-            headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+            # The connection stays: the server throws away what still comes.
+            headers = {"WWW-Authenticate": "Bearer"}
             answer = Answer(401, {"error": "unauthorized"}, headers)
             await plain(answer)(scope, receive, send)
             return
@@ -222,18 +225,24 @@ async def _call(request: Request) -> Call:
 
 
 async def _body(request: Request) -> bytes:
-    body = bytearray()
+    body, size = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_WAIT_S_MAX):
             async for part in request.stream():
-                body += part
-                if len(body) > BODY_BYTES_MAX:
+                size += len(part)
+                # Closing while the sender still sends would reset the connection, and
+                # our answer with it: a little more is read and thrown away.
+                if size > BODY_DISCARDED_BYTES_MAX:
                     raise RequestError(_closing(413, "too_large"))
+                if size <= BODY_BYTES_MAX:
+                    body += part
     except TimeoutError:
         raise RequestError(_closing(408, "too_slow")) from None
     except ClientDisconnect:
         # Nobody is left to hear this; it ends the request before anything is done.
         raise RequestError(_closing(400, "incomplete")) from None
+    if size > BODY_BYTES_MAX:
+        raise RequestError(refusal(413, "too_large"))
     return bytes(body)
 
 

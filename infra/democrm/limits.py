@@ -5,6 +5,9 @@ from typing import Final
 BODY_BYTES_MAX: Final = 128 * 1024
 """Of a request; large enough for the longest reply with every character escaped."""
 
+BODY_DISCARDED_BYTES_MAX: Final = 1024**2
+"""Read of a body that is too large, so that its sender hears why; then it is cut."""
+
 BODY_WAIT_S_MAX: Final = 5.0
 """From the request's headers to the last byte of its body."""
 

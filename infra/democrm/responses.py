@@ -96,7 +96,7 @@ class Dropped(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close the connection and wait until the server has noticed.
 
-        Returning earlier would make the server answer 500 for us.
+        Returning earlier would make the server log an error and try to answer 500.
         """
         del send
         drop: Callable[[], None] = scope["state"]["drop"]

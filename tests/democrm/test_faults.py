@@ -1,5 +1,6 @@
 """Every fault does what it says to the wire and to the books."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from infra.democrm import limits
 from infra.democrm.faults import FaultKind, Mischief, Switches
 from infra.democrm.wire import RequestError
 from tests.democrm import orders
-from tests.support.crm import Crm
+from tests.support.crm import Crm, running_crm
 
 REFUND: dict[str, Any] = {"method": "POST", "path_regex": "/refunds$"}
 
@@ -41,6 +42,16 @@ def test_a_drop_meets_reads_too(crm: Crm) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         crm.order(orders.PROCESSED)
     assert crm.order(orders.PROCESSED)["status"] == "processed"
+
+
+@pytest.mark.parametrize("kind", sorted(FaultKind))
+def test_a_fault_is_no_complaint_of_the_process(kind: str) -> None:
+    with running_crm() as crm:
+        crm.fault(kind, delay_s=0.001, size_bytes=1)
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            refund(crm)
+        crm.stop()
+        assert crm.complaints == ""
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,10 @@ def test_an_upstream_that_forgets_keys_pays_twice(crm: Crm) -> None:
     assert len(crm.journal()) == 2
 
 
-def note_at(books: Store, *, age: timedelta, text: str = "t") -> Answer:
-    """Write a note under one key, ``age`` after the first time."""
+def note_at(
+    books: Store, *, age: timedelta, text: str = "t", key: str = "k-1"
+) -> Answer:
+    """Write a note under a key, ``age`` after the first time."""
 
     def run(connection: object, occasion: Occasion) -> Answer:
         return changes.note(
@@ -161,7 +163,7 @@ def note_at(books: Store, *, age: timedelta, text: str = "t") -> Answer:
 
     return replays.once(
         books,
-        Occasion(now=NOW + age, idempotency_key="k-1"),
+        Occasion(now=NOW + age, idempotency_key=key),
         run,
         request=text,
         ttl_s=3600,
@@ -187,10 +189,11 @@ def test_a_key_whose_time_is_over_may_come_with_another_request(books: Store) ->
 
 
 def test_forgotten_keys_leave_the_file(books: Store) -> None:
-    note_at(books, age=timedelta())
-    note_at(books, age=timedelta(days=1))
-    (count,) = books.connection.execute("SELECT count(*) FROM replays").fetchone()
-    assert count == 1
+    for key in ("k-1", "k-2", "k-3"):
+        note_at(books, age=timedelta(), key=key)
+    note_at(books, age=timedelta(days=1), key="k-4")
+    kept = books.connection.execute("SELECT idempotency_key FROM replays").fetchall()
+    assert kept == [("k-4",)]
 
 
 def test_a_clock_that_was_set_back_still_knows_the_key(books: Store) -> None:

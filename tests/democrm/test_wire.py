@@ -211,7 +211,13 @@ def test_a_body_is_taken_at_its_limit_and_refused_one_past_it(crm: Crm) -> None:
     assert len(crm.journal()) == 1
 
 
-def test_an_endless_body_is_refused_while_it_still_comes(crm: Crm) -> None:
+def test_the_sender_of_a_large_body_hears_why_and_may_go_on(crm: Crm) -> None:
+    at_limit = send(crm, b" " * limits.BODY_DISCARDED_BYTES_MAX)
+    assert at_limit.json() == {"error": "too_large"}
+    assert "connection" not in at_limit.headers
+
+
+def test_an_endless_body_is_cut(crm: Crm) -> None:
     port = httpx.URL(crm.url).port
     assert port is not None
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -221,8 +227,17 @@ def test_an_endless_body_is_refused_while_it_still_comes(crm: Crm) -> None:
             "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-        connection.sendall(head.encode() + piece * 3)
-        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
+        # Exactly what is thrown away, and nothing is said before more comes.
+        pieces = limits.BODY_DISCARDED_BYTES_MAX // 0x10000
+        connection.sendall(head.encode() + piece * pieces)
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(10)
+        connection.sendall(b"1\r\n \r\n")
+        told = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert told.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in told.lower()
     assert crm.get(f"/orders/{orders.PROCESSED}").status_code == 200
 
 

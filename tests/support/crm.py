@@ -34,6 +34,8 @@ class Crm:
         self.credential = _secret(self.credential_file)
         self.control_credential = _secret(self.control_file)
         self.url = ""
+        self.complaints = ""
+        """What processes that ended wrote to standard error."""
         self._environ = environ
         self._process: subprocess.Popen[str] | None = None
         self._client: httpx.Client | None = None
@@ -195,7 +197,8 @@ class Crm:
         if self._process is None:
             return 0
         self._process.send_signal(number)
-        self._process.communicate(timeout=_STOP_S_MAX)
+        _, complaints = self._process.communicate(timeout=_STOP_S_MAX)
+        self.complaints += complaints
         status = self._process.returncode
         self.client.close()
         self._process = self._client = None
