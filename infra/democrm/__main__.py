@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -91,13 +91,20 @@ def _serve(told: settings.Settings, store: Store, listener: socket.socket) -> No
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_SHUTDOWN_WAIT_S,
     )
-    # uvicorn stops on these and then raises them again; we end with status 0.
+    server = uvicorn.Server(config)
+
+    def end(_number: int, _frame: object) -> None:
+        # uvicorn stops on these by itself and raises them again when it is done; by
+        # then there is nothing left to end.
+        if not server.started:
+            raise SystemExit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+        signal.signal(number, end)
     # The socket listens already: a caller that connects now waits, and is served.
     sys.stdout.write(f"democrm listens on http://{told.host}:{_port(listener)}\n")
     sys.stdout.flush()
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -117,10 +124,6 @@ def _listening(host: str, port: int) -> socket.socket:
 def _port(listener: socket.socket) -> int:
     port: int = listener.getsockname()[1]
     return port
-
-
-def _end(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,24 @@ def test_an_orderly_stop_ends_with_0_and_keeps_the_state() -> None:
         assert (crm.state(), crm.journal()) == (state, journal)
 
 
+def test_a_stop_does_not_wait_for_a_fault_to_end() -> None:
+    with running_crm() as crm, ThreadPoolExecutor(max_workers=1) as pool:
+        crm.fault("delay", delay_s=600)
+        client, credential = httpx.Client(base_url=crm.url), crm.credential
+        pending = pool.submit(
+            client.get,
+            f"/orders/{orders.PROCESSED}",
+            headers={"Authorization": f"Bearer {credential}"},
+        )
+        while crm.control("GET", "/__faults").json()["faults"]:
+            time.sleep(0.01)
+        start = time.monotonic()
+        assert crm.stop() == 0
+        assert time.monotonic() - start < 8
+        pending.exception(timeout=10)
+        client.close()
+
+
 def test_a_key_is_honoured_after_kill_9_and_faults_are_gone() -> None:
     with running_crm() as crm:
         first = crm.refund(orders.PROCESSED, 100, orders.PROCESSED_METHOD, key="k")

@@ -1,5 +1,6 @@
 """Run democrm as a real process on a free port, in a temporary folder."""
 
+import ctypes
 import os
 import secrets
 import signal
@@ -16,8 +17,10 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_STOP_S_MAX = 10.0
-_ANSWER_S_MAX = 30.0
+_STOP_WAIT_S = 10.0
+_ANSWER_WAIT_S = 30.0
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class Crm:
@@ -79,11 +82,11 @@ class Crm:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            _, complaint = self._process.communicate(timeout=_STOP_S_MAX)
+            _, complaint = self._process.communicate(timeout=_STOP_WAIT_S)
             pytest.fail(f"democrm did not start: {complaint}")
         self.url = line.split()[-1]
         self._client = httpx.Client(
-            base_url=self.url, timeout=_ANSWER_S_MAX, trust_env=False
+            base_url=self.url, timeout=_ANSWER_WAIT_S, trust_env=False
         )
         assert self._client.get("/healthz").status_code == 200
 
@@ -197,7 +200,13 @@ class Crm:
         if self._process is None:
             return 0
         self._process.send_signal(number)
-        _, complaints = self._process.communicate(timeout=_STOP_S_MAX)
+        try:
+            _, complaints = self._process.communicate(timeout=_STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            # A test may have broken it, but nothing may be left running.
+            self._process.kill()
+            self._process.communicate()
+            raise
         self.complaints += complaints
         status = self._process.returncode
         self.client.close()
@@ -214,6 +223,8 @@ def spawn(environ: dict[str, str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Also a test run that is killed leaves no process behind.
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock taken
     )
 
 
@@ -239,6 +250,10 @@ def crm(crm_process: Crm) -> Crm:
     """A democrm with the data as loaded, no fault, and every rule on."""
     crm_process.reset()
     return crm_process
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _secret(path: Path) -> str:
