@@ -1,0 +1,279 @@
+"""Run the edge, or one of its two commands.
+
+    python -P -m broker.edge                serve until SIGTERM
+    python -P -m broker.edge init           make id and keys, publish the receipt key
+    python -P -m broker.edge seal --connector NAME --base-url URL [--allow-private]
+                                  [--value-file FILE]      (else the value is on stdin)
+
+The value of a credential never stands in argv or in the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from broker.edge.calls import Means
+from broker.edge.catalogue import load_catalogue
+from broker.edge.credentials import DEMO_CONNECTOR, Vault, secret_from
+from broker.edge.desk import Desk, Post
+from broker.edge.egress.upstream import Upstreams
+from broker.edge.identity import (
+    IdentityError,
+    load_identity,
+    load_kek,
+    load_public,
+    lock,
+    publish,
+)
+from broker.edge.journal import Journal, JournalError
+from broker.edge.server import Server
+from broker.edge.settings import Settings, SettingsError, from_environment
+from broker.edge.store import Store, StoreError
+from broker.edge.vault import SECRET_BYTES_MAX, VaultError
+from broker.edge.warrants import Here
+from broker.registry.tools import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.jws import PublicKey
+
+START_S_MAX: Final = 20.0
+"""How long the edge waits for the warrant key and for PostgreSQL."""
+
+_AGAIN_S: Final = 0.2
+PURGE_EVERY_S: Final = 600.0
+_PR_SET_DUMPABLE: Final = 4
+_FAILURES = (
+    SettingsError,
+    IdentityError,
+    ManifestError,
+    JournalError,
+    StoreError,
+    VaultError,
+    OSError,
+)
+
+_log = structlog.get_logger()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    asked = _parser().parse_args(argv)
+    _harden()
+    try:
+        settings = from_environment()
+        _configure_logs(settings)
+        if asked.command == "init":
+            _init(settings)
+        elif asked.command == "seal":
+            asyncio.run(_seal(settings, asked))
+        else:
+            asyncio.run(_serve(settings))
+    except _FAILURES as error:
+        # What these say names files, variables and classes, never a value.
+        sys.stderr.write(f"edge: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="broker.edge", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("init", help="make id and keys, publish the receipt key")
+    seal = commands.add_parser("seal", help="add a version of a credential")
+    seal.add_argument("--connector", required=True)
+    seal.add_argument("--base-url", required=True)
+    seal.add_argument("--allow-private", action="store_true")
+    seal.add_argument("--value-file", type=Path)
+    return parser
+
+
+def _harden() -> None:
+    """Keep memory out of core dumps, and out of reach of others of the same user.
+
+    A process that is not dumpable cannot be traced or read through /proc by its own
+    user. Source: prctl(2), PR_SET_DUMPABLE.
+    """
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _configure_logs(settings: Settings) -> None:
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    # The HTTP library's own lines would quote headers.
+    logging.getLogger("httpcore").setLevel(logging.CRITICAL)
+
+
+def _init(settings: Settings) -> None:
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    held = lock(settings.folder)
+    try:
+        identity = load_identity(settings.folder, now=_now())
+        load_kek(settings.kek_file, make=True)
+        where = publish(identity.key.public(), settings.public)
+        _log.info("init", edge=identity.edge, receipt_key=str(where))
+    finally:
+        os.close(held)
+
+
+async def _seal(settings: Settings, asked: argparse.Namespace) -> None:
+    if asked.value_file is not None:
+        secret = secret_from(asked.value_file)
+    else:
+        secret = sys.stdin.buffer.read(SECRET_BYTES_MAX + 2).removesuffix(b"\n")
+    store = _store(settings)
+    await store.open()
+    try:
+        version = await _vault(settings, store).add(
+            asked.connector,
+            base_url=asked.base_url,
+            allow_private=asked.allow_private,
+            secret=secret,
+        )
+    finally:
+        await store.close()
+    sys.stdout.write(f"{asked.connector} version {version}\n")
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as after:
+        after.callback(os.close, lock(settings.folder))
+        post, vault = await _post(settings, after)
+        upstreams = Upstreams()
+        after.push_async_callback(upstreams.close)
+        desk = Desk(post)
+        means = Means(
+            journal=post.journal,
+            epochs=post.store.epochs,
+            credential=vault.open,
+            send=upstreams.send,
+            expired=desk.expired,
+        )
+        server = Server(desk, means, path=settings.socket)
+        await server.start()
+        after.push_async_callback(server.stop)
+        after.callback(asyncio.create_task(_purge(post.store)).cancel)
+        _log.info("ready", edge=post.here.edge, boot=post.here.boot)
+        await stop.wait()
+        _log.info("stopping", live=desk.live)
+
+
+async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]:
+    """Open what the desk works with: identity, journal, database, keys, manifests."""
+    identity = load_identity(settings.folder, now=_now())
+    publish(identity.key.public(), settings.public)
+    journal = Journal(
+        settings.folder / "journal",
+        edge=identity.edge,
+        now_ms=lambda: int(_now().timestamp() * 1000),
+    )
+    after.push_async_callback(journal.close)
+    store = _store(settings)
+    await store.open()
+    after.push_async_callback(store.close)
+    vault = _vault(settings, store)
+    pinned = await _pinned(settings.public / "warrant.jwk")
+    await _seal_demo(settings, vault)
+    here = Here(
+        edge=identity.edge,
+        boot=identity.boot,
+        tenant=settings.tenant,
+        environment=settings.environment,
+    )
+    post = Post(
+        identity=identity,
+        here=here,
+        keys={pinned.kid: pinned},
+        tools=load_catalogue(settings.catalog),
+        journal=journal,
+        store=store,
+        now=_now,
+    )
+    return post, vault
+
+
+def _store(settings: Settings) -> Store:
+    return Store(settings.database_url, password_file=settings.database_password_file)
+
+
+def _vault(settings: Settings, store: Store) -> Vault:
+    return Vault(
+        store=store,
+        kek=load_kek(settings.kek_file, make=True),
+        tenant=settings.tenant,
+        environment=settings.environment,
+    )
+
+
+async def _pinned(path: Path) -> PublicKey:
+    """Return the broker's warrant key, which the broker may still be making."""
+    for _ in range(int(START_S_MAX / _AGAIN_S)):
+        with suppress(FileNotFoundError):
+            return load_public(path)
+        await asyncio.sleep(_AGAIN_S)
+    return load_public(path)
+
+
+async def _seal_demo(settings: Settings, vault: Vault) -> None:
+    """Seal the demo CRM's credential as its owner hands it over, if it is new."""
+    if not settings.crm_url or settings.crm_credential_file is None:
+        return
+    secret = secret_from(settings.crm_credential_file)
+    for attempt in range(int(START_S_MAX / _AGAIN_S) + 1):
+        try:
+            await vault.ensure(
+                DEMO_CONNECTOR,
+                base_url=settings.crm_url,
+                allow_private=True,
+                secret=secret,
+            )
+        except StoreError:
+            if attempt * _AGAIN_S >= START_S_MAX:
+                raise
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
+
+
+async def _purge(store: Store) -> None:
+    while True:
+        with suppress(StoreError):
+            await store.purge()
+        await asyncio.sleep(PURGE_EVERY_S)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""PostgreSQL as the edge sees it, in memory; it passes the same contract suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from broker.core.words.warrant import Warrant
+from broker.edge.store import Epochs, StoreError
+from broker.edge.vault import Sealed
+
+
+class FakeStore:
+    """PostgreSQL as the edge sees it, in memory; ``down`` makes it fail."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, datetime] = {}
+        self.moved: dict[str, int] = {}
+        self.rows: dict[str, Sealed] = {}
+        self.down = False
+        self.asked = 0
+        self.before_epochs: Callable[[], Awaitable[None]] | None = None
+
+    async def spend(self, warrant: Warrant) -> tuple[bool, Epochs]:
+        asked_at = self._ask()
+        await asyncio.sleep(0)
+        fresh = warrant.warrant_id not in self.spent
+        self.spent.setdefault(warrant.warrant_id, warrant.expires_at)
+        return fresh, self._now([scope for scope, _ in warrant.epochs], asked_at)
+
+    async def epochs(self, scopes: list[str]) -> Epochs:
+        asked_at = self._ask()
+        if self.before_epochs is not None:
+            await self.before_epochs()
+        return self._now(scopes, asked_at)
+
+    async def credential(
+        self, *, tenant: str, environment: str, connector: str
+    ) -> Sealed | None:
+        self._ask()
+        row = self.rows.get(connector)
+        mine = (tenant, environment)
+        if row is None or (row.credential.tenant, row.credential.environment) != mine:
+            return None
+        return row
+
+    async def add_credential(self, sealed: Sealed) -> None:
+        self._ask()
+        found = self.rows.get(sealed.credential.connector)
+        if found and found.credential.version >= sealed.credential.version:
+            msg = "PostgreSQL: UniqueViolationError"
+            raise StoreError(msg)
+        self.rows[sealed.credential.connector] = sealed
+
+    async def purge(self) -> int:
+        self._ask()
+        limit = datetime.now(UTC) - timedelta(days=1)
+        old = [key for key, expires_at in self.spent.items() if expires_at < limit]
+        for key in old:
+            del self.spent[key]
+        return len(old)
+
+    def _ask(self) -> float:
+        self.asked += 1
+        if self.down:
+            msg = "PostgreSQL: ConnectionRefusedError"
+            raise StoreError(msg)
+        return asyncio.get_running_loop().time()
+
+    def _now(self, scopes: list[str], asked_at: float) -> Epochs:
+        found = {scope: self.moved[scope] for scope in scopes if scope in self.moved}
+        return Epochs(found, asked_at)

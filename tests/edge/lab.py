@@ -1,0 +1,307 @@
+"""An edge in this process, with a fake upstream and a fake database, for tests.
+
+Everything between the socket and the upstream's is the real thing; only PostgreSQL is
+replaced, by a store that passes the same contract suite as the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from broker.core.jwk import SEED_BYTES
+from broker.core.jws import Algorithm, PrivateKey, private_from_seed, sign, verify
+from broker.core.orders import parse_receipt, warrant_claims
+from broker.core.words.tool import Tool
+from broker.core.words.warrant import (
+    RECEIPT_TYP,
+    WARRANT_TYP,
+    Receipt,
+    Warrant,
+)
+from broker.edge.calls import Means
+from broker.edge.credentials import Vault
+from broker.edge.desk import Desk, Post
+from broker.edge.egress.upstream import Upstreams
+from broker.edge.identity import KEK_BYTES, Identity, load_identity, uuid7
+from broker.edge.journal import Journal
+from broker.edge.server import Server
+from broker.edge.store import Store
+from broker.edge.warrants import Here
+from broker.registry.tools import parse_manifest
+from tests.edge.child import ACTION, Child, ask_frame, frame
+from tests.edge.fake_store import FakeStore
+from tests.edge.fake_upstream import CUSTOMER, FakeUpstream
+
+ROOT = Path(__file__).resolve().parents[2]
+ISSUER = "http://broker.test"
+TENANT, ENVIRONMENT, AGENT = "demo", "dev", "agent-1"
+CANARY = "canary-9f2c1e7b-credential-of-the-tests"
+WARRANT_KEY = private_from_seed(b"w" * SEED_BYTES, algorithm=Algorithm.EDDSA)
+
+MANIFESTS = """
+[[tools]]
+schema = 1
+tool = { name = "orders.refund", version = 1, connector = "retail", title = "Refund", \
+description = "Refund", effect = "money", entry = "refund", timeout_s = 2 }
+binding = { amount = "/amount", currency = "/currency" }
+[tools.arguments]
+type = "object"
+additionalProperties = false
+required = ["order", "amount", "currency"]
+properties = { order = {}, amount = {}, currency = {}, note = {}, lines = {} }
+[tools.egress]
+requests_max = 3
+response_bytes_max = 4096
+[[tools.egress.requests]]
+id = "order"
+method = "GET"
+path = "/orders/{args.order}"
+query = { customer = "{customer}", note = "{args.note}" }
+times_max = 2
+[[tools.egress.requests]]
+id = "refund"
+method = "POST"
+path = "/orders/{args.order}/refunds"
+effectful = true
+idempotency_header = "Idempotency-Key"
+done = [201]
+refused = [409, 422]
+[tools.egress.requests.body]
+amount = "{args.amount}"
+currency = "{args.currency}"
+customer = "{customer}"
+note = "{args.note}"
+lines = "{args.lines}"
+reference = "{action}"
+[tools.receipt]
+request = "refund"
+values = { owner = "/customer", amount = "/amount", currency = "/currency", \
+paid = "/order/paid", first = "/lines/0" }
+
+[[tools]]
+schema = 1
+tool = { name = "orders.get", version = 1, connector = "retail", title = "Get", \
+description = "Get", effect = "read", entry = "get", timeout_s = 2 }
+[tools.arguments]
+type = "object"
+additionalProperties = false
+required = ["order"]
+properties = { order = {} }
+[tools.egress]
+requests_max = 2
+response_bytes_max = 4096
+[[tools.egress.requests]]
+id = "order"
+method = "GET"
+path = "/orders/{args.order}"
+refused = [404]
+times_max = 2
+[tools.receipt]
+request = "order"
+values = { owner = "/customer", paid = "/paid" }
+"""
+
+
+def tools() -> dict[str, Tool]:
+    """Return the tests' own tools by name."""
+    documents = tomllib.loads(MANIFESTS)["tools"]
+    parsed = [parse_manifest(item, name="lab") for item in documents]
+    return {tool.name: tool for tool in parsed}
+
+
+TOOLS = tools()
+REFUND = {"order": "W1", "amount": 500, "currency": "USD"}
+READ = {"order": "W1"}
+
+
+@dataclass
+class Lab:
+    """A running edge: its pieces, and what a broker or a connector does with it."""
+
+    folder: Path
+    identity: Identity
+    journal: Journal
+    store: FakeStore
+    vault: Vault
+    upstream: FakeUpstream
+    desk: Desk
+    means: Means
+    server: Server
+    socket: Path
+    clock_offset: timedelta = timedelta()
+    _open: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.clock_offset
+
+    def order(self, tool: str = "orders.refund", **changes: Any) -> Warrant:
+        """Return a warrant that this edge accepts, with changes."""
+        now = self.now()
+        manifest = TOOLS[tool]
+        plain: dict[str, Any] = {
+            "warrant_id": uuid7(now),
+            "action_id": ACTION,
+            "tenant": TENANT,
+            "environment": ENVIRONMENT,
+            "connector": manifest.connector,
+            "tool": manifest.name,
+            "manifest": manifest.digest,
+            "arguments": REFUND if tool == "orders.refund" else READ,
+            "customer_id": CUSTOMER,
+            "agent_id": AGENT,
+            "edge": self.identity.edge,
+            "boot": self.identity.boot,
+            "epochs": ((f"agent:{AGENT}", 0), (f"global:{ENVIRONMENT}", 0)),
+            "idempotency_key": secrets.token_hex(16),
+            "issued_at": now,
+            "expires_at": now + timedelta(seconds=5),
+        }
+        return Warrant(**(plain | changes))
+
+    async def call(self, order: Warrant | str) -> Child:
+        """Show a warrant and return the child's end of the accepted call."""
+        answer, child = await self.show(order)
+        assert answer == {"ok": True}, answer
+        return child
+
+    async def refused(self, order: Warrant | str) -> str:
+        """Show a warrant and return why it is refused."""
+        answer, child = await self.show(order)
+        assert answer["ok"] is False, answer
+        assert await child.hung_up()
+        return str(answer["error"]["code"])
+
+    async def show(self, order: Warrant | str) -> tuple[Any, Child]:
+        token = order if isinstance(order, str) else signed(order)
+        reader, writer = await self.connect()
+        answer = await ask_frame(reader, writer, {"op": "call", "warrant": token})
+        return answer, Child(reader, writer)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(str(self.socket))
+        self._open.append(writer)
+        return reader, writer
+
+    async def control(self, **question: Any) -> Any:
+        """Ask on a control connection of its own and return the answer."""
+        reader, writer = await self.connect()
+        writer.write(frame({"op": "control"}))
+        return await ask_frame(reader, writer, question)
+
+    async def receipt(self, order: Warrant) -> Receipt:
+        """End a call and return its receipt, verified."""
+        answer = await self.control(op="receipt", warrant=order.warrant_id)
+        return self.read_receipt(answer)
+
+    async def ask(self, order: Warrant, *, nonce: str = "n1") -> Receipt:
+        """Ask what became of a warrant and return the receipt, verified."""
+        answer = await self.control(
+            op="ask", warrant=order.warrant_id, action=order.action_id, nonce=nonce
+        )
+        receipt = self.read_receipt(answer)
+        assert receipt.nonce == nonce
+        return receipt
+
+    def read_receipt(self, answer: Any) -> Receipt:
+        assert answer["ok"] is True, answer
+        key = self.identity.key.public()
+        claims = verify(answer["receipt"], keys={key.kid: key}, typ=RECEIPT_TYP)
+        return parse_receipt(claims)
+
+    async def close(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
+
+
+def signed(order: Warrant, *, key: PrivateKey = WARRANT_KEY) -> str:
+    """Return the warrant as the broker signs it."""
+    return sign(warrant_claims(order, issuer=ISSUER), key=key, typ=WARRANT_TYP)
+
+
+@asynccontextmanager
+async def running_lab(folder: Path | None = None) -> AsyncIterator[Lab]:
+    """Run an edge on a folder; a second one on it is the edge after a restart."""
+    async with AsyncExitStack() as after:
+        own = Path(tempfile.mkdtemp(prefix="edge-"))
+        after.callback(shutil.rmtree, own)
+        upstream = FakeUpstream()
+        await upstream.start()
+        after.push_async_callback(upstream.stop)
+        lab = await _assemble(folder or own, own / "edge.sock", upstream, after)
+        await lab.server.start()
+        after.push_async_callback(lab.server.stop)
+        after.push_async_callback(lab.close)
+        yield lab
+
+
+async def _assemble(
+    folder: Path, socket: Path, upstream: FakeUpstream, after: AsyncExitStack
+) -> Lab:
+    lab: Lab
+
+    def now() -> datetime:
+        return lab.now()
+
+    identity = load_identity(folder, now=datetime.now(UTC))
+    journal = Journal(
+        folder / "journal",
+        edge=identity.edge,
+        now_ms=lambda: int(datetime.now(UTC).timestamp() * 1000),
+    )
+    after.push_async_callback(journal.close)
+    store = FakeStore()
+    real = cast("Store", store)
+    vault = Vault(
+        store=real, kek=b"k" * KEK_BYTES, tenant=TENANT, environment=ENVIRONMENT
+    )
+    await vault.add(
+        "retail", base_url=upstream.url, allow_private=True, secret=CANARY.encode()
+    )
+    desk = Desk(
+        Post(
+            identity=identity,
+            here=Here(
+                edge=identity.edge,
+                boot=identity.boot,
+                tenant=TENANT,
+                environment=ENVIRONMENT,
+            ),
+            keys={WARRANT_KEY.kid: WARRANT_KEY.public()},
+            tools={tool.digest: tool for tool in TOOLS.values()},
+            journal=journal,
+            store=real,
+            now=now,
+        )
+    )
+    upstreams = Upstreams()
+    after.push_async_callback(upstreams.close)
+    means = Means(
+        journal=journal,
+        epochs=store.epochs,
+        credential=vault.open,
+        send=upstreams.send,
+        expired=desk.expired,
+    )
+    lab = Lab(
+        folder=folder,
+        identity=identity,
+        journal=journal,
+        store=store,
+        vault=vault,
+        upstream=upstream,
+        desk=desk,
+        means=means,
+        server=Server(desk, means, path=socket),
+        socket=socket,
+    )
+    return lab
