@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from broker.core.jws import sign
 from broker.core.words.errors import (
@@ -28,12 +27,12 @@ from broker.registry.authority import (
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from broker.core.jwk import PrivateKey
     from broker.core.words.entry import AuditEntry
     from broker.effects.database import Database
+    from broker.registry.records import Change
 
 ROWS_KEPT_MAX: Final = 20_000
 LIST_MAX: Final = 5_000
@@ -63,23 +62,6 @@ class Entries(Protocol):
 
     async def integrated(self, entries: Sequence[AuditEntry]) -> None:
         """Bring staged entries into the log, or raise LedgerUnavailableError."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A new revision of one row.
-
-    ``after`` is the revision that it was made from, 0 for a new row; ``revokes`` are
-    the scopes that end with it, in the same transaction.
-    """
-
-    kind: str
-    row_id: str
-    body: Mapping[str, Any]
-    by: tuple[str, ...]
-    at: datetime
-    after: int
-    revokes: tuple[str, ...] = ()
 
 
 class Registry:
@@ -112,13 +94,13 @@ class Registry:
         epochs: dict[str, int] = found["epochs"]
         if newest == 0:
             return None, epochs
-        return await self._in_force(kind, row_id, newest), epochs
+        return await self.in_force(kind, row_id, newest), epochs
 
     async def list(self, kind: str) -> list[AuthorityRow]:
         """Return every row of a kind that is in force, by id; up to LIST_MAX."""
         heads = await self._database.rows(_HEADS, kind, LIST_MAX)
         rows = [
-            await self._in_force(kind, head["id"], head["revision"]) for head in heads
+            await self.in_force(kind, head["id"], head["revision"]) for head in heads
         ]
         return [row for row in rows if row is not None]
 
@@ -175,9 +157,10 @@ class Registry:
             await self._entries.integrated((entry,))
         return moved
 
-    async def _in_force(
+    async def in_force(
         self, kind: str, row_id: str, newest: int
     ) -> AuthorityRow | None:
+        """Return the row in force, given the newest revision that the table has."""
         kept = self._rows.get((kind, row_id, newest))
         if kept is not None:
             self._rows.move_to_end((kind, row_id, newest))

@@ -119,7 +119,7 @@ class ReplayMemory:
             return await self._first_in_valkey(use, state)
         return await self._first_in_sql(use, state)
 
-    async def first(self, use: OneUse) -> bool:
+    async def first_ever(self, use: OneUse) -> bool:
         """Return whether an assertion is used for the first time; PostgreSQL knows.
 
         Raises:

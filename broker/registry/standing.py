@@ -115,23 +115,19 @@ def standing_holds(
     signed: SignedStanding,
     *,
     people: Mapping[str, PersonRow],
-    owners: Mapping[str, str],
+    owner: str,
 ) -> bool:
     """Return whether two people who may do so signed exactly these terms.
 
     Args:
         signed: What was read.
-        people: Everybody, by id.
-        owners: Owner by agent id; an agent that is not named here has no owner, and
-            nothing holds for it.
+        people: At least the signers, by id.
+        owner: Who owns the agent that wants to use it; their signature does not count.
     """
     approval = signed.approval
-    if not approval.agents <= owners.keys():
-        return False
-    barred = {owners[agent] for agent in approval.agents}
     pairs = zip(approval.signed_by, signed.signatures, strict=True)
     return all(
-        person_id not in barred
+        person_id != owner
         and person_id in people
         and _may_sign(people[person_id], approval)
         and _signed(people[person_id], signature, signed)

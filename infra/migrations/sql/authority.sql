@@ -135,6 +135,28 @@ AS $$
        FROM public.revocation_epoch AS e WHERE e.scope = ANY (p_scopes));
 $$;
 
+-- The newest revisions that a decision about one agent looks at, and some epochs:
+-- {"heads": [[kind, id, revision], ...], "epochs": {...}}.
+CREATE FUNCTION authority_view(p_agent text, p_people text[], p_scopes text[])
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+  SELECT jsonb_build_object(
+    'heads', (
+      SELECT coalesce(jsonb_agg(jsonb_build_array(h.kind, h.id, h.revision)), '[]')
+        FROM (SELECT a.kind, a.id, max(a.revision) AS revision
+                FROM public.authority AS a
+               WHERE (a.kind = 'agent' AND a.id = p_agent)
+                  OR (a.kind = 'policy' AND a.id = 'main')
+                  OR a.kind = 'standing_approval'
+                  OR (a.kind = 'person' AND a.id = ANY (p_people))
+               GROUP BY a.kind, a.id) AS h),
+    'epochs', (
+      SELECT coalesce(jsonb_object_agg(e.scope, e.epoch), '{}')
+        FROM public.revocation_epoch AS e WHERE e.scope = ANY (p_scopes)));
+$$;
+
 -- What an identity runs as: one row per key that it proves, and when keys were used.
 -- Neither decides anything: an instance's id is computed from its key.
 CREATE TABLE instance (
@@ -276,6 +298,7 @@ REVOKE ALL ON FUNCTION
   authority_put(text, text, integer, text, text[], jsonb),
   authority_revoke(text[], jsonb),
   authority_now(text, text, text[]),
+  authority_view(text, text[], text[]),
   token_admit(text, bytea, timestamptz, text, uuid, text, integer, text[]),
   replay_move(bigint, text, text),
   replay_first(bytea, timestamptz, bigint),
@@ -287,6 +310,7 @@ GRANT EXECUTE ON FUNCTION
   authority_put(text, text, integer, text, text[], jsonb),
   authority_revoke(text[], jsonb),
   authority_now(text, text, text[]),
+  authority_view(text, text[], text[]),
   token_admit(text, bytea, timestamptz, text, uuid, text, integer, text[]),
   replay_move(bigint, text, text),
   replay_first(bytea, timestamptz, bigint),

@@ -1,0 +1,1 @@
+"""The front door: what the token endpoint and the dependencies are made of."""

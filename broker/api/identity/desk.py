@@ -1,0 +1,145 @@
+"""The desk: everything that establishing a caller needs, put together once.
+
+`broker.wiring` fills it in and hangs it on ``app.state.desk``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from broker.api.identity.refusals import Refusals
+from broker.core.authenticate import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.authenticate import ClientId, NonceRule
+    from broker.core.jwk import PrivateKey, PublicKey
+    from broker.core.words.entry import AuditEntry
+    from broker.core.words.identity import AccessToken, OneUse
+    from broker.core.words.subject import Interaction
+    from broker.ports import Clock, Ids, Journal, Replay
+    from broker.registry.authority import AuthorityRow
+    from broker.registry.clients import ClientRow
+    from broker.registry.people import PersonRow
+    from broker.registry.records import Admission, Arrival, Change, Instance, KeyUse
+
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  (a path)
+
+
+class Identities(Protocol):
+    """Callers, as the signed rows know them now."""
+
+    async def client(self, client: ClientId) -> ClientRow | None:
+        """Return a client with its keys, or None if there is no such row."""
+
+    async def standing(
+        self, token: AccessToken
+    ) -> tuple[frozenset[str], Mapping[str, int]]:
+        """Return the keys of an active holder, else none, and the epochs now."""
+
+    async def person(self, person_id: str) -> PersonRow | None:
+        """Return a person, or None if there is no such row."""
+
+    async def policy_version(self) -> int:
+        """Return the revision of the policy in force, 0 if there is none."""
+
+    async def admit(self, arrival: Arrival) -> Admission:
+        """Remember a token request, unless its assertion was used before."""
+
+    async def instances(self, subject: str) -> Sequence[Instance]:
+        """Return the instances of an identity, the latest seen first."""
+
+    async def key_uses(self, subject: str) -> Mapping[str, KeyUse]:
+        """Return when each key of an identity was used, by kid."""
+
+
+class Proofs(Protocol):
+    """The memory of DPoP proofs, and the nonce epoch that goes with it."""
+
+    async def rule(self) -> NonceRule:
+        """Return what holds as far as this replica knows."""
+
+    async def refresh(self) -> NonceRule:
+        """Ask what holds, and return it."""
+
+    async def first_proof(self, use: OneUse, *, epoch: int) -> bool | None:
+        """Return whether a proof is used first, or None if the epoch has moved."""
+
+
+class Registry(Protocol):
+    """Signed rows, and their changes."""
+
+    async def get(self, kind: str, row_id: str) -> AuthorityRow | None:
+        """Return the row in force, or None if there is none that verifies."""
+
+    async def list(self, kind: str) -> list[AuthorityRow]:
+        """Return every row of a kind that is in force, by id."""
+
+    async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
+        """Sign and add a revision, revoke what it narrows, and log it."""
+
+    async def revoke(self, scopes: Sequence[str], entry: AuditEntry) -> dict[str, int]:
+        """Void everything issued under these scopes, and log it."""
+
+
+class Interactions(Protocol):
+    """Where a token that is bound to one interaction finds it."""
+
+    async def interaction(self, interaction_id: str) -> Interaction | None:
+        """Return an interaction, or None."""
+
+
+class Keys(Protocol):
+    """The keys that tokens and nonces are made with."""
+
+    @property
+    def token(self) -> PrivateKey:
+        """Signs access tokens."""
+
+    @property
+    def tokens(self) -> Mapping[str, PublicKey]:
+        """Verify access tokens, by kid."""
+
+    @property
+    def nonce_secret(self) -> bytes:
+        """Makes DPoP nonces."""
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the document at ``jwks_uri``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything that establishing a caller needs.
+
+    ``origins`` are the public origins of all replicas, as `origin_of` writes them;
+    ``replica`` names this process in entries.
+    """
+
+    issuer: str
+    origins: frozenset[str]
+    tenant: str
+    environment: str
+    replica: str
+    clock: Clock
+    ids: Ids
+    keys: Keys
+    identities: Identities
+    proofs: Proofs
+    replay: Replay
+    registry: Registry
+    interactions: Interactions
+    journal: Journal
+    refusals: Refusals = field(default_factory=Refusals)
+
+    def trust(self, *audiences: str) -> Trust:
+        """Return what a token is compared with at a resource of these names."""
+        return Trust(
+            issuer=self.issuer,
+            audiences=frozenset(audiences),
+            keys=self.keys.tokens,
+            tenant=self.tenant,
+            environment=self.environment,
+        )

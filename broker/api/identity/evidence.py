@@ -1,0 +1,93 @@
+"""Entries of the front door: tokens issued, revoked and refused.
+
+No token, assertion or proof stands in an entry, only their ids and the names of keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from broker.core.identity.grants import write_detail
+from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.errors import UnavailableError
+from broker.core.words.moment import write_moment
+from broker.core.words.subject import SubjectKind
+
+if TYPE_CHECKING:
+    from broker.api.identity.desk import Desk
+    from broker.core.words.identity import AccessToken
+
+
+def entry_of(
+    desk: Desk,
+    kind: EntryKind,
+    detail: dict[str, Any],
+    *,
+    context: dict[str, Any] | None = None,
+) -> AuditEntry:
+    """Return an entry of this replica, now."""
+    return AuditEntry(
+        entry_id=desk.ids.new(),
+        kind=kind,
+        at=desk.clock.now(),
+        tenant=desk.tenant,
+        environment=desk.environment,
+        context=context or {},
+        detail=detail,
+        replica=desk.replica,
+    )
+
+
+def token_entry(desk: Desk, token: AccessToken) -> AuditEntry:
+    """Return the entry that says under which authority somebody acts from now on."""
+    context: dict[str, Any] = {
+        "instance": token.instance_id,
+        "kid": token.client_kid,
+        "grant": token.grant_id,
+        "proof_of_possession": bool(token.jkt),
+    }
+    if token.kind is SubjectKind.AGENT:
+        context["agent"] = token.subject_id
+    if token.grant.interaction_id:
+        context["interaction"] = token.grant.interaction_id
+    if token.customer_ref:
+        context["customer_ref"] = token.customer_ref
+    detail = {
+        "subject": token.subject,
+        "token": token.token_id,
+        "audience": token.audience,
+        "token_type": "DPoP" if token.jkt else "Bearer",
+        "expires_at": write_moment(token.expires_at),
+        "epochs": dict(token.epochs.scopes),
+        "policy": token.policy,
+        "granted": write_detail(token.grant),
+    }
+    return entry_of(desk, EntryKind.TOKEN, detail, context=context)
+
+
+async def note_refusal(
+    desk: Desk, *, where: str, code: str, text: str, claimed: str = ""
+) -> None:
+    """Write a refusal of somebody who was not established down, within the rate.
+
+    Args:
+        desk: The desk that refused.
+        where: The endpoint or path.
+        code: The stable code of the answer.
+        text: Why, in words of ours: nothing of the request is repeated.
+        claimed: Who it said it was, if that has the form of a client id.
+    """
+    held_back = desk.refusals.admit(desk.clock.now())
+    if held_back is None:
+        return
+    detail: dict[str, Any] = {
+        "reasons": [{"code": code, "text": text}],
+        "where": where,
+        "claimed": claimed or None,
+        "held_back": held_back,
+    }
+    try:
+        await desk.journal.record(entry_of(desk, EntryKind.REFUSED, detail))
+    except UnavailableError:
+        # The answer stays no. What could not be written is counted with the next one.
+        desk.refusals.held_back += held_back + 1

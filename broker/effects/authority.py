@@ -1,0 +1,140 @@
+"""The Authority port: what the signed rows say now, for the flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.words.errors import StoreUnavailableError
+from broker.effects.parsed import Parsed
+from broker.ports import AuthorityView
+from broker.registry.agents import parse_agent
+from broker.registry.channels import parse_channel
+from broker.registry.people import parse_person
+from broker.registry.standing import parse_standing_approval, standing_holds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from broker.core.authenticate import ChannelFacts
+    from broker.core.words.approval import Approver, StandingApproval
+    from broker.effects.database import Database
+    from broker.effects.registry import Registry
+    from broker.ports import Policy
+    from broker.registry.authority import AuthorityRow
+    from broker.registry.people import PersonRow
+    from broker.registry.standing import SignedStanding
+
+_VIEW = "SELECT authority_view($1, $2, $3)"
+
+
+class SignedAuthority:
+    """Agents, people, channels, the policy and standing approvals, each verified."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        *,
+        read_policy: Callable[[AuthorityRow], Policy],
+    ) -> None:
+        """Keep where rows come from, and how a policy is read out of one.
+
+        ``read_policy`` raises RowError for a policy that cannot be used.
+        """
+        self._database = database
+        self._registry = registry
+        self._agents = Parsed(parse_agent)
+        self._channels = Parsed(parse_channel)
+        self._people = Parsed(parse_person)
+        self._policies = Parsed(read_policy)
+        self._standing = Parsed(parse_standing_approval)
+        self._signers: tuple[str, ...] = ()
+
+    async def view(self, agent_id: str, scopes: Sequence[str]) -> AuthorityView:
+        """Return what holds now for this agent and these revocation scopes.
+
+        Raises:
+            StoreUnavailableError: The database does not answer, or there is no policy
+                that verifies: nothing can be decided.
+        """
+        found = await self._database.value(
+            _VIEW, agent_id, list(self._signers), list(scopes)
+        )
+        rows = [await self._registry.in_force(*head) for head in found["heads"]]
+        by_kind: dict[str, list[AuthorityRow]] = {}
+        for row in rows:
+            if row is not None:
+                by_kind.setdefault(row.kind, []).append(row)
+        policy = self._policies.of(next(iter(by_kind.get("policy", [])), None))
+        if policy is None:
+            msg = "there is no policy that verifies, so nothing can be decided"
+            raise StoreUnavailableError(msg, hint="publish one")
+        agent = self._agents.of(next(iter(by_kind.get("agent", [])), None))
+        standing: tuple[StandingApproval, ...] = ()
+        if agent is not None and agent.active:
+            standing = await self._standing_for(
+                agent_id,
+                agent.owner,
+                signed=by_kind.get("standing_approval", []),
+                people=by_kind.get("person", []),
+            )
+        return AuthorityView(
+            agent=agent.facts() if agent is not None and agent.active else None,
+            epochs=found["epochs"],
+            policy=policy,
+            standing=standing,
+        )
+
+    async def approvers(self) -> Mapping[str, Approver]:
+        """Return everybody who may hold an approving role, by person id."""
+        people = [self._people.of(row) for row in await self._registry.list("person")]
+        return {
+            person.person_id: person.approver()
+            for person in people
+            if person is not None
+        }
+
+    async def channel(self, channel_id: str) -> ChannelFacts | None:
+        """Return what an active channel may say, or None."""
+        channel = self._channels.of(await self._registry.get("channel", channel_id))
+        return channel.facts() if channel is not None and channel.active else None
+
+    async def _standing_for(
+        self,
+        agent_id: str,
+        owner: str,
+        *,
+        signed: Sequence[AuthorityRow],
+        people: Sequence[AuthorityRow],
+    ) -> tuple[StandingApproval, ...]:
+        """Return the standing approvals of an agent that two people really signed."""
+        candidates = [
+            one
+            for row in signed
+            if (one := self._standing.of(row)) is not None
+            and one.approval.active
+            and agent_id in one.approval.agents
+        ]
+        known = await self._signers_of(candidates, people)
+        return tuple(
+            one.approval
+            for one in candidates
+            if standing_holds(one, people=known, owner=owner)
+        )
+
+    async def _signers_of(
+        self, candidates: Sequence[SignedStanding], rows: Sequence[AuthorityRow]
+    ) -> dict[str, PersonRow]:
+        known = {
+            person.person_id: person
+            for row in rows
+            if (person := self._people.of(row)) is not None
+        }
+        wanted = {signer for one in candidates for signer in one.approval.signed_by}
+        for signer in sorted(wanted - known.keys()):
+            person = self._people.of(await self._registry.get("person", signer))
+            if person is not None:
+                known[signer] = person
+        # The next view asks for them together with everything else.
+        self._signers = tuple(sorted({*self._signers, *wanted}))
+        return known

@@ -1,0 +1,73 @@
+"""What is handed to and from the registry: changes, arrivals, instances, key uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003  (dataclass fields are inspected)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.words.identity import OneUse
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new revision of one row.
+
+    ``after`` is the revision that it was made from, 0 for a new row; ``revokes`` are
+    the scopes that end with it, in the same transaction.
+    """
+
+    kind: str
+    row_id: str
+    body: Mapping[str, Any]
+    by: tuple[str, ...]
+    at: datetime
+    after: int
+    revokes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A verified token request, to be remembered."""
+
+    subject: str
+    kid: str
+    instance_id: str
+    jkt: str
+    one_use: OneUse
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of an arrival.
+
+    ``word`` is ok, replayed or crowded; ``epochs`` are those of its scopes.
+    """
+
+    word: str
+    epochs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A running copy of an identity, by the key that it proves."""
+
+    instance_id: str
+    jkt: str
+    first_seen: datetime
+    last_seen: datetime
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """When a registered key authenticated, and how often."""
+
+    kid: str
+    first_used: datetime
+    last_used: datetime
+    uses: int
