@@ -294,6 +294,33 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """A budget as it is shown to people; ``limit_seen`` is that of its newest line."""
+
+    budget_id: str
+    window_start: datetime
+    rule_id: str
+    window: Window
+    unit: str
+    scope: tuple[tuple[str, str], ...]
+    total: Total
+    limit_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationRow:
+    """What one action takes from one budget; ``posted`` is None until it is posted."""
+
+    action_id: str
+    budget_id: str
+    window_start: datetime
+    amount: int
+    posted: int | None
+    state: ReservationState
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RateKey:
     """One counter that an action is charged to, and the pace that it allows."""
 

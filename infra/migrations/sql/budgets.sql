@@ -1,0 +1,511 @@
+-- Budgets and reservations: what was taken of each limit, and by which action.
+--
+-- The rule is broker/core/limit.py: posted + held + amount <= limit. These functions
+-- execute it under locks and decide nothing else; the limit comes with each call, from
+-- signed rules. None of them begins or ends a transaction, so the caller can make an
+-- action, its reservation and its audit entry durable together.
+--
+-- Order of locks, everywhere: the action (advisory), then budgets by
+-- (budget_id, window_start). One action per transaction: two would break the order.
+
+CREATE TABLE budget (
+  budget_id    text        NOT NULL CHECK (length(budget_id) = 64),
+  window_start timestamptz NOT NULL,
+  rule_id      text        NOT NULL,
+  span         text        NOT NULL
+    CHECK (span IN ('hour', 'day', 'month', 'ever', 'pending')),
+  unit         text        NOT NULL,
+  scope        jsonb       NOT NULL DEFAULT '{}',
+  posted       bigint      NOT NULL DEFAULT 0 CHECK (posted >= 0),
+  held         bigint      NOT NULL DEFAULT 0 CHECK (held >= 0),
+  version      bigint      NOT NULL DEFAULT 0,
+  frozen       boolean     NOT NULL DEFAULT false,
+  -- The limit of the newest admission, for people; it never decides.
+  limit_seen   bigint      NOT NULL DEFAULT 0,
+  PRIMARY KEY (budget_id, window_start)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE budget IS
+  'One counter: a rule, a scope (opaque values) and a window. unit is a currency '
+  '(minor units) or count. There is no CHECK against the limit: it may be lowered, '
+  'and an upstream may report more than was reserved.';
+
+CREATE TABLE reservation (
+  action_id    uuid        NOT NULL,
+  budget_id    text        NOT NULL,
+  window_start timestamptz NOT NULL,
+  amount       bigint      NOT NULL CHECK (amount BETWEEN 1 AND 9007199254740991),
+  posted       bigint      CHECK (posted BETWEEN 0 AND 9007199254740991),
+  state        text        NOT NULL
+    CHECK (state IN ('held', 'executing', 'unknown', 'posted', 'voided')),
+  updated_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (action_id, budget_id)
+) WITH (fillfactor = 80);
+CREATE INDEX reservation_by_budget ON reservation (budget_id, window_start);
+COMMENT ON TABLE reservation IS
+  'What one action takes from one budget. All rows of an action move together.';
+
+-- Which moves there are; core/limit.py holds the same table.
+CREATE TABLE reservation_move (
+  old text NOT NULL,
+  new text NOT NULL,
+  PRIMARY KEY (old, new)
+);
+INSERT INTO reservation_move VALUES
+  ('held', 'executing'), ('held', 'voided'),
+  ('executing', 'posted'), ('executing', 'voided'), ('executing', 'unknown'),
+  ('unknown', 'posted'), ('unknown', 'voided');
+
+-- Make the rows that are missing, before any row is locked: inserting while holding
+-- locks would wait for others out of order.
+CREATE FUNCTION budgets_create(p_lines jsonb) RETURNS void
+LANGUAGE sql
+AS $$
+  INSERT INTO budget (budget_id, window_start, rule_id, span, unit, scope)
+  SELECT l.budget_id, l.window_start, l.rule_id, l."window", l.unit,
+         coalesce(l.scope, '{}')
+    FROM jsonb_to_recordset(p_lines) AS l(budget_id text, window_start timestamptz,
+           rule_id text, "window" text, unit text, scope jsonb)
+   ORDER BY l.budget_id, l.window_start
+      ON CONFLICT (budget_id, window_start) DO NOTHING
+$$;
+
+-- Lock all budgets of an action in order, and those of the given keys.
+CREATE FUNCTION budgets_lock(
+  p_action uuid, p_ids text[] DEFAULT '{}', p_starts timestamptz[] DEFAULT '{}'
+) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM FROM budget b
+    WHERE (b.budget_id, b.window_start) IN (
+      SELECT r.budget_id, r.window_start FROM reservation r WHERE r.action_id = p_action
+      UNION
+      SELECT l.budget_id, l.window_start
+        FROM unnest(p_ids, p_starts) AS l(budget_id, window_start))
+    ORDER BY b.budget_id, b.window_start
+      FOR UPDATE;
+END
+$$;
+
+-- Take what an action needs from all its budgets, or from none.
+--
+-- p_lines: [{"budget_id", "window_start", "rule_id", "window", "unit", "scope": {},
+--            "limit", "amount", "version": int|null}], at most 64.
+-- Returns {"admitted", "state", "over": [{"budget_id", "posted", "held", "frozen"}],
+--          "stale": [budget_id]}; held there does not include this action.
+--
+-- Again with the same lines: the same answer, nothing taken twice. With other lines
+-- while held (a new window, another policy): what was held is given back and the new
+-- lines are taken, together or not at all. Once it executes, lines no longer matter.
+-- A line that does not grow needs no room again: a lowered limit binds new ones only.
+CREATE FUNCTION reserve(p_action uuid, p_lines jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  ids     text[];
+  starts  timestamptz[];
+  amounts bigint[];
+  limits  bigint[];
+  seen    bigint[];
+  was     text;
+  own     bigint := 0;
+  line    record;
+  present int;
+  checked int := 0;
+  over    jsonb := '[]';
+  stale   jsonb := '[]';
+BEGIN
+  IF jsonb_array_length(p_lines) > 64 THEN
+    RAISE EXCEPTION 'more than 64 lines' USING ERRCODE = 'program_limit_exceeded';
+  END IF;
+  SELECT array_agg(l.budget_id), array_agg(l.window_start), array_agg(l.amount),
+         array_agg(l."limit"), array_agg(l.version)
+    INTO ids, starts, amounts, limits, seen
+    FROM jsonb_to_recordset(p_lines) AS l(budget_id text, window_start timestamptz,
+           amount bigint, "limit" bigint, version bigint);
+  PERFORM pg_advisory_xact_lock(hashtextextended(p_action::text, 0));
+  SELECT (SELECT r.state FROM reservation r WHERE r.action_id = p_action LIMIT 1),
+         (SELECT count(*) FROM unnest(ids, starts) AS l(budget_id, window_start)
+            JOIN budget USING (budget_id, window_start))
+    INTO was, present;
+  IF was IS NOT NULL AND was <> 'held' THEN
+    RETURN jsonb_build_object('admitted', was = 'executing', 'state', was,
+                              'over', over, 'stale', stale);
+  END IF;
+  IF present < cardinality(ids) THEN
+    PERFORM budgets_create(p_lines);
+  END IF;
+  IF was IS NOT NULL THEN
+    PERFORM budgets_lock(p_action, ids, starts);
+  END IF;
+  FOR line IN
+    SELECT b.*, l.amount, l.most, l.seen
+      FROM unnest(ids, starts, amounts, limits, seen)
+             AS l(budget_id, window_start, amount, most, seen)
+      JOIN budget b USING (budget_id, window_start)
+     ORDER BY b.budget_id, b.window_start
+       FOR UPDATE OF b
+  LOOP
+    checked := checked + 1;
+    IF was IS NOT NULL THEN
+      own := reservation_own(p_action, line.budget_id, line.window_start);
+    END IF;
+    IF line.frozen OR (line.amount > own
+         AND (line.posted + line.held - own + line.amount <= line.most) IS NOT TRUE)
+    THEN
+      over := over || jsonb_build_object('budget_id', line.budget_id,
+        'posted', line.posted, 'held', line.held - own, 'frozen', line.frozen);
+    ELSIF line.amount > own AND line.seen <> line.version THEN
+      stale := stale || to_jsonb(line.budget_id);
+    END IF;
+  END LOOP;
+  IF checked <> coalesce(cardinality(ids), 0) THEN
+    RAISE EXCEPTION 'a line names no budget, or two lines name one';
+  END IF;
+  IF over <> '[]' OR stale <> '[]' THEN
+    RETURN jsonb_build_object('admitted', false, 'state', was,
+                              'over', over, 'stale', stale);
+  END IF;
+  IF was IS NULL OR reservation_clear(p_action, ids, starts, amounts) THEN
+    UPDATE budget b
+       SET held = b.held + l.amount, version = b.version + 1, limit_seen = l.most
+      FROM unnest(ids, starts, amounts, limits)
+             AS l(budget_id, window_start, amount, most)
+     WHERE b.budget_id = l.budget_id AND b.window_start = l.window_start;
+    INSERT INTO reservation (action_id, budget_id, window_start, amount, state)
+    SELECT p_action, l.budget_id, l.window_start, l.amount, 'held'
+      FROM unnest(ids, starts, amounts) AS l(budget_id, window_start, amount);
+  END IF;
+  RETURN jsonb_build_object('admitted', true,
+    'state', CASE WHEN ids IS NOT NULL THEN 'held' END, 'over', over, 'stale', stale);
+END
+$$;
+
+-- What an action holds of one budget, 0 if nothing. By the primary key: the planner
+-- must not read all reservations of a busy budget instead.
+CREATE FUNCTION reservation_own(
+  p_action uuid, p_budget text, p_start timestamptz
+) RETURNS bigint
+LANGUAGE sql STABLE
+AS $$
+  WITH mine AS MATERIALIZED (
+    SELECT * FROM reservation WHERE action_id = p_action)
+  SELECT coalesce(sum(amount), 0)::bigint FROM mine
+   WHERE budget_id = p_budget AND window_start = p_start
+$$;
+
+-- Give back what an action holds unless it is exactly this; return whether it was given
+-- back. All locks are held.
+CREATE FUNCTION reservation_clear(
+  p_action uuid, p_ids text[], p_starts timestamptz[], p_amounts bigint[]
+) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF NOT EXISTS (
+    (SELECT * FROM unnest(p_ids, p_starts, p_amounts)
+     EXCEPT SELECT r.budget_id, r.window_start, r.amount
+              FROM reservation r WHERE r.action_id = p_action)
+    UNION ALL
+    (SELECT r.budget_id, r.window_start, r.amount
+       FROM reservation r WHERE r.action_id = p_action
+     EXCEPT SELECT * FROM unnest(p_ids, p_starts, p_amounts))) THEN
+    RETURN false;
+  END IF;
+  UPDATE budget b SET held = b.held - r.amount, version = b.version + 1
+    FROM reservation r
+   WHERE r.action_id = p_action
+     AND b.budget_id = r.budget_id AND b.window_start = r.window_start;
+  DELETE FROM reservation WHERE action_id = p_action;
+  RETURN true;
+END
+$$;
+
+-- Answer where a reservation is: {"made", "state", "alarms", "frozen"}.
+CREATE FUNCTION reservation_answer(
+  p_made boolean, p_state text,
+  p_alarms text[] DEFAULT '{}', p_frozen text[] DEFAULT '{}'
+) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT jsonb_build_object('made', coalesce(p_made, false), 'state', p_state,
+                            'alarms', p_alarms, 'frozen', p_frozen)
+$$;
+
+-- Lock an action's reservation and return its state, null if it has none.
+CREATE FUNCTION reservation_lock(p_action uuid) RETURNS text
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended(p_action::text, 0));
+  RETURN (SELECT r.state FROM reservation r WHERE r.action_id = p_action LIMIT 1);
+END
+$$;
+
+-- The fence before anything is sent. A frozen budget lets nothing through.
+CREATE FUNCTION reservation_execute(p_action uuid) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  was    text := reservation_lock(p_action);
+  frozen text[];
+BEGIN
+  IF was = 'executing' THEN
+    RETURN reservation_answer(true, was);
+  ELSIF NOT reservation_may(was, 'executing') THEN
+    RETURN reservation_answer(false, was);
+  END IF;
+  SELECT array_agg(b.budget_id ORDER BY b.budget_id) INTO frozen
+    FROM reservation r JOIN budget b USING (budget_id, window_start)
+   WHERE r.action_id = p_action AND b.frozen;
+  IF frozen IS NOT NULL THEN
+    RETURN reservation_answer(false, was, p_frozen => frozen);
+  END IF;
+  UPDATE reservation SET state = 'executing', updated_at = now()
+   WHERE action_id = p_action;
+  RETURN reservation_answer(true, 'executing');
+END
+$$;
+
+-- Nobody knows what happened: the money stays held until somebody does.
+CREATE FUNCTION reservation_unknown(p_action uuid) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  was text := reservation_lock(p_action);
+BEGIN
+  IF was = 'unknown' THEN
+    RETURN reservation_answer(true, was);
+  ELSIF NOT reservation_may(was, 'unknown') THEN
+    RETURN reservation_answer(false, was);
+  END IF;
+  UPDATE reservation SET state = 'unknown', updated_at = now()
+   WHERE action_id = p_action;
+  RETURN reservation_answer(true, 'unknown');
+END
+$$;
+
+-- Give back what surely was not spent. With p_only_held (an expiry), what executes
+-- already is left alone.
+CREATE FUNCTION reservation_void(p_action uuid, p_only_held boolean DEFAULT false)
+RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  was text := reservation_lock(p_action);
+BEGIN
+  IF was = 'voided' THEN
+    RETURN reservation_answer(true, was);
+  ELSIF NOT reservation_may(was, 'voided') OR (p_only_held AND was <> 'held') THEN
+    RETURN reservation_answer(false, was);
+  END IF;
+  PERFORM budgets_lock(p_action);
+  UPDATE budget b SET held = b.held - r.amount, version = b.version + 1
+    FROM reservation r
+   WHERE r.action_id = p_action
+     AND b.budget_id = r.budget_id AND b.window_start = r.window_start;
+  UPDATE reservation SET state = 'voided', updated_at = now()
+   WHERE action_id = p_action;
+  RETURN reservation_answer(true, 'voided');
+END
+$$;
+
+-- Post what the receipt says was spent; null posts what was reserved. Counts post what
+-- they reserved. More than reserved is posted in full, freezes the budgets of money
+-- and raises an alarm; another currency than reserved leaves the outcome unknown.
+CREATE FUNCTION reservation_post(
+  p_action uuid, p_actual bigint DEFAULT NULL, p_currency text DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  was    text := reservation_lock(p_action);
+  alarms text[] := '{}';
+  frozen text[];
+BEGIN
+  IF p_actual NOT BETWEEN 0 AND 9007199254740991 THEN
+    RAISE EXCEPTION 'an amount of % cannot be posted', p_actual
+      USING ERRCODE = 'numeric_value_out_of_range';
+  END IF;
+  IF was IN ('posted', 'voided') THEN
+    RETURN reservation_answer(was = 'posted', was,
+                              reservation_contradictions(p_action, was, p_actual));
+  ELSIF NOT reservation_may(was, 'posted') THEN
+    RETURN reservation_answer(false, was);
+  ELSIF EXISTS (SELECT FROM reservation r JOIN budget b USING (budget_id, window_start)
+                 WHERE r.action_id = p_action
+                   AND b.unit <> 'count' AND b.unit <> p_currency) THEN
+    UPDATE reservation SET state = 'unknown', updated_at = now()
+     WHERE action_id = p_action;
+    RETURN reservation_answer(false, 'unknown', array['currency_mismatch']);
+  END IF;
+  PERFORM budgets_lock(p_action);
+  UPDATE reservation r
+     SET state = 'posted', updated_at = now(),
+         posted = CASE WHEN b.unit = 'count' THEN r.amount
+                       ELSE coalesce(p_actual, r.amount) END
+    FROM budget b
+   WHERE r.action_id = p_action
+     AND b.budget_id = r.budget_id AND b.window_start = r.window_start;
+  UPDATE budget b
+     SET held = b.held - r.amount, version = b.version + 1,
+         posted = b.posted + CASE WHEN b.span = 'pending' THEN 0 ELSE r.posted END,
+         frozen = b.frozen OR (r.posted > r.amount AND b.span <> 'pending')
+    FROM reservation r
+   WHERE r.action_id = p_action
+     AND b.budget_id = r.budget_id AND b.window_start = r.window_start;
+  SELECT array_agg(b.budget_id ORDER BY b.budget_id) INTO frozen
+    FROM reservation r JOIN budget b USING (budget_id, window_start)
+   WHERE r.action_id = p_action AND r.posted > r.amount AND b.frozen;
+  IF EXISTS (SELECT FROM reservation r
+              WHERE r.action_id = p_action AND r.posted > r.amount) THEN
+    alarms := array['posted_above_reserved'];
+  END IF;
+  RETURN reservation_answer(true, 'posted', alarms, coalesce(frozen, '{}'));
+END
+$$;
+
+-- What a late receipt says against what was settled before.
+CREATE FUNCTION reservation_contradictions(
+  p_action uuid, p_state text, p_actual bigint
+) RETURNS text[]
+LANGUAGE sql STABLE
+AS $$
+  SELECT CASE
+    WHEN p_state = 'voided' AND coalesce(p_actual, 1) > 0
+      THEN array['posted_after_void']
+    WHEN p_state = 'posted' AND EXISTS (
+      SELECT FROM reservation r JOIN budget b USING (budget_id, window_start)
+       WHERE r.action_id = p_action AND b.unit <> 'count' AND r.posted <> p_actual)
+      THEN array['posted_differs']
+    ELSE '{}' END
+$$;
+
+CREATE FUNCTION reservation_may(p_old text, p_new text) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+  SELECT EXISTS (SELECT FROM reservation_move WHERE old = p_old AND new = p_new)
+$$;
+
+-- What budgets have posted and hold, for a policy to look at; what the given action
+-- holds itself is left out. A budget without a row is not returned.
+CREATE FUNCTION budget_totals(
+  p_ids text[], p_starts timestamptz[], p_besides uuid DEFAULT NULL
+) RETURNS TABLE (
+  budget_id text, window_start timestamptz,
+  posted bigint, held bigint, version bigint, frozen boolean
+)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+  WITH mine AS MATERIALIZED (
+    SELECT * FROM reservation
+     WHERE action_id = p_besides AND state IN ('held', 'executing', 'unknown'))
+  SELECT b.budget_id, b.window_start, b.posted, b.held - coalesce(m.amount, 0),
+         b.version, b.frozen
+    FROM unnest(p_ids, p_starts) AS l(budget_id, window_start)
+    JOIN budget b USING (budget_id, window_start)
+    LEFT JOIN mine m USING (budget_id, window_start)
+$$;
+
+-- Rates while Valkey is away (Tier 3). Not logged: after a crash the counters are
+-- empty, as they would be in Valkey.
+CREATE UNLOGGED TABLE rate_counter (
+  key    text   NOT NULL PRIMARY KEY CHECK (length(key) <= 300),
+  tat_us bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE rate_counter IS
+  'Theoretical arrival times of GCRA (broker/core/gcra.py), microseconds since 1970.';
+
+-- Charge all counters, or none if one has no room; core/gcra.py states the rule.
+-- Returns {"allowed", "now_us", "tats_us": [what each kept before, 0 if new]}, in the
+-- order of the keys.
+CREATE FUNCTION rate_check(p_keys text[], p_intervals bigint[], p_bursts bigint[])
+RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  now_us  bigint;
+  found   jsonb := '{}';
+  allowed boolean := true;
+  line    record;
+BEGIN
+  IF cardinality(p_keys) > 32 THEN
+    RAISE EXCEPTION 'more than 32 keys' USING ERRCODE = 'program_limit_exceeded';
+  END IF;
+  -- Missing rows first, then all locks in order: see budgets_create.
+  INSERT INTO rate_counter (key, tat_us)
+  SELECT k.key, 0 FROM unnest(p_keys) AS k(key)
+   WHERE NOT EXISTS (SELECT FROM rate_counter c WHERE c.key = k.key)
+   ORDER BY k.key
+      ON CONFLICT (key) DO NOTHING;
+  FOR line IN
+    SELECT c.key, c.tat_us, k.interval_us, k.interval_us * k.burst AS tolerance_us
+      FROM unnest(p_keys, p_intervals, p_bursts) AS k(key, interval_us, burst)
+      JOIN rate_counter c USING (key)
+     ORDER BY c.key
+       FOR UPDATE OF c
+  LOOP
+    -- Read once, when the first lock is held, so that time never runs back.
+    now_us := coalesce(now_us, extract(epoch FROM clock_timestamp()) * 1000000);
+    found := found || jsonb_build_object(line.key, line.tat_us);
+    allowed := allowed AND coalesce(
+      greatest(now_us, least(line.tat_us, now_us + line.tolerance_us))
+        + line.interval_us <= now_us + line.tolerance_us, false);
+  END LOOP;
+  -- A refused check changes only what is further ahead than its burst can be.
+  UPDATE rate_counter c
+     SET tat_us = CASE
+           WHEN NOT allowed THEN now_us + k.interval_us * k.burst
+           ELSE k.interval_us
+             + greatest(now_us, least(c.tat_us, now_us + k.interval_us * k.burst)) END
+    FROM unnest(p_keys, p_intervals, p_bursts) AS k(key, interval_us, burst)
+   WHERE c.key = k.key
+     AND (allowed OR c.tat_us > now_us + k.interval_us * k.burst);
+  RETURN jsonb_build_object('allowed', allowed, 'now_us', now_us, 'tats_us',
+    (SELECT jsonb_agg(found -> k.key ORDER BY k.place)
+       FROM unnest(p_keys) WITH ORDINALITY AS k(key, place)));
+END
+$$;
+
+-- Forget counters that have run empty; called when Valkey counts again.
+CREATE FUNCTION rate_sweep() RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+  WITH gone AS (
+    DELETE FROM rate_counter
+     WHERE key IN (
+       SELECT key FROM rate_counter
+        WHERE tat_us < extract(epoch FROM clock_timestamp()) * 1000000
+        ORDER BY key FOR UPDATE SKIP LOCKED)
+    RETURNING 1)
+  SELECT count(*) FROM gone
+$$;
+
+REVOKE ALL ON FUNCTION
+  budgets_create, budgets_lock, reserve, reservation_own,
+  reservation_clear, reservation_answer,
+  reservation_lock, reservation_may, reservation_contradictions, reservation_execute,
+  reservation_unknown, reservation_void, reservation_post, budget_totals, rate_check,
+  rate_sweep
+  FROM PUBLIC;
+GRANT SELECT ON budget, reservation TO cf_broker;
+GRANT EXECUTE ON FUNCTION
+  reserve, reservation_execute, reservation_unknown, reservation_void,
+  reservation_post, budget_totals, rate_check, rate_sweep
+  TO cf_broker;
