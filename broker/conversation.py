@@ -114,7 +114,7 @@ async def _channel(ports: Ports, assertion: str) -> ChannelFacts:
 
 
 async def _only_once(ports: Ports, use: OneUse) -> None:
-    if not await ports.replay.first(use):
+    if not await ports.replay.first_ever(use):
         msg = "this assertion was used before"
         raise UnauthenticatedError(msg, hint="sign a new one, with its own jti")
 

@@ -63,7 +63,7 @@ async def keep_decision(
     """Store the decided action, hold its money and log the decision, or nothing."""
     approval = _approval(ports, case, decision)
     new_record = _record(ports, case, decision, verdict, approval)
-    payload = await _sealed(ports, case, stored.to_payload(new_record), "request")
+    payload = await seal(ports, case, stored.to_payload(new_record), "request")
     dedupe, fingerprint = dedupe_key(case)
     denied = isinstance(decision, Deny)
     lines = () if denied else _lines(case, decision)
@@ -81,7 +81,7 @@ async def keep_decision(
             "warrant": new_record.warrant_id or None,
         },
     )
-    entry = await _entry(ports, case, EntryKind.DECISION, detail, (payload,))
+    entry = await entry_of(ports, case, EntryKind.DECISION, detail, (payload,))
     return await ports.store.submit(
         NewAction(
             record=new_record,
@@ -114,7 +114,7 @@ async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
 
 async def claim_entry(ports: Ports, case: Case, warrant_id: str) -> AuditEntry:
     """Return the entry that states the intent to execute an approved action."""
-    return await _entry(ports, case, EntryKind.CLAIM, {"warrant": warrant_id}, ())
+    return await entry_of(ports, case, EntryKind.CLAIM, {"warrant": warrant_id}, ())
 
 
 async def keep_unexecuted(
@@ -159,7 +159,7 @@ async def keep_outcome(
         outcome = replace(outcome, result=released.result)
     bind = _bound_interaction(ports, case, judgement)
     case = case if bind is None else replace(case, interaction=bind)
-    payload = await _sealed(
+    payload = await seal(
         ports, case, stored.outcome_payload(outcome, ran.receipt_jws), "outcome"
     )
     detail = {
@@ -174,7 +174,7 @@ async def keep_outcome(
         "customer_bound": bind is not None,
         "alarms": list(judgement.alarms),
     }
-    entry = await _entry(ports, case, EntryKind.OUTCOME, detail, (payload,))
+    entry = await entry_of(ports, case, EntryKind.OUTCOME, detail, (payload,))
     return await ports.store.finish(
         Finish(
             claim=claim,
@@ -199,7 +199,8 @@ def _approval(ports: Ports, case: Case, decision: Decision) -> ApprovalRequest |
     if not isinstance(decision, Escalate):
         return None
     assert case.view.agent is not None  # noqa: S101  (established saw it)
-    now = ports.clock.now()
+    # The same values as approve.asked_of gives from the sealed record.
+    asked_at = case.request.asked_at
     return ApprovalRequest(
         approval_id=ports.ids.new(),
         action_id=case.request.action_id,
@@ -212,10 +213,12 @@ def _approval(ports: Ports, case: Case, decision: Decision) -> ApprovalRequest |
         ),
         quorum=decision.quorum,
         amount=case.bound.amount,
-        barred=frozenset({case.view.agent.owner}),
+        barred=approve.barred(
+            owner=case.view.agent.owner, requester=case.requester.agent_id
+        ),
         state=ApprovalState.PENDING,
-        created_at=now,
-        expires_at=now + timedelta(seconds=decision.quorum.expires_s),
+        created_at=asked_at,
+        expires_at=asked_at + timedelta(seconds=decision.quorum.expires_s),
     )
 
 
@@ -267,9 +270,10 @@ def _subject(interaction: Interaction) -> str:
     return interaction.customer_ref or interaction.interaction_id
 
 
-async def _sealed(
+async def seal(
     ports: Ports, case: Case, value: Mapping[str, Any], data_class: str
 ) -> Sealed:
+    """Encrypt what belongs to an action under the key of its customer."""
     draft = PayloadDraft(
         payload_id=ports.ids.new(),
         subject=_subject(case.interaction),
@@ -280,13 +284,14 @@ async def _sealed(
     return await ports.vault.seal(value, draft)
 
 
-async def _entry(
+async def entry_of(
     ports: Ports,
     case: Case,
     kind: EntryKind,
     detail: Mapping[str, Any],
     payloads: tuple[Sealed, ...],
 ) -> AuditEntry:
+    """Return an entry about an action, in the context of its interaction."""
     arguments = await ports.vault.keyed_hash(
         dict(case.request.arguments),
         subject=_subject(case.interaction),

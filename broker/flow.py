@@ -269,18 +269,16 @@ async def _unsigned(
     ports: Ports, case: Case, stored: ActionRecord, decision: Decision
 ) -> Reason | None:
     """Return why the votes do not cover this action now, or None if they do."""
-    found = await ports.store.approval(stored.approval_id)
-    if found is None or stored.asked is None:
+    agent, found = case.view.agent, await ports.store.approval(stored.approval_id)
+    request = None
+    if agent is not None:
+        request = approve.asked_of(
+            stored, tool=case.tool, bound=case.bound, owner=agent.owner
+        )
+    if found is None or request is None or stored.asked is None:
         return Reason("approval_missing", "there is no approval for this action")
-    request, votes = found
-    covered = approve.action_digest(
-        case.request,
-        tool=case.tool,
-        bound=case.bound,
-        customer_ref=stored.customer_ref,
-        asked=stored.asked,
-    )
-    if covered != request.digest or not approve.carries(stored.asked, decision):
+    row, votes = found
+    if request.digest != row.digest or not approve.carries(stored.asked, decision):
         return Reason("approval_stale", "the decision changed after it was approved")
     people = await ports.authority.approvers()
     now = ports.clock.now()

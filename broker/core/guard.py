@@ -203,7 +203,7 @@ def _is_integer(_checker: object, instance: object) -> bool:
     return type(instance) is int
 
 
-_Strict = validators.extend(
+_Strict = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )

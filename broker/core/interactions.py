@@ -41,18 +41,12 @@ def to_payload(interaction: Interaction) -> dict[str, Any]:
 
 def from_payload(sealed: Mapping[str, Any]) -> Interaction:
     """Read an interaction back."""
-    times = {
-        name: datetime.fromisoformat(sealed[name]) if sealed[name] else None
-        for name in _TIMES
-    }
-    opened = times.pop("opened_at")
-    if opened is None:
-        msg = "an interaction was opened at some time"
-        raise ValueError(msg)
+    closed, disclosed = sealed["closed_at"], sealed["ai_disclosed_at"]
     return Interaction(
         **{name: sealed[name] for name in _TEXTS},
-        **times,
-        opened_at=opened,
+        opened_at=datetime.fromisoformat(sealed["opened_at"]),
+        closed_at=datetime.fromisoformat(closed) if closed else None,
+        ai_disclosed_at=datetime.fromisoformat(disclosed) if disclosed else None,
         verification=VerificationLevel(sealed["verification"]),
         topics=tuple(sealed["topics"]),
     )

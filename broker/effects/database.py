@@ -30,6 +30,8 @@ _DOWN = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    # A connection whose end is read while it is used.
+    asyncpg.InternalClientError,
 )
 
 
@@ -42,7 +44,8 @@ class Database:
     def __init__(self, url: str, *, password: str, pool_max: int = POOL_MAX) -> None:
         """Keep where to connect; nothing is opened yet."""
         self._options = _options(url)
-        self._password = password
+        if password:
+            self._options["password"] = password
         self._pool_max = pool_max
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
@@ -59,6 +62,9 @@ class Database:
             async with pool.acquire(timeout=CONNECT_S_MAX) as connection:
                 yield connection
         except _DOWN as error:
+            if self._pool is not None:
+                # What else is open ended with it: the next call begins afresh.
+                await self._pool.expire_connections()
             msg = "the database does not answer"
             hint = "try again; nothing was done"
             raise StoreUnavailableError(
@@ -91,7 +97,6 @@ class Database:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     **self._options,
-                    password=self._password,
                     min_size=1,
                     max_size=self._pool_max,
                     timeout=CONNECT_S_MAX,
@@ -122,6 +127,8 @@ def _options(url: str) -> dict[str, Any]:
         "user": unquote(parts.username or ""),
         "database": parts.path.lstrip("/"),
     }
+    if parts.password is not None:
+        options["password"] = unquote(parts.password)
     if parts.port is not None:
         options["port"] = parts.port
     return options

@@ -24,6 +24,7 @@ from broker.core.jws import JwsError, sign, verify
 from broker.core.orders import OrderError, parse_hello, parse_receipt, warrant_claims
 from broker.core.words.errors import ExecutorUnavailableError
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
+from broker.effects.keyfiles import load_public_key
 from broker.ports import Ran
 
 if TYPE_CHECKING:
@@ -180,9 +181,7 @@ class SocketExecutor:
 
     def _keys(self) -> Mapping[str, PublicKey]:
         if not self._receipt_keys:
-            from broker.effects.keys import read_public
-
-            key = read_public(self._receipt_file)
+            key = load_public_key(self._receipt_file)
             self._receipt_keys = {key.kid: key}
         return self._receipt_keys
 

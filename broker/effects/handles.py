@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from broker.core.words.subject import Interaction
     from broker.effects.database import Database
+    from broker.effects.rows import Row
     from broker.effects.vault import PayloadVault
 
 TURNS_SEARCHED_MAX = 200
@@ -129,7 +130,7 @@ class PostgresHandles:
         return texts
 
 
-def _said(row: Mapping[str, Any]) -> Integrity:
+def _said(row: Row) -> Integrity:
     """Return how far a turn may be trusted: the agent's own words not at all."""
     if row["speaker"] != "customer":
         return Integrity.MODEL_AUTHORED

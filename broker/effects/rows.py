@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from broker.core.stored import Columns
 from broker.core.words.approval import ApprovalRequest, ApprovalState
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broker.ports import NewAction, NewTurn, Sealed
 
 LEASE_S = 30
+Row: TypeAlias = "Mapping[str, Any] | asyncpg.Record"
 
 
 def payload_json(sealed: Sealed) -> dict[str, Any]:
@@ -73,6 +74,8 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "environment": record.environment,
         "use_case": where.use_case,
         "agent_id": record.requester.agent_id,
+        "instance_id": record.requester.instance_id,
+        "grant_id": record.requester.grant_id,
         "interaction_id": request.interaction_id,
         "customer_ref": record.customer_ref,
         "release": where.release,
@@ -152,7 +155,7 @@ def approval_json(approval: ApprovalRequest) -> dict[str, Any]:
     }
 
 
-def approval_from(row: Mapping[str, Any]) -> ApprovalRequest:
+def approval_from(row: Row) -> ApprovalRequest:
     """Read an approval request."""
     amount = row["amount"]
     return ApprovalRequest(
@@ -195,7 +198,7 @@ def columns_from(row: asyncpg.Record) -> Columns:
     )
 
 
-def draft_from(row: Mapping[str, Any], prefix: str = "") -> PayloadDraft:
+def draft_from(row: Row, prefix: str = "") -> PayloadDraft:
     """Read whose payload a row refers to."""
     return PayloadDraft(
         payload_id=str(row[f"{prefix}payload_id"]),

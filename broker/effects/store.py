@@ -56,6 +56,16 @@ SELECT action_id FROM action
     OR (state = 'executing' AND lease_until < now())
  ORDER BY updated_at LIMIT $1
 """
+# Waiting actions of identities that were revoked after they asked.
+_REVOKED = """
+SELECT a.action_id FROM action a
+ WHERE a.state IN ('pending_approval', 'ready') AND EXISTS (
+   SELECT FROM revocation_epoch r
+    WHERE r.scope IN ('global:' || a.environment, 'agent:' || a.agent_id,
+                      'instance:' || a.instance_id, 'grant:' || a.grant_id)
+      AND r.changed_at > a.created_at)
+ ORDER BY a.created_at LIMIT $1
+"""
 _NEWEST = """
 SELECT action_id FROM action WHERE agent_id = $1 ORDER BY created_at DESC LIMIT $2
 """
@@ -130,7 +140,7 @@ class PostgresStore:
         where = await self.interaction(record.request.interaction_id)
         assert tool is not None  # noqa: S101  (the case was made from it)
         assert where is not None  # noqa: S101
-        document = {
+        document: dict[str, Any] = {
             "action": rows.action_json(new, tool=tool, where=where),
             "payloads": [rows.payload_json(new.payload)],
             "lines": [rows.line_json(line) for line in new.lines],
@@ -138,7 +148,10 @@ class PostgresStore:
         }
         if not is_consequential(tool.effect) and not new.lines and new.approval is None:
             await self._scribe.together(new.entries, "action_submit_reads", document)
-            answer = {"word": "ok", "action_id": record.request.action_id}
+            answer: dict[str, Any] = {
+                "word": "ok",
+                "action_id": record.request.action_id,
+            }
         else:
             document["entries"] = self._scribe.signed(new.entries)
             answer = await self._database.value("SELECT action_submit($1)", document)
@@ -284,6 +297,11 @@ class PostgresStore:
     async def newest(self, *, agent_id: str, limit: int) -> Sequence[str]:
         """Return ids of an agent's newest actions, newest first."""
         found = await self._database.rows(_NEWEST, agent_id, limit)
+        return [str(row["action_id"]) for row in found]
+
+    async def revoked(self, *, limit: int) -> Sequence[str]:
+        """Return ids of waiting actions whose identity was revoked meanwhile."""
+        found = await self._database.rows(_REVOKED, limit)
         return [str(row["action_id"]) for row in found]
 
     async def approval(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cedarpy
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, Rule, RuleBook
+from broker.core.words.budget import BudgetRule, RateRule, Scope, Window
 from broker.core.words.decision import Quorum
 from broker.core.words.effect import Effect
 
@@ -140,3 +141,41 @@ def _quorum(raw: Mapping[str, Any], *, where: str) -> Quorum:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def limits_of(
+    body: Mapping[str, Any],
+) -> tuple[tuple[RateRule, ...], tuple[BudgetRule, ...]]:
+    """Return the rates and budgets of a policy.
+
+    Raises:
+        PolicyError: a rule is malformed; the message names it.
+    """
+    try:
+        rates = tuple(
+            RateRule(
+                rule_id=raw["id"],
+                per=frozenset(Scope(name) for name in raw["per"]),
+                requests=raw["requests"],
+                period_s=raw["period_s"],
+                burst=raw["burst"],
+                tools=frozenset(raw.get("tools", [])),
+            )
+            for raw in body.get("rates", [])
+        )
+        budgets = tuple(
+            BudgetRule(
+                rule_id=raw["id"],
+                per=frozenset(Scope(name) for name in raw["per"]),
+                unit=raw["unit"],
+                window=Window(raw["window"]),
+                limit=raw.get("limit"),
+                tools=frozenset(raw.get("tools", [])),
+                object_kind=raw.get("object_kind", ""),
+            )
+            for raw in body.get("budgets", [])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"rates or budgets: {error}"
+        raise PolicyError(msg) from error
+    return rates, budgets

@@ -66,6 +66,8 @@ CREATE TABLE action (
   environment       text        NOT NULL,
   use_case          text        NOT NULL,
   agent_id          text        NOT NULL,
+  instance_id       text        NOT NULL DEFAULT '',
+  grant_id          text        NOT NULL DEFAULT '',
   interaction_id    uuid        NOT NULL REFERENCES interaction,
   customer_ref      text        NOT NULL DEFAULT '',
   release           text        NOT NULL DEFAULT '',
@@ -210,21 +212,21 @@ $$;
 CREATE FUNCTION action_insert(p_action jsonb) RETURNS void
 LANGUAGE sql
 AS $$
-  INSERT INTO action (action_id, tenant, environment, use_case, agent_id,
-    interaction_id, customer_ref, release, kind, parent_action, reversal_of,
+  INSERT INTO action (action_id, tenant, environment, use_case, agent_id, instance_id,
+    grant_id, interaction_id, customer_ref, release, kind, parent_action, reversal_of,
     disposition, tool, manifest, effect, tier, state, decision, code, policy_version,
     standing_approval, approval_id, digest, amount, currency, dedupe, fingerprint,
     idempotency_key, warrant_id, lease_owner, lease_until, request_payload, created_at,
     expires_at)
-  SELECT a.action_id, a.tenant, a.environment, a.use_case, a.agent_id,
-    a.interaction_id, a.customer_ref, a.release, a.kind, a.parent_action,
+  SELECT a.action_id, a.tenant, a.environment, a.use_case, a.agent_id, a.instance_id,
+    a.grant_id, a.interaction_id, a.customer_ref, a.release, a.kind, a.parent_action,
     a.reversal_of, a.disposition, a.tool, a.manifest, a.effect, a.tier, a.state,
     a.decision, a.code, a.policy_version, a.standing_approval, a.approval_id, a.digest,
     a.amount, a.currency, a.dedupe, a.fingerprint, a.idempotency_key, a.warrant_id,
     a.lease_owner, now() + a.lease_s * interval '1 second', a.request_payload,
     a.created_at, a.expires_at
   FROM jsonb_to_record(p_action) AS a(action_id uuid, tenant text, environment text,
-    use_case text, agent_id text, interaction_id uuid, customer_ref text, release text,
+    use_case text, agent_id text, instance_id text, grant_id text, interaction_id uuid, customer_ref text, release text,
     kind text, parent_action uuid, reversal_of uuid, disposition text, tool text,
     manifest text, effect text, tier smallint, state text, decision text, code text,
     policy_version integer, standing_approval text, approval_id uuid, digest text,
@@ -376,8 +378,12 @@ DECLARE
 BEGIN
   SELECT state, approval_id, lease_owner INTO was
     FROM action WHERE action_id = p_action FOR UPDATE;
-  -- What somebody else executes may have been sent already.
+  -- What somebody else executes may have been sent already; and an approval expires by
+  -- this database's clock, by which votes are counted too.
   IF NOT FOUND OR NOT action_may(was.state, p_state)
+     OR (p_state = 'expired' AND NOT EXISTS (
+           SELECT FROM approval b WHERE b.approval_id = was.approval_id
+              AND b.expires_at <= clock_timestamp()))
      OR (was.state = 'executing' AND was.lease_owner IS DISTINCT FROM p_owner) THEN
     RETURN false;
   END IF;
@@ -481,68 +487,84 @@ BEGIN
 END
 $$;
 
--- Count a signed vote: votes, quorum and expiry are decided here, in one transaction.
+-- Store a signed vote and what it leads to: votes, quorum and expiry are decided in this
+-- one transaction. The rule is broker/core/approve.py, asked with exactly the votes in
+-- ``seen``; if any other row is there by now, nothing is stored and it is asked again.
+-- Expiry is by this database's clock, the same for all replicas.
 --
--- p: {"approval_id", "vote_id", "person_id", "word", "digest", "payload": uuid,
---     "payloads": [...], "entries": [...], "ended": [...], "valid": [person ids who may
---     sign], "at"}
--- ``ended`` is staged as well if this vote ends the approval. Returns {"word", "state"}:
--- counted | closed | expired | stale | unknown.
+-- p: {"approval_id", "vote_id", "person_id", "word", "digest", "at", "payload": uuid,
+--     "payloads": [...], "entries": [...], "seen": [vote ids], "state": the tally with
+--     this vote: pending | approved | rejected, "outcome": uuid | null}
+-- Returns {"word": counted | moved | closed | expired | unknown, "state"}.
 CREATE FUNCTION vote_cast(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-  asked    record;
-  next     text := 'pending';
-  approves integer;
+  mine  uuid := p ->> 'approval_id';
+  leads text := p ->> 'state';
+  asked record;
 BEGIN
-  PERFORM FROM action a JOIN approval USING (approval_id)
-    WHERE approval.approval_id = (p ->> 'approval_id')::uuid FOR UPDATE OF a;
-  SELECT * INTO asked FROM approval
-   WHERE approval_id = (p ->> 'approval_id')::uuid FOR UPDATE;
+  PERFORM FROM action a WHERE a.action_id =
+    (SELECT b.action_id FROM approval b WHERE b.approval_id = mine) FOR UPDATE;
+  SELECT * INTO asked FROM approval WHERE approval_id = mine FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('word', 'unknown', 'state', NULL);
-  ELSIF EXISTS (SELECT FROM vote WHERE vote_id = (p ->> 'vote_id')::uuid) THEN
+  ELSIF EXISTS (SELECT FROM vote WHERE vote_id = (p ->> 'vote_id')::uuid
+                   AND approval_id = mine) THEN
     RETURN jsonb_build_object('word', 'counted', 'state', asked.state);
   ELSIF asked.state <> 'pending' THEN
     RETURN jsonb_build_object('word', 'closed', 'state', asked.state);
   ELSIF asked.expires_at <= clock_timestamp() THEN
     RETURN jsonb_build_object('word', 'expired', 'state', asked.state);
-  ELSIF asked.digest <> p ->> 'digest' THEN
-    RETURN jsonb_build_object('word', 'stale', 'state', asked.state);
+  ELSIF EXISTS (SELECT FROM vote v WHERE v.approval_id = mine
+                   AND NOT p -> 'seen' ? v.vote_id::text) THEN
+    RETURN jsonb_build_object('word', 'moved', 'state', asked.state);
+  ELSIF leads NOT IN ('pending', 'approved', 'rejected') THEN
+    RAISE EXCEPTION 'a vote leads to %', leads USING ERRCODE = 'check_violation';
+  END IF;
+  IF leads = 'rejected' THEN
+    PERFORM reservation_void(asked.action_id);
   END IF;
   PERFORM keep(p -> 'payloads', p -> 'entries');
   INSERT INTO vote (vote_id, approval_id, person_id, word, payload_id, at)
-  VALUES ((p ->> 'vote_id')::uuid, asked.approval_id, p ->> 'person_id', p ->> 'word',
+  VALUES ((p ->> 'vote_id')::uuid, mine, p ->> 'person_id', p ->> 'word',
           (p ->> 'payload')::uuid, (p ->> 'at')::timestamptz);
-  INSERT INTO outbox (kind, topic, key)
-  VALUES ('vote', asked.approval_id, p ->> 'vote_id');
-  IF p ->> 'word' = 'reject' THEN
-    next := 'rejected';
-  ELSE
-    SELECT count(*) INTO approves FROM (
-      SELECT DISTINCT ON (v.person_id) v.word FROM vote v
-       WHERE v.approval_id = asked.approval_id AND p -> 'valid' ? v.person_id
-       ORDER BY v.person_id, v.at DESC, v.vote_id DESC) latest
-     WHERE latest.word = 'approve';
-    IF approves >= asked.approvers_min THEN
-      next := 'approved';
-    END IF;
-  END IF;
-  IF next <> 'pending' THEN
-    UPDATE approval SET state = next, ended_at = now()
-     WHERE approval_id = asked.approval_id;
-    UPDATE action SET updated_at = now(),
-           state = CASE next WHEN 'approved' THEN 'ready' ELSE 'refused' END,
-           code = CASE next WHEN 'approved' THEN '' ELSE 'rejected' END
+  INSERT INTO outbox (kind, topic, key) VALUES ('vote', mine, p ->> 'vote_id');
+  IF leads <> 'pending' THEN
+    UPDATE approval SET state = leads, ended_at = clock_timestamp()
+     WHERE approval_id = mine;
+    UPDATE action
+       SET state = CASE leads WHEN 'approved' THEN 'ready' ELSE 'refused' END,
+           code = CASE leads WHEN 'approved' THEN '' ELSE 'rejected' END,
+           outcome_payload = (p ->> 'outcome')::uuid, updated_at = now()
      WHERE action_id = asked.action_id AND state = 'pending_approval';
-    IF next = 'rejected' THEN
-      PERFORM reservation_void(asked.action_id);
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'action % did not wait for approval %', asked.action_id, mine
+        USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    PERFORM keep('[]', p -> 'ended');
   END IF;
-  RETURN jsonb_build_object('word', 'counted', 'state', next);
+  RETURN jsonb_build_object('word', 'counted', 'state', leads);
 END
+$$;
+
+-- Send again what Temporal was told in vain: a run that was ended or squatted by somebody
+-- who reaches Temporal leaves an approved action behind, which nobody settles. Returns
+-- how many approvals are started anew.
+CREATE FUNCTION outbox_revive(p_after_s integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+  WITH left_over AS (
+    SELECT o.outbox_id
+      FROM action a JOIN approval b USING (approval_id)
+      JOIN outbox o ON o.topic = b.approval_id AND o.kind = 'start'
+     WHERE a.state = 'ready' AND b.state = 'approved'
+       AND b.ended_at < now() - p_after_s * interval '1 second'
+       AND o.done_at < now() - p_after_s * interval '1 second'
+     LIMIT 100 FOR UPDATE OF o SKIP LOCKED),
+  again AS (
+    UPDATE outbox o SET done_at = NULL, next_at = now(), tries = 0
+      FROM left_over l WHERE o.outbox_id = l.outbox_id RETURNING 1)
+  SELECT count(*) FROM again
 $$;
 
 CREATE FUNCTION interaction_open(p jsonb) RETURNS void
@@ -597,7 +619,7 @@ $$;
 REVOKE ALL ON FUNCTION
   keep, action_insert, action_submit, action_submit_reads, action_may, action_claim,
   action_take_over, action_rearm, action_refuse, action_finish, action_show,
-  action_finish_reads, vote_cast, interaction_open, turn_add, subject_key_for
+  action_finish_reads, vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
   object_ceiling, approval, vote, outbox TO cf_broker;
@@ -605,6 +627,6 @@ GRANT UPDATE (next_at, tries, done_at) ON outbox TO cf_broker;
 GRANT UPDATE (started_at) ON approval TO cf_broker;
 GRANT EXECUTE ON FUNCTION
   action_submit, action_submit_reads, action_claim, action_take_over, action_rearm,
-  action_refuse, action_finish, action_finish_reads, vote_cast, interaction_open,
-  turn_add, subject_key_for
+  action_refuse, action_finish, action_finish_reads, vote_cast, outbox_revive,
+  interaction_open, turn_add, subject_key_for
   TO cf_broker;

@@ -1,0 +1,80 @@
+"""The HTTP application: routers, problems, health, and nothing that decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from broker.api import (
+    actions,
+    admin,
+    approvals,
+    interactions,
+    internal,
+    oauth,
+    problems,
+)
+from broker.core.words.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.responses import Response
+
+    Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+DESCRIPTION = """
+Agents ask; the broker decides, limits, has a person sign what matters, executes in a
+sandbox with credentials that only the edge holds, and keeps the proof.
+
+Errors are RFC 9457 problems; a denial is an answer with stable reason codes.
+"""
+
+
+def create_app(lifespan: Lifespan) -> FastAPI:
+    """Return the application; ``lifespan`` fills ``app.state`` before it serves.
+
+    ``app.state`` holds: ``ports`` (what the flow uses), ``issuer``, ``tasks``, and what
+    identity and approvals need (see broker/wiring.py).
+    """
+    app = FastAPI(
+        title="Counterfoil",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    problems.install(app)
+    for room in (oauth, actions, interactions, approvals, admin, internal):
+        app.include_router(room.router)
+    app.add_api_route("/healthz", healthz, include_in_schema=False)
+    app.add_api_route("/readyz", readyz, include_in_schema=False)
+    app.add_api_route("/metrics", metrics, include_in_schema=False)
+    return app
+
+
+async def healthz() -> dict[str, str]:
+    """Say that this process serves."""
+    return {"status": "ok"}
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether this replica can decide now, and what is missing if it cannot."""
+    try:
+        await request.app.state.ports.journal.ready()
+        await request.app.state.ports.executor.address()
+        await request.app.state.ports.authority.approvers()
+    except BrokerError as error:
+        return JSONResponse(
+            {"status": "waiting", "code": error.code, "detail": error.detail}, 503
+        )
+    return JSONResponse({"status": "ready"})
+
+
+async def metrics() -> Response:
+    """Return figures for Prometheus; labels carry words of the domain only."""
+    return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,30 @@
+"""How a policy is read out of its signed row, with the tools that are on the shelf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.ports import Policy
+from broker.registry.policies import PolicyError, limits_of, rule_book
+from broker.registry.reading import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.ports import Shelf
+    from broker.registry.authority import AuthorityRow
+
+
+def policy_reader(shelf: Shelf) -> Callable[[AuthorityRow], Policy]:
+    """Return a reader that raises RowError for a policy that cannot be used."""
+
+    def read(row: AuthorityRow) -> Policy:
+        try:
+            rates, budgets = limits_of(row.body)
+            book = rule_book(row.body, shelf.tools())
+        except (KeyError, TypeError, PolicyError) as error:
+            msg = f"the policy cannot be used: {error}"
+            raise RowError(msg) from error
+        return Policy(book=book, rates=rates, budgets=budgets)
+
+    return read

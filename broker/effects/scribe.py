@@ -1,0 +1,75 @@
+"""The scribe: signs audit entries, and sees to it that they get into the log.
+
+Entries are signed here, before they are staged; the ledger verifies them before they
+count. The Journal port and the registry's Entries are both served from here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from broker.core.record import envelope
+from broker.core.transparency.entry_leaf import seal_entry
+from broker.effects.ledger import SqlCall
+from broker.effects.rows import entry_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.jwk import PrivateKey
+    from broker.core.words.entry import AuditEntry
+    from broker.effects.ledger import CheckpointKeeper, PostgresLedger
+
+
+class Scribe:
+    """Writes entries with this replica's entry key."""
+
+    def __init__(
+        self, ledger: PostgresLedger, *, key: PrivateKey, keeper: CheckpointKeeper
+    ) -> None:
+        """Keep the log, the key that signs entries, and who asks for checkpoints."""
+        self._ledger = ledger
+        self._key = key
+        self._keeper = keeper
+
+    def signed(self, entries: Sequence[AuditEntry]) -> list[dict[str, str]]:
+        """Return signed entries as SQL functions stage them."""
+        return [entry_json(entry.entry_id, self._leaf(entry)) for entry in entries]
+
+    async def integrated(self, entries: Sequence[AuditEntry]) -> None:
+        """Bring entries into the log that a committed transaction has staged.
+
+        Raises:
+            LedgerUnavailableError: the log cannot take them now; they stay staged.
+        """
+        if entries:
+            await self._ledger.integrate([entry.entry_id for entry in entries])
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Integrate an entry that belongs to no transaction of ours."""
+        await self._ledger.append([self._leaf(entry)])
+
+    async def together(
+        self, entries: Sequence[AuditEntry], function: str, document: Mapping[str, Any]
+    ) -> bool:
+        """Integrate entries and store rows in one group commit; False if none were.
+
+        Args:
+            entries: What is recorded.
+            function: SQL function that takes ``jsonb[]``, one document per caller.
+            document: This caller's.
+        """
+        leaves = [self._leaf(entry) for entry in entries]
+        call = SqlCall(function, (document,))
+        return await self._ledger.append_with(leaves, call) is not None
+
+    async def ready(self) -> None:
+        """Refuse to decide when the newest checkpoint is too far behind the log.
+
+        Raises:
+            LedgerUnavailableError: the signer has been away for too long.
+        """
+        self._keeper.require_current()
+
+    def _leaf(self, entry: AuditEntry) -> bytes:
+        return seal_entry(envelope(entry), key=self._key)

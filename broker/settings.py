@@ -1,0 +1,119 @@
+"""Settings of the broker process: the only reader of its environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SettingsError(ValueError):
+    """A setting is missing or malformed; the message says which, and what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What this replica was told; paths are absolute, passwords stand in 0600 files.
+
+    Attributes:
+        state: The state folder; ``broker/`` in it holds this process's keys.
+        stamp: ``demo`` or ``production``.
+        tenant: Whose installation this is.
+        environment: ``dev``, ``staging`` or ``prod``.
+        part: This process's name in logs, leases and entries.
+        listen: (host, port) to serve on.
+        issuer: Issuer identifier: base URL of the installation.
+        origins: Every origin under which clients may reach us (DPoP's ``htu``).
+        database_url: PostgreSQL, role cf_broker.
+        redis_url: Valkey or Redis.
+        temporal_address: Host and port as Temporal's clients see it.
+    """
+
+    state: Path
+    stamp: str
+    tenant: str
+    environment: str
+    part: str
+    listen: tuple[str, int]
+    issuer: str
+    origins: tuple[str, ...]
+    database_url: str
+    database_password: str
+    redis_url: str
+    redis_password: str
+    temporal_address: str
+    temporal_namespace: str
+    temporal_task_queue: str
+    temporal_proxy: str
+    temporal_proxy_user: str
+    temporal_password: str
+    runner_socket: str
+    signer_socket: str
+    catalog: Path
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: naming the first variable that is missing or malformed.
+    """
+    env = os.environ if environment is None else environment
+    host, _, port = _need(env, "LISTEN").rpartition(":")
+    if not port.isdigit():
+        msg = "COUNTERFOIL_LISTEN must be host:port, such as 127.0.0.1:8400"
+        raise SettingsError(msg)
+    issuer = _need(env, "ISSUER").rstrip("/")
+    own = f"http://{host}:{port}"
+    extra = [o for o in env.get("COUNTERFOIL_ORIGINS", "").split(",") if o]
+    stamp = env.get("COUNTERFOIL_STAMP", "production")
+    if stamp not in {"demo", "production"}:
+        msg = "COUNTERFOIL_STAMP must be demo or production"
+        raise SettingsError(msg)
+    return Settings(
+        state=Path(_need(env, "STATE")),
+        stamp=stamp,
+        tenant=env.get("COUNTERFOIL_TENANT", "demo"),
+        environment=env.get("COUNTERFOIL_ENVIRONMENT", "dev"),
+        part=env.get("COUNTERFOIL_PART", "broker-0"),
+        listen=(host, int(port)),
+        issuer=issuer,
+        origins=tuple(dict.fromkeys((issuer, own, *extra))),
+        database_url=_need(env, "DATABASE_URL"),
+        database_password=_secret(env, "DATABASE_PASSWORD_FILE"),
+        redis_url=_need(env, "REDIS_URL"),
+        redis_password=_secret(env, "REDIS_PASSWORD_FILE"),
+        temporal_address=_need(env, "TEMPORAL_ADDRESS"),
+        temporal_namespace=env.get("COUNTERFOIL_TEMPORAL_NAMESPACE", "counterfoil"),
+        temporal_task_queue=env.get("COUNTERFOIL_TEMPORAL_TASK_QUEUE", "counterfoil"),
+        temporal_proxy=env.get("COUNTERFOIL_TEMPORAL_PROXY", ""),
+        temporal_proxy_user=env.get("COUNTERFOIL_TEMPORAL_PROXY_USER", "broker"),
+        temporal_password=_secret(env, "TEMPORAL_PASSWORD_FILE"),
+        runner_socket=_need(env, "RUNNER_SOCKET"),
+        signer_socket=_need(env, "SIGNER_SOCKET"),
+        catalog=Path(_need(env, "CATALOG")),
+    )
+
+
+def _need(env: Mapping[str, str], name: str) -> str:
+    value = env.get(f"COUNTERFOIL_{name}", "")
+    if not value:
+        msg = f"COUNTERFOIL_{name} is not set; `counterfoil up` sets it for its parts"
+        raise SettingsError(msg)
+    return value
+
+
+def _secret(env: Mapping[str, str], name: str) -> str:
+    """Read a secret from the file that a variable names; none if it names none."""
+    file = env.get(f"COUNTERFOIL_{name}", "")
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        msg = f"COUNTERFOIL_{name} names {file}, which cannot be read: {error.strerror}"
+        raise SettingsError(msg) from error

@@ -1,0 +1,60 @@
+"""The sweeper: every replica finishes what another one, or a crash, left behind.
+
+Permits that nobody claimed, claims whose lease has lapsed, approvals past their expiry
+and pending actions of revoked agents are found in SQL, so that nothing depends on the
+memory of a process or on Temporal being there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker import approvals, evidence, flow
+from broker.core.words.action import ActionState
+from broker.core.words.decision import Reason
+from broker.core.words.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from broker.ports import Ports
+
+SWEEP_EVERY_S = 1.0
+SWEEP_MAX = 100
+_log = structlog.get_logger("sweeper")
+
+
+async def sweep_for_ever(ports: Ports) -> None:
+    """Sweep until cancelled; a part that is down only delays it."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY_S)
+        for work in (interrupted, revoked, approvals.expire_due):
+            await _undisturbed(work(ports))
+
+
+async def interrupted(ports: Ports) -> None:
+    """Settle permits that wait and claims whose lease has lapsed."""
+    for action_id in await ports.store.interrupted(limit=SWEEP_MAX):
+        await _undisturbed(flow.settle(ports, action_id))
+
+
+async def revoked(ports: Ports) -> None:
+    """Refuse the waiting actions of identities that were revoked meanwhile."""
+    reason = Reason("revoked", "this identity was revoked")
+    for action_id in await ports.store.revoked(limit=SWEEP_MAX):
+        record = await ports.store.action(action_id)
+        if record is not None:
+            await evidence.keep_unexecuted(ports, record, reason, ActionState.REFUSED)
+
+
+async def _undisturbed(work: Awaitable[object]) -> None:
+    """Let one failing piece of work not keep the others from being done."""
+    try:
+        await work
+    except BrokerError as error:
+        _log.info("sweep_waits", code=error.code, detail=error.detail)
+    except Exception:
+        _log.exception("sweep_failed")

@@ -1,0 +1,175 @@
+"""A runner, an edge and a small shop in memory, for tests of the flow.
+
+It keeps the edge's promises: a warrant is spent once, "not sent" is final, and receipts
+carry what the upstream said. Faults are switched on by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from broker.core.execute import RunError
+from broker.core.words.errors import ExecutorUnavailableError
+from broker.core.words.warrant import Receipt, SentState
+from broker.ports import Ran
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from broker.core.words.warrant import Warrant
+
+CUSTOMER = "noah_brown_6181"
+ORDER = "W7678072"
+PAID = 53_665
+CARD = "credit_card_7815826"
+
+
+@dataclass
+class FakeExecutor:
+    """The Executor port; ``moved`` is what the shop really refunded, by order."""
+
+    down: bool = False
+    fault: str = ""
+    moved: list[tuple[str, int, str]] = field(default_factory=list)
+    runs: list[Warrant] = field(default_factory=list)
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+    void: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
+    revoked: Callable[[Warrant], bool] = lambda _: False
+
+    async def address(self) -> tuple[str, str]:
+        if self.down:
+            msg = "down"
+            raise ExecutorUnavailableError(msg)
+        return "edge-1", "boot-1"
+
+    async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:  # noqa: ARG002
+        await self.address()
+        self.runs.append(warrant)
+        if warrant.warrant_id in self.receipts or warrant.warrant_id in self.void:
+            return self._not_sent(warrant, "warrant_spent")
+        if self.revoked(warrant):
+            return self._not_sent(warrant, "revoked")
+        if self.fault == "before_send":
+            return self._not_sent(warrant, "crashed")
+        if self.fault == "no_answer":
+            self._keep(warrant, SentState.SENT, 0, {})
+            return Ran(None, RunError("timeout", ""), self.receipts[warrant.warrant_id])
+        status, body = self._shop(warrant)
+        values = self._values(warrant, body)
+        self._keep(warrant, SentState.ANSWERED, status, values)
+        if self.fault == "lost":
+            return Ran(None, RunError("lost", ""), None)
+        receipt = self.receipts[warrant.warrant_id]
+        if status == 404 and warrant.tool == "customers.verify":
+            return Ran({"matched": False}, None, receipt, "jws")
+        if status >= 400:
+            return Ran(None, RunError("connector_error", ""), receipt, "jws")
+        result = {"matched": True} if warrant.tool == "customers.verify" else body
+        return Ran(result, None, receipt, "jws")
+
+    async def ask(self, warrant_id: str, action_id: str) -> Ran:
+        await self.address()
+        receipt = self.receipts.get(warrant_id)
+        if receipt is None:
+            self.void.add(warrant_id)
+            receipt = _receipt(warrant_id, action_id, SentState.NOT_SENT, 0, {})
+        return Ran(None, RunError("interrupted", ""), receipt, "jws")
+
+    def _not_sent(self, warrant: Warrant, code: str) -> Ran:
+        self.void.add(warrant.warrant_id)
+        receipt = _receipt(
+            warrant.warrant_id, warrant.action_id, SentState.NOT_SENT, 0, {}
+        )
+        return Ran(None, RunError(code, ""), receipt, "jws")
+
+    def _keep(
+        self, warrant: Warrant, state: SentState, status: int, values: Mapping[str, Any]
+    ) -> None:
+        self.receipts[warrant.warrant_id] = _receipt(
+            warrant.warrant_id, warrant.action_id, state, status, values
+        )
+
+    def _values(self, warrant: Warrant, body: Mapping[str, Any]) -> dict[str, Any]:
+        paid = PAID if "order_id" in body else None
+        return {
+            "owner": body.get("customer_id"),
+            "object": body.get("order_id"),
+            "amount": body.get("amount_minor_units"),
+            "currency": body.get("currency"),
+            "paid": paid,
+            "status": body.get("status"),
+        }
+
+    def _shop(self, warrant: Warrant) -> tuple[int, dict[str, Any]]:
+        args = warrant.arguments
+        match warrant.tool:
+            case "customers.verify":
+                found = args.get("email") == "noah.brown7922@example.com"
+                return (200, {"customer_id": CUSTOMER}) if found else (404, {})
+            case "customers.get":
+                return 200, {
+                    "customer_id": CUSTOMER,
+                    "name": {"first_name": "Noah", "last_name": "Brown"},
+                    "email": "noah.brown7922@example.com",
+                    "payment_methods": [
+                        {"payment_method_id": CARD, "source": "credit_card"}
+                    ],
+                    "order_ids": [ORDER],
+                }
+            case "orders.get":
+                return 200, {
+                    "order_id": args["order_id"],
+                    "customer_id": CUSTOMER,
+                    "status": "delivered",
+                    "currency": "USD",
+                    "items": [],
+                    "paid_minor_units": PAID,
+                    "refunded_minor_units": sum(a for _, a, _ in self.moved),
+                    "payments": [],
+                    "notes": [
+                        {"note_id": "n1", "author": "x", "text": t} for t in self.notes
+                    ],
+                }
+            case "orders.refund":
+                self.moved.append(
+                    (args["order_id"], args["amount_minor_units"], warrant.action_id)
+                )
+                return 201, {
+                    "refund_id": "r1",
+                    "order_id": args["order_id"],
+                    "customer_id": CUSTOMER,
+                    "amount_minor_units": args["amount_minor_units"],
+                    "currency": "USD",
+                    "status": "accepted",
+                }
+            case "answers.send":
+                self.replies.append(args["text"])
+                return 201, {"reply_id": "p1", "customer_id": CUSTOMER}
+            case _:
+                return 200, {"customer_id": CUSTOMER}
+
+
+def _receipt(
+    warrant_id: str,
+    action_id: str,
+    state: SentState,
+    status: int,
+    values: Mapping[str, Any],
+) -> Receipt:
+    return Receipt(
+        warrant_id=warrant_id,
+        action_id=action_id,
+        edge="edge-1",
+        boot="boot-1",
+        nonce="",
+        state=state,
+        upstream_status=status,
+        values=values,
+        requests=(),
+        alarms=(),
+        issued_at=datetime.now(UTC),
+    )
