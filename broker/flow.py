@@ -31,7 +31,11 @@ from broker.core.words.decision import (
     VerdictWord,
 )
 from broker.core.words.effect import Tier
-from broker.core.words.errors import ConflictError, RateLimitedError
+from broker.core.words.errors import (
+    ConflictError,
+    ExecutorUnavailableError,
+    RateLimitedError,
+)
 from broker.core.words.warrant import SentState
 from broker.ports import StoredWord
 
@@ -235,6 +239,8 @@ async def _decided_again(
         await evidence.keep_unexecuted(ports, stored, case, ActionState.REFUSED)
         return await ports.store.action(action_id)
     if claim is None:
+        # Somebody signed for this: it is not claimed while nobody could execute it.
+        await ports.executor.address()
         warrant_id = ports.ids.new()
         entry = await evidence.claim_entry(ports, case, warrant_id)
         claim = await ports.store.claim(
@@ -293,6 +299,19 @@ async def _unsigned(
 
 async def _execute(ports: Ports, case: Case, claim: Claim) -> ActionRecord | None:
     """Stage 6: one run under one warrant; the intent is in the log by now."""
+    try:
+        ran = await _run(ports, case, claim)
+    except ExecutorUnavailableError:
+        if claim.record.approval_id:
+            # What people signed for is kept; the sweeper asks the edge and resumes.
+            raise
+        down = Reason("executor-unavailable", "nobody was there to execute it")
+        await evidence.keep_unexecuted(ports, claim.record, down, ActionState.FAILED)
+        raise
+    return await _record(ports, case, claim, ran)
+
+
+async def _run(ports: Ports, case: Case, claim: Claim) -> Ran:
     edge, boot = await ports.executor.address()
     stamp = Stamp(
         warrant_id=claim.warrant_id,
@@ -306,8 +325,7 @@ async def _execute(ports: Ports, case: Case, claim: Claim) -> ActionRecord | Non
         case.request, tool=case.tool, interaction=case.interaction, stamp=stamp
     )
     # If we die from here on, the lease lapses and the sweeper asks the edge's journal.
-    ran = await ports.executor.run(warrant, timeout_s=case.tool.timeout_s)
-    return await _record(ports, case, claim, ran)
+    return await ports.executor.run(warrant, timeout_s=case.tool.timeout_s)
 
 
 async def _record(

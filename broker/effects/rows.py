@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from broker.core.words.tool import Tool
     from broker.ports import NewAction, NewTurn, Sealed
 
-LEASE_S = 30
+LEASE_S = 20
 Row: TypeAlias = "Mapping[str, Any] | asyncpg.Record"
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest_asyncio.fixture
-async def house(pg_broker_dsn: str) -> AsyncIterator[House]:
+async def house(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[House]:
     """Return a flow on a database of its own."""
-    async with open_house(pg_broker_dsn) as opened:
+    async with open_house(pg_broker_dsn, owner_dsn=pg_dsn) as opened:
         yield opened

@@ -6,6 +6,7 @@ carry what the upstream said. Faults are switched on by name.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ class FakeExecutor:
 
     down: bool = False
     fault: str = ""
+    dies: bool = False
     moved: list[tuple[str, int, str]] = field(default_factory=list)
     runs: list[Warrant] = field(default_factory=list)
     receipts: dict[str, Receipt] = field(default_factory=dict)
@@ -39,6 +41,10 @@ class FakeExecutor:
     notes: list[str] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
     revoked: Callable[[Warrant], bool] = lambda _: False
+
+    def amounts(self) -> list[int]:
+        """Return what was refunded, in order."""
+        return [amount for _, amount, _ in self.moved]
 
     async def address(self) -> tuple[str, str]:
         if self.down:
@@ -48,6 +54,9 @@ class FakeExecutor:
 
     async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:  # noqa: ARG002
         await self.address()
+        if self.dies:
+            # As if this replica's process ended here.
+            raise asyncio.CancelledError
         self.runs.append(warrant)
         if warrant.warrant_id in self.receipts or warrant.warrant_id in self.void:
             return self._not_sent(warrant, "warrant_spent")

@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from broker import conversation, flow
 from broker.case import Ask
 from broker.cli.seed_policy import demo_policy
@@ -114,6 +116,7 @@ class House:
     keeper: SignerIsThere
     rates: OpenRates
     ledger: PostgresLedger
+    owner_dsn: str
 
     def caller(self, *, proof: bool = True, **changes: Any) -> Caller:
         """Return an authenticated agent."""
@@ -200,6 +203,26 @@ class House:
             payment_method_id=to,
         )
 
+    async def revoke(self, scope: str) -> None:
+        """Move a scope's epoch, as security staff would."""
+        entry = AuditEntry(
+            entry_id=self.ports.ids.new(),
+            kind=EntryKind.REVOCATION,
+            at=self.ports.clock.now(),
+            tenant=TENANT,
+            environment=ENVIRONMENT,
+        )
+        await self.registry.revoke([scope], entry)
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """Lend a connection as the database's owner, to play time and intruders."""
+        owner = await asyncpg.connect(self.owner_dsn)
+        try:
+            yield owner
+        finally:
+            await owner.close()
+
     async def entries(self, action_id: str) -> list[dict[str, Any]]:
         """Return the log's entries about an action, opened."""
         keys = {key_of("entry", Algorithm.EDDSA).kid: key_of("entry", Algorithm.EDDSA)}
@@ -219,7 +242,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(dsn: str, *, replica: str = "broker-0") -> AsyncIterator[House]:
+async def open_house(
+    dsn: str, *, owner_dsn: str, replica: str = "broker-0"
+) -> AsyncIterator[House]:
     """Open a flow on a migrated database, with the demo's people and policy."""
     database, logbook = Database(dsn, password=""), Database(dsn, password="")
     entry_key = key_of("entry", Algorithm.EDDSA)
@@ -260,7 +285,7 @@ async def open_house(dsn: str, *, replica: str = "broker-0") -> AsyncIterator[Ho
         tenant=TENANT,
         desk=None,  # type: ignore[arg-type]
     )
-    house = House(ports, executor, registry, database, keeper, rates, ledger)
+    house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)
     await _seed(house)
     try:
         yield house

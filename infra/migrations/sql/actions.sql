@@ -389,6 +389,8 @@ BEGIN
   END IF;
   UPDATE action
      SET state = p_state, code = p_code, lease_owner = NULL, lease_until = NULL,
+         -- What failed before anything was sent may be asked for again.
+         dedupe = CASE WHEN p_state = 'failed' THEN NULL ELSE dedupe END,
          updated_at = now()
    WHERE action_id = p_action;
   UPDATE approval SET state = p_approval_state, ended_at = now()
