@@ -92,7 +92,10 @@ async def first_proof(desk: Desk, proof: Proof, *, now: datetime) -> bool:
 
 
 def challenge(desk: Desk, path: str, error: IdentityError) -> str:
-    """Return the challenge of a refusal. Source: RFC 9449 section 7.1; RFC 9728, 5.1."""
+    """Return the challenge of a refusal.
+
+    Source: RFC 9449 section 7.1; RFC 9728 section 5.1.
+    """
     metadata = f'resource_metadata="{desk.issuer}{PRM_PATH}{resource_path(path)}"'
     said = ""
     match error:

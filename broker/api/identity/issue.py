@@ -8,7 +8,7 @@ nothing else happened.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -210,7 +210,7 @@ async def _use_proof(request: TokenRequest, plan: Plan) -> None:
 
 
 async def _interaction(request: TokenRequest, plan: Plan) -> Interaction | None:
-    """Return the interaction that the token is bound to; unknown and foreign are one."""
+    """Return the interaction of a bound token; unknown and foreign are the same."""
     wanted = plan.grant.interaction_id
     if not wanted:
         return None
@@ -223,9 +223,9 @@ async def _interaction(request: TokenRequest, plan: Plan) -> Interaction | None:
         msg = "there is no such open interaction for this client"
         if "authorization_details" in request.form:
             raise InvalidDetailsError(msg)
-        raise (InvalidScopeError if "scope" in request.form else InvalidTargetError)(
-            msg
-        )
+        if "scope" in request.form:
+            raise InvalidScopeError(msg)
+        raise InvalidTargetError(msg)
     return found
 
 
@@ -283,7 +283,7 @@ async def _authenticated(request: TokenRequest) -> str:
     desk = request.desk
     request.found = await desk.identities.client(request.claimed())
     assertion = request.authenticated()
-    if not await desk.replay.first(assertion.one_use):
+    if not await desk.replay.first_ever(assertion.one_use):
         msg = "the client assertion was used before"
         raise InvalidClientError(msg)
     return assertion.subject
@@ -291,10 +291,11 @@ async def _authenticated(request: TokenRequest) -> str:
 
 def _readable(request: TokenRequest) -> AccessToken | None:
     """Return the token of a request if it is one of ours and has not ended."""
-    desk, text = request.desk, request.form.get("token", "")
-    # Whatever resource it is for: it is read here, not used.
+    text = request.form.get("token", "")
+    # Whatever resource it is for: it is read here, and opens nothing.
+    trust = replace(request.desk.trust(), audiences=None)
     try:
-        return verify_access_token(text, trust=desk.trust(), now=request.now)
+        return verify_access_token(text, trust=trust, now=request.now)
     except UnauthenticatedError:
         return None
 

@@ -47,11 +47,12 @@ class Trust:
     """What a token must match: our name and keys, and where it is shown.
 
     ``audiences`` are the resources that the called endpoint belongs to; a token names
-    exactly one of them.
+    exactly one of them. None is for reading a token about which somebody asks, and
+    opens nothing.
     """
 
     issuer: str
-    audiences: frozenset[str]
+    audiences: frozenset[str] | None
     keys: Mapping[str, PublicKey]
     tenant: str
     environment: str
@@ -137,7 +138,7 @@ def verify_access_token(token: str, *, trust: Trust, now: datetime) -> AccessTok
     if (claims.get("iss"), read.tenant, read.environment) != here:
         msg = f"{_REFUSED} (issued for another place)"
         raise UnauthenticatedError(msg, hint=_HINT)
-    if read.audience not in trust.audiences:
+    if trust.audiences is not None and read.audience not in trust.audiences:
         msg = "the access token is for another resource"
         hint = "ask for this one with the resource parameter"
         raise UnauthenticatedError(msg, hint=hint)

@@ -1,0 +1,170 @@
+"""Changes of authority: who asks, what becomes of the row, what ends with it, why.
+
+Narrowing ends what was issued before, in the same transaction: a token that was good
+for more must not outlive the change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.api.identity.evidence import entry_of
+from broker.core.words.entry import EntryKind
+from broker.core.words.errors import InvalidError, NotFoundError
+from broker.registry.agents import agent_body, parse_agent
+from broker.registry.authority import AuthorityRow
+from broker.registry.people import parse_person, person_body
+from broker.registry.reading import RowError
+from broker.registry.records import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from broker.api.identity.desk import Desk
+    from broker.registry.agents import AgentRow
+    from broker.registry.people import PersonRow
+
+_PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
+    "agent": parse_agent,
+    "person": parse_person,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Who changes something, what they call it, and their reason."""
+
+    actor: PersonRow
+    what: str
+    reason: str = ""
+    narrows: bool = False
+
+
+async def the_agent(desk: Desk, agent_id: str) -> AgentRow:
+    """Return an agent.
+
+    Raises:
+        NotFoundError: There is none whose row verifies.
+    """
+    row = await desk.registry.get("agent", agent_id)
+    try:
+        if row is not None:
+            return parse_agent(row)
+    except RowError:
+        pass
+    msg = "there is no such agent"
+    raise NotFoundError(msg)
+
+
+async def the_person(desk: Desk, person_id: str) -> PersonRow:
+    """Return a person.
+
+    Raises:
+        NotFoundError: There is none whose row verifies.
+    """
+    person = await desk.identities.person(person_id)
+    if person is None:
+        msg = "there is no such person"
+        raise NotFoundError(msg)
+    return person
+
+
+async def save_agent(desk: Desk, agent: AgentRow, why: Why) -> AgentRow:
+    """Sign and store a changed agent; ``revision`` is what it was changed from.
+
+    Raises:
+        ConflictError: Somebody else changed it meanwhile.
+    """
+    row = _draft(desk, why, "agent", agent.agent_id, agent_body(agent))
+    return parse_agent(await _save(desk, replace(row, revision=agent.revision), why))
+
+
+async def save_person(desk: Desk, person: PersonRow, why: Why) -> PersonRow:
+    """Sign and store a changed person; ``revision`` is what it was changed from.
+
+    Raises:
+        ConflictError: Somebody else changed it meanwhile.
+    """
+    row = _draft(desk, why, "person", person.person_id, person_body(person))
+    return parse_person(await _save(desk, replace(row, revision=person.revision), why))
+
+
+async def revoke_instance(desk: Desk, agent: AgentRow, instance: str, why: Why) -> None:
+    """End one running copy of an agent: its key gets no further than now."""
+    detail = _detail(why) | {
+        "subject": f"agent:{agent.agent_id}",
+        "scopes": [f"instance:{instance}"],
+    }
+    entry = entry_of(desk, EntryKind.REVOCATION, detail)
+    await desk.registry.revoke([f"instance:{instance}"], entry)
+
+
+def _draft(
+    desk: Desk, why: Why, kind: str, row_id: str, body: Mapping[str, Any]
+) -> AuthorityRow:
+    """Return a row to be signed; it still has to get the revision it comes from.
+
+    Raises:
+        InvalidError: A field is out of range. What cannot be read must not be signed.
+    """
+    row = AuthorityRow(
+        kind=kind,
+        row_id=row_id,
+        revision=0,
+        at=desk.clock.now(),
+        by=(f"person:{why.actor.person_id}",),
+        tenant=desk.tenant,
+        environment=desk.environment,
+        body=body,
+    )
+    try:
+        _PARSERS[kind](row)
+    except RowError as error:
+        raise InvalidError(str(error)) from None
+    return row
+
+
+async def _save(desk: Desk, row: AuthorityRow, why: Why) -> AuthorityRow:
+    scopes = (f"{row.kind}:{row.row_id}",) if why.narrows else ()
+    before = await desk.registry.get(row.kind, row.row_id)
+    detail = _detail(why) | {
+        "kind": row.kind,
+        "id": row.row_id,
+        "after_revision": row.revision,
+        "changed": _difference(before.body if before else {}, row.body),
+        "scopes": list(scopes),
+    }
+    change = Change(
+        kind=row.kind,
+        row_id=row.row_id,
+        body=row.body,
+        by=row.by,
+        at=row.at,
+        after=row.revision,
+        revokes=scopes,
+    )
+    return await desk.registry.put(change, entry_of(desk, EntryKind.AUTHORITY, detail))
+
+
+def _detail(why: Why) -> dict[str, Any]:
+    return {
+        "what": why.what,
+        "by": f"person:{why.actor.person_id}",
+        "reason": why.reason or None,
+    }
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that change; names stay out, and keys go by their kid."""
+    return {
+        name: [_shown(name, old.get(name)), _shown(name, value)]
+        for name, value in new.items()
+        if old.get(name) != value and name != "name"
+    }
+
+
+def _shown(name: str, value: Any) -> Any:  # noqa: ANN401  (a field of a body)
+    if name == "keys" and value is not None:
+        return [key["kid"] for key in value]
+    return value

@@ -1,0 +1,64 @@
+"""Who calls: dependencies that turn a request into a Caller, or refuse.
+
+``Depends(agent)``, ``Depends(person)`` and ``Depends(service)`` admit one kind each, at
+the resource that the path belongs to. A token for another resource is refused even if
+everything else about it is right.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.api.identity.front import establish
+from broker.core.authenticate import Target
+from broker.core.words.errors import ForbiddenError
+from broker.core.words.subject import Caller, SubjectKind
+
+from fastapi import Request  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from broker.api.identity.desk import Desk
+    from broker.registry.people import PersonRow
+
+
+def caller(kind: SubjectKind) -> Callable[[Request], Awaitable[Caller]]:
+    """Return the dependency that admits callers of one kind."""
+
+    async def admitted(request: Request) -> Caller:
+        desk: Desk = request.app.state.desk
+        return await establish(
+            desk,
+            kind=kind,
+            target=_target(request, desk),
+            authorization=request.headers.getlist("authorization"),
+            proofs=request.headers.getlist("dpop"),
+        )
+
+    return admitted
+
+
+agent = caller(SubjectKind.AGENT)
+person = caller(SubjectKind.PERSON)
+service = caller(SubjectKind.SERVICE)
+
+
+async def person_row(desk: Desk, who: Caller) -> PersonRow:
+    """Return the signed row of a person who was admitted.
+
+    Raises:
+        ForbiddenError: It is gone meanwhile.
+    """
+    row = await desk.identities.person(who.subject_id)
+    if row is None or not row.active:
+        msg = "this person is no longer active"
+        raise ForbiddenError(msg)
+    return row
+
+
+def _target(request: Request, desk: Desk) -> Target:
+    """Return what was called, by the request line alone: nobody's Host header."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    path = raw.partition(b"?")[0].decode("ascii", errors="replace")
+    return Target(request.method, desk.origins, path)
