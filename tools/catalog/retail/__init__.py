@@ -1,0 +1,1 @@
+"""Speak to the shop's CRM: customers, orders, refunds and answers."""

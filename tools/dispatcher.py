@@ -1,0 +1,330 @@
+"""Serve the runner's socket: take warrants from brokers, and have calls run.
+
+This process never imports connector code. It holds no key and no credential: it can
+only show the edge a warrant, and hand the connection that it got to a confined child.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tools import frames, limits, posture
+from tools.calls import CallRun
+from tools.edge_link import EdgeLink, EdgeRefusedError, EdgeUnavailableError
+from tools.keeper import LOG, Keeper
+from tools.manifests import CatalogError, Tool, load_catalog
+from tools.settings import Settings, SettingsError, read_settings
+from tools.warrants import Warrant, WarrantError, read_warrant
+from tools.zygote_link import Order, ZygoteError, ZygoteLink
+
+_CREDENTIALS: Final = struct.Struct("=3i")  # pid, uid, gid of SO_PEERCRED
+
+
+class Dispatcher:
+    """The runner: a socket for brokers, a zygote per connector, a link to the edge."""
+
+    def __init__(
+        self, settings: Settings, *, layers: frozenset[str] | None = None
+    ) -> None:
+        """Take settings; nothing is started yet.
+
+        Args:
+            settings: Sockets and catalog.
+            layers: For control runs of the tests alone: confine by these layers only,
+                and do not probe. None chooses the best posture of this host.
+        """
+        self.posture = "none"
+        self.probe: dict[str, dict[str, str]] = {}
+        self._settings = settings
+        self._layers = layers
+        self._edge = EdgeLink(settings.edge_socket)
+        self._tools: dict[str, Tool] = {}
+        self._keepers: dict[tuple[str, bool], Keeper] = {}
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        """Load the catalog, confine, probe, and then listen.
+
+        Raises:
+            CatalogError: A manifest is wrong.
+            NotConfinedError: Connector code cannot be confined here.
+            OSError: The socket cannot be bound.
+        """
+        self._tools = load_catalog(self._settings.catalog)
+        posture.check_host()
+        if self._layers is not None:
+            await self._confine(self._layers)
+        else:
+            await self._choose_posture()
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=_listen(self._settings.runner_socket)
+        )
+
+    async def close(self) -> None:
+        """Take no more calls, give those at work DRAIN_S_MAX, and end all zygotes."""
+        if self._server:
+            self._server.close()
+            self._settings.runner_socket.unlink(missing_ok=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.DRAIN_S_MAX):
+                await self._idle.wait()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._end_keepers()
+        self._edge.close()
+
+    def zygotes(self) -> dict[str, int]:
+        """Return the process id of each living zygote by its name."""
+        return {keeper.name: keeper.pid for keeper in self._keepers.values()}
+
+    async def _choose_posture(self) -> None:
+        problem = ""
+        for name, layers in posture.POSTURES.items():
+            try:
+                await self._confine(layers)
+            except ZygoteError as error:
+                await self._end_keepers()
+                problem = str(error)
+                # Only where namespaces are refused is the other posture tried. A probe
+                # that succeeded is never answered by confining less.
+                if error.stage != "namespaces":
+                    break
+            else:
+                self.posture = name
+                return
+        raise posture.NotConfinedError(problem)
+
+    async def _confine(self, layers: frozenset[str]) -> None:
+        """Start a zygote per connector, and one more for tools that are preloaded."""
+        self._keepers = {
+            (tool.connector, tool.preload): self._keeper(tool, layers)
+            for tool in self._tools.values()
+        }
+        started = await asyncio.gather(
+            *(keeper.start() for keeper in self._keepers.values()),
+            return_exceptions=True,
+        )
+        for outcome in started:
+            if outcome is not None:
+                raise outcome
+
+    def _keeper(self, tool: Tool, layers: frozenset[str]) -> Keeper:
+        name = tool.connector + ("+preload" if tool.preload else "")
+        folder = (self._settings.catalog / tool.connector).resolve()
+        order = Order(folder, preload=tool.preload, layers=layers)
+
+        async def check(link: ZygoteLink) -> None:
+            if self._layers is None:
+                self.probe[name] = await posture.probe_zygote(
+                    link, edge_socket=self._settings.edge_socket
+                )
+
+        return Keeper(name, order, check=check)
+
+    async def _end_keepers(self) -> None:
+        await asyncio.gather(*(keeper.close() for keeper in self._keepers.values()))
+
+    async def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 the server runs this in a task
+        self._connections.add(task)
+        try:
+            if _may_connect(writer) and (
+                len(self._connections) <= limits.CONNECTIONS_MAX
+            ):
+                await self._converse(reader, writer)
+        except (OSError, EOFError, asyncio.CancelledError):
+            # The broker has gone or does not finish its frame, or we end. Python 3.11
+            # logs a cancelled connection as a failure, so none ends as cancelled.
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            header = await reader.readexactly(frames.HEADER_BYTES)
+            try:
+                count = frames.size(header, bytes_max=limits.REQUEST_BYTES_MAX)
+                async with asyncio.timeout(limits.FRAME_S_MAX):
+                    body = await reader.readexactly(count)
+                question = frames.decode(body, depth_max=limits.FRAME_DEPTH_MAX)
+            except frames.FrameError as error:
+                # Where the next frame starts is not known any more.
+                writer.write(_encode(_no("bad_request", str(error))))
+                await writer.drain()
+                return
+            self._busy += 1
+            self._idle.clear()
+            try:
+                answer = await self._answer(question)
+            finally:
+                self._busy -= 1
+                if not self._busy:
+                    self._idle.set()
+            writer.write(_encode(answer))
+            await writer.drain()
+
+    async def _answer(self, question: Mapping[str, object]) -> dict[str, object]:
+        try:
+            return await self._take(question)
+        except WarrantError as error:
+            return _no("bad_request", str(error))
+        except EdgeRefusedError as error:
+            return _no("edge_refused", error.code)
+        except EdgeUnavailableError as error:
+            return _no("edge_unavailable", str(error))
+
+    async def _take(self, question: Mapping[str, object]) -> dict[str, object]:
+        match question:
+            case {"op": "run", "warrant": str() as jws, "deadline_ms": int() as ms}:
+                return await self._run(read_warrant(jws), deadline_ms=ms)
+            case {
+                "op": "ask",
+                "warrant": str() as warrant_id,
+                "action": str() as action,
+                "nonce": str() as nonce,
+            }:
+                receipt = await self._edge.ask(
+                    warrant_id=warrant_id, action=action, nonce=nonce
+                )
+                return {"ok": True, "receipt": receipt}
+            case {"op": "hello", "nonce": str() as nonce}:
+                return await self._hello(nonce)
+            case _:
+                return _no("bad_request", "no such question")
+
+    async def _run(self, warrant: Warrant, *, deadline_ms: int) -> dict[str, object]:
+        if not 0 < deadline_ms <= limits.DEADLINE_MS_MAX:
+            return _no("bad_request", f"deadline_ms is 1 to {limits.DEADLINE_MS_MAX}")
+        tool = self._tools.get(warrant.tool)
+        if tool is None or tool.connector != warrant.connector:
+            return _not_run("unknown_tool", "the catalog has no such tool")
+        if tool.digest != warrant.manifest:
+            return _not_run("unknown_tool", "the catalog has another version of it")
+        seconds = min(deadline_ms / 1000, tool.timeout_s)
+        keeper = self._keepers[tool.connector, tool.preload]
+        call = CallRun(warrant, tool, keeper=keeper, edge=self._edge)
+        answer = await call.run(until=asyncio.get_running_loop().time() + seconds)
+        if answer["error"]:
+            LOG.warning("call of %s: %s", tool.name, answer["error"])
+        return answer
+
+    async def _hello(self, nonce: str) -> dict[str, object]:
+        connectors: dict[str, list[str]] = {}
+        for tool in self._tools.values():
+            connectors.setdefault(tool.connector, []).append(tool.name)
+        return {
+            "ok": True,
+            "edge_hello": await self._edge.hello(nonce),
+            "posture": self.posture,
+            "connectors": connectors,
+            "probe": self.probe,
+        }
+
+
+def _not_run(code: str, detail: str) -> dict[str, object]:
+    """Answer a run that never reached the edge."""
+    return {
+        "ok": True,
+        "result": None,
+        "error": {"code": code, "detail": detail},
+        "receipt": None,
+        "ms": {"total": 0, "fork": 0, "edge": 0},
+    }
+
+
+def _no(code: str, detail: str) -> dict[str, object]:
+    return {"ok": False, "error": {"code": code, "detail": detail}}
+
+
+def _encode(message: Mapping[str, object]) -> bytes:
+    return frames.encode(message, bytes_max=limits.REPLY_BYTES_MAX)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind a socket that this user alone can connect to; replace a stale one.
+
+    Raises:
+        OSError: The path cannot be bound, or another runner listens there.
+    """
+    if _answers(path):
+        msg = f"another runner listens on {path}"
+        raise FileExistsError(msg)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        try:
+            peer.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def _may_connect(writer: asyncio.StreamWriter) -> bool:
+    """Say whether the peer runs as this user, or as root."""
+    peer: socket.socket = writer.get_extra_info("socket")
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return _CREDENTIALS.unpack(raw)[1] in {0, os.geteuid()}
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; errors are those of `Dispatcher.start`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    dispatcher = Dispatcher(settings)
+    try:
+        await dispatcher.start()
+        LOG.info("ready: %s, zygotes %s", dispatcher.posture, dispatcher.zygotes())
+        await stop.wait()
+    finally:
+        await dispatcher.close()
+
+
+def main() -> int:
+    """Run the dispatcher; return the exit status."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO
+    )
+    try:
+        asyncio.run(serve(read_settings()))
+    except (CatalogError, SettingsError, posture.NotConfinedError, OSError) as error:
+        sys.stderr.write(f"runner: refusing to start: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

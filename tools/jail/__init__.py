@@ -1,0 +1,1 @@
+"""Confine a process with Landlock, seccomp, limits and, where possible, namespaces."""

@@ -1,0 +1,136 @@
+"""Decide how far this host can confine, and believe it only after trying to escape."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tools import probe
+from tools.calls import run_child
+from tools.jail import landlock, syscalls
+from tools.zygote_link import ZygoteError, ZygoteLink
+
+STANDARD: Final = frozenset({"landlock", "seccomp", "limits"})
+STRICT: Final = STANDARD | {"namespaces"}
+POSTURES: Final = {"strict": STRICT, "standard": STANDARD}
+"""Name to layers, the better one first."""
+
+PROBE_S_MAX: Final = 5.0
+
+
+class NotConfinedError(Exception):
+    """This host cannot confine connector code; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bait:
+    """Things that a process of this user can reach, unless it is confined."""
+
+    arguments: Mapping[str, object]
+    written: Path
+    listeners: tuple[socket.socket, ...]
+
+    def taken(self) -> list[str]:
+        """Return what was touched, seen from outside."""
+        found = ["write_file"] if self.written.exists() else []
+        for listener in self.listeners:
+            with contextlib.suppress(BlockingIOError):
+                if listener.type == socket.SOCK_DGRAM:
+                    listener.recv(1)
+                else:
+                    listener.accept()[0].close()
+                found.append(f"{listener.family.name} {listener.type.name}")
+        return found
+
+
+def check_host() -> None:
+    """Say early and in one line what a zygote would only fail with.
+
+    Raises:
+        NotConfinedError: The machine is not known, or its kernel has no Landlock.
+    """
+    try:
+        syscalls.machine()
+    except syscalls.UnknownMachineError as error:
+        raise NotConfinedError(str(error)) from None
+    if landlock.abi() < landlock.ABI_MIN:
+        msg = (
+            f"this kernel offers no Landlock; interface {landlock.ABI_MIN} is needed "
+            "(Linux 5.13, with landlock among its security modules)"
+        )
+        raise NotConfinedError(msg)
+
+
+async def probe_zygote(link: ZygoteLink, *, edge_socket: Path) -> dict[str, str]:
+    """Have a child of a zygote try to escape; return each attempt's outcome.
+
+    Raises:
+        ZygoteError: An attempt succeeded, or had an effect, or was not reported.
+    """
+    with _bait(edge_socket, zygote=link.pid) as bait:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            child = link.fork(probing=True)
+            try:
+                call = {
+                    "entry": "attempt_all",
+                    "arguments": bait.arguments,
+                    "customer": "",
+                    "action": "probe",
+                }
+                until = asyncio.get_running_loop().time() + PROBE_S_MAX
+                ended, _ = await run_child(
+                    link, child, call, egress=theirs.fileno(), until=until
+                )
+            finally:
+                link.forget(child)
+        taken = bait.taken()
+    found = {name: str(outcome) for name, outcome in (ended.result or {}).items()}
+    escaped = [
+        name
+        for name in probe.ATTEMPTS
+        if not found.get(name, "not reported").startswith(probe.REFUSED)
+    ]
+    if ended.code or escaped or taken or link.ended.done():
+        what = ", ".join([*escaped, *taken]) or "the zygote ended"
+        raise ZygoteError(
+            stage="probe", why=f"not confined: {what} {ended.code} {ended.detail}"
+        )
+    return found
+
+
+@contextmanager
+def _bait(edge_socket: Path, *, zygote: int) -> Iterator[_Bait]:
+    """Lay out what the probe is to reach for, and clear it away."""
+    abstract = f"counterfoil-probe-{secrets.token_hex(8)}"
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        secret = folder / "secret"
+        secret.write_text(secrets.token_hex(16), "ascii")
+        stream = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = stream.getsockname()[1]
+        datagram = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        datagram.bind(("127.0.0.1", port))
+        named = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        named.bind(f"\0{abstract}")
+        named.listen()
+        listeners = (stream, datagram, named)
+        for listener in listeners:
+            listener.settimeout(0)
+        arguments: dict[str, object] = {
+            "file": str(secret),
+            "write": str(folder / "written"),
+            "port": port,
+            "socket": str(edge_socket),
+            "abstract": abstract,
+            "process": os.getpid(),
+            "zygote": zygote,
+        }
+        yield _Bait(arguments, folder / "written", listeners)
