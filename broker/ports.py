@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from broker.core.approvals.card import Said
     from broker.core.authorize import AgentFacts, RuleBook
     from broker.core.execute import RunError
     from broker.core.identity.channel import ChannelFacts
     from broker.core.words.action import ActionRecord, ActionState
     from broker.core.words.approval import (
         ApprovalRequest,
+        ApprovalState,
         Approver,
         StandingApproval,
         Vote,
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     )
     from broker.core.words.effect import Tier
     from broker.core.words.entry import AuditEntry, PayloadRef
-    from broker.core.words.identity import OneUse
+    from broker.core.words.identity import OneUse, RegisteredKey
     from broker.core.words.labels import Integrity
+    from broker.core.words.money import Money
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
     from broker.core.words.warrant import Receipt, Warrant
@@ -104,7 +107,7 @@ class Authority(Protocol):
 class Replay(Protocol):
     """The memory of what may be shown only once."""
 
-    async def first(self, use: OneUse) -> bool:
+    async def first_ever(self, use: OneUse) -> bool:
         """Return whether this is the first time; remember it until it lapses."""
 
 
@@ -318,6 +321,9 @@ class Store(Protocol):
     async def interrupted(self, *, limit: int) -> Sequence[str]:
         """Return ids of permits that wait and of claims whose lease has lapsed."""
 
+    async def revoked(self, *, limit: int) -> Sequence[str]:
+        """Return ids of waiting actions whose identity was revoked meanwhile."""
+
     async def open(
         self,
         interaction: Interaction,
@@ -338,6 +344,93 @@ class Store(Protocol):
         self, approval_id: str
     ) -> tuple[ApprovalRequest, Sequence[Vote]] | None:
         """Return an approval and its votes whose signatures verify, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A verified vote, what it leads to, and what was looked at to say so.
+
+    ``seen`` are the ids of all votes that stood in the table, whether they counted or
+    not: if there are others by now, nothing is stored. ``state`` is what the tally with
+    this vote is, ``outcome`` the sealed outcome of a rejected action.
+    """
+
+    vote: Vote
+    state: ApprovalState
+    seen: frozenset[str]
+    payload: Sealed
+    outcome: Sealed | None
+    entries: tuple[AuditEntry, ...]
+
+
+class CastWord(StrEnum):
+    """What became of a ballot.
+
+    ``MOVED``: other votes are there than were looked at. ``CLOSED``: the approval has
+    ended. ``EXPIRED``: it is past its expiry, by the database's clock.
+    """
+
+    COUNTED = "counted"
+    MOVED = "moved"
+    CLOSED = "closed"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class OnDesk:
+    """One approval as its columns say: for lists and for the clock, never to decide.
+
+    ``left_s`` is what is left until the expiry, 0 if it has passed; ``votes`` how many
+    rows there are. ``action_state`` is where its action is.
+    """
+
+    approval_id: str
+    action_id: str
+    action_state: ActionState
+    state: ApprovalState
+    tool: str
+    agent_id: str
+    customer_ref: str
+    role: str
+    approvers_min: int
+    amount: Money | None
+    barred: frozenset[str]
+    votes: int
+    created_at: datetime
+    expires_at: datetime
+    left_s: float
+
+
+class Desk(Protocol):
+    """Where approvals wait, and where votes are counted."""
+
+    async def voter(self, person_id: str) -> Sequence[RegisteredKey]:
+        """Return the keys in a person's signed row; none if there is no active one."""
+
+    async def votes(self, approval_id: str) -> tuple[Sequence[Vote], frozenset[str]]:
+        """Return the votes whose signatures verify, and the ids of all rows."""
+
+    async def cast(self, ballot: Ballot) -> tuple[CastWord, ApprovalState | None]:
+        """Store a vote and what it leads to, in one transaction, and integrate it."""
+
+    async def find(self, approval_id: str) -> OnDesk | None:
+        """Return an approval's columns, or None."""
+
+    async def hello(self, approval_id: str) -> None:
+        """Note that a run of the workflow asked about this approval."""
+
+    async def waiting(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
+        """Return pending approvals for these roles, the next to expire first."""
+
+    async def due(self, *, limit: int) -> Sequence[str]:
+        """Return ids of actions whose approvals have passed their expiry."""
+
+    async def said(self, interaction_id: str) -> Sequence[Said]:
+        """Return the newest turns of an interaction, up to WORDS_SHOWN_MAX."""
+
+    async def name(self, interaction_id: str) -> str:
+        """Return the customer's name as the system of record gave it, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,5 +492,6 @@ class Ports:
     executor: Executor
     journal: Journal
     replay: Replay
+    desk: Desk
     replica: str
     tenant: str

@@ -9,25 +9,29 @@ Source: DESIGN, chapter 3 (invariant 5); docs/adr/0006.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from broker.core.canonical import digest
-from broker.core.words.approval import ApprovalState, Tally, VoteWord
+from broker.core.words.approval import (
+    ApprovalRequest,
+    ApprovalState,
+    Tally,
+    VoteWord,
+)
 from broker.core.words.decision import Decision, Deny, Escalate, Permit, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from broker.core.words.action import ActionRequest, Bound
-    from broker.core.words.approval import (
-        ApprovalRequest,
-        Approver,
-        StandingApproval,
-        Vote,
-    )
+    from broker.core.words.action import ActionRecord, ActionRequest, Bound
+    from broker.core.words.approval import Approver, StandingApproval, Vote
     from broker.core.words.money import Money
     from broker.core.words.tool import Tool
+
+VOTE_EARLY_S_MAX: Final = 60
+"""How many seconds a vote's own clock may lag behind the question's."""
 
 
 def action_digest(
@@ -61,6 +65,47 @@ def action_digest(
             },
         }
     )
+
+
+def asked_of(
+    record: ActionRecord, *, tool: Tool, bound: Bound, owner: str
+) -> ApprovalRequest | None:
+    """Return what people are asked to sign for a stored action, None if nobody is.
+
+    Every part comes from the sealed record and from signed rows: the columns of the
+    approvals table find an approval, and what is written there grants nothing.
+
+    Args:
+        record: The stored action.
+        tool: Its manifest.
+        bound: What the manifest derives from its arguments.
+        owner: The agent's owner by its signed row, who may not sign.
+    """
+    if record.asked is None or not record.approval_id:
+        return None
+    asked_at = record.request.asked_at
+    return ApprovalRequest(
+        approval_id=record.approval_id,
+        action_id=record.request.action_id,
+        digest=action_digest(
+            record.request,
+            tool=tool,
+            bound=bound,
+            customer_ref=record.customer_ref,
+            asked=record.asked,
+        ),
+        quorum=record.asked.quorum,
+        amount=bound.amount,
+        barred=barred(owner=owner, requester=record.requester.agent_id),
+        state=ApprovalState.PENDING,
+        created_at=asked_at,
+        expires_at=asked_at + timedelta(seconds=record.asked.quorum.expires_s),
+    )
+
+
+def barred(*, owner: str, requester: str) -> frozenset[str]:
+    """Return who may not sign: whoever asked, and the owner of the agent that did."""
+    return frozenset({owner, requester})
 
 
 def carries(asked: Escalate, now: Decision) -> bool:
@@ -112,16 +157,22 @@ def standing_for(
     return min(fitting, key=lambda s: (s.expires_at, s.approval_id), default=None)
 
 
-def may_sign(person: Approver, request: ApprovalRequest) -> Reason | None:
-    """Return why this person may not sign, or None if they may."""
+def may_sign(
+    person: Approver, request: ApprovalRequest, *, word: VoteWord = VoteWord.APPROVE
+) -> Reason | None:
+    """Return why this person may not sign, or None if they may.
+
+    An own limit binds a yes only: to say no to a large amount takes no limit.
+    """
     if not person.active:
         return Reason("approver_inactive", "this person is not active")
     if person.person_id in request.barred:
-        return Reason("approver_barred", "the agent's owner may not sign for it")
+        text = "neither the agent's owner nor whoever asked may sign"
+        return Reason("approver_barred", text)
     if request.quorum.role not in person.roles:
         role = request.quorum.role
         return Reason("approver_role", f"role {role} is needed to sign this")
-    if request.amount is not None:
+    if request.amount is not None and word is VoteWord.APPROVE:
         limit = person.limits.get(request.amount.currency, 0)
         if request.amount.minor_units > limit:
             text = "the amount is above this person's approval limit"
@@ -139,18 +190,11 @@ def tally(
     """Decide what the votes mean at ``now``.
 
     Only each person's latest vote counts, only for this digest, only from people who
-    may sign; one reject refuses; the quorum counts different people.
+    may sign; one reject refuses; the quorum counts different people. A vote may seem
+    VOTE_EARLY_S_MAX older than the question: it is in whole seconds, by the clock of
+    whoever signed.
     """
-    latest: dict[str, Vote] = {}
-    for vote in sorted(votes, key=lambda v: (v.at, v.vote_id)):
-        person = people.get(vote.person_id)
-        valid = (
-            vote.approval_id == request.approval_id
-            and vote.digest == request.digest
-            and request.created_at <= vote.at < request.expires_at
-        )
-        if valid and person is not None and may_sign(person, request) is None:
-            latest[vote.person_id] = vote
+    latest = latest_votes(request, votes, people=people)
     for vote in latest.values():
         if vote.word is VoteWord.REJECT:
             return Tally(
@@ -164,6 +208,28 @@ def tally(
     if now >= request.expires_at:
         return Tally(ApprovalState.EXPIRED, counted=counted)
     return Tally(ApprovalState.PENDING, counted=counted)
+
+
+def latest_votes(
+    request: ApprovalRequest,
+    votes: Iterable[Vote],
+    *,
+    people: Mapping[str, Approver],
+) -> dict[str, Vote]:
+    """Return each person's latest vote that counts, by person."""
+    begin = request.created_at - timedelta(seconds=VOTE_EARLY_S_MAX)
+    latest: dict[str, Vote] = {}
+    for vote in sorted(votes, key=lambda v: (v.at, v.vote_id)):
+        person = people.get(vote.person_id)
+        if (
+            person is not None
+            and vote.approval_id == request.approval_id
+            and vote.digest == request.digest
+            and begin <= vote.at < request.expires_at
+            and may_sign(person, request, word=vote.word) is None
+        ):
+            latest[vote.person_id] = vote
+    return latest
 
 
 def _within(amount: Money | None, standing: StandingApproval) -> bool:

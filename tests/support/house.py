@@ -43,6 +43,8 @@ from broker.effects.scribe import Scribe
 from broker.effects.shelf import CatalogShelf
 from broker.effects.store import PostgresStore
 from broker.effects.vault import PayloadVault
+from broker.effects.votes import Votes
+from broker.effects.votes import Votes
 from broker.ports import Ports
 from broker.registry.authority import Realm
 from broker.registry.records import Change
@@ -261,7 +263,9 @@ async def open_house(
     shelf = CatalogShelf(ROOT / "tools" / "catalog")
     vault = PayloadVault(database, kek=b"k" * 32)
     executor, rates = FakeExecutor(), OpenRates()
+    votes = Votes(database, vault=vault, people=registry, entries=scribe)
     authority = SignedAuthority(database, registry, read_policy=policy_reader(shelf))
+    desk = Votes(database, vault=vault, people=registry, entries=scribe)
     ports = Ports(
         clock=clock,
         ids=ids,
@@ -275,7 +279,7 @@ async def open_house(
             vault=vault,
             scribe=scribe,
             shelf=shelf,
-            votes=None,  # type: ignore[arg-type]
+            votes=votes,
             clock=clock,
         ),
         executor=executor,
@@ -283,7 +287,7 @@ async def open_house(
         replay=MemoryReplay(),
         replica=replica,
         tenant=TENANT,
-        desk=None,  # type: ignore[arg-type]
+        desk=votes,
     )
     house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)
     await _seed(house)

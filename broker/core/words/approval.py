@@ -86,7 +86,11 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one person said about one digest, parsed from a verified signature."""
+    """What one person said about one digest, parsed from a verified signature.
+
+    ``shown`` is the digest of the card that the person saw, ``strength`` how they were
+    signed in, ``kid`` the key that signed, ``at`` when, in whole seconds.
+    """
 
     vote_id: str
     approval_id: str
@@ -97,6 +101,7 @@ class Vote:
     strength: str
     reason: str
     at: datetime
+    kid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -621,7 +621,8 @@ $$;
 REVOKE ALL ON FUNCTION
   keep, action_insert, action_submit, action_submit_reads, action_may, action_claim,
   action_take_over, action_rearm, action_refuse, action_finish, action_show,
-  action_finish_reads, vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
+  action_finish_reads, vote_cast, outbox_revive, interaction_open, turn_add,
+  subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
   object_ceiling, approval, vote, outbox TO cf_broker;

@@ -1,0 +1,354 @@
+"""Approvals: what people are shown, how they vote, and how an approval ends.
+
+A person signs a vote with their own key; this module decides what the vote means and
+has vote, verdict and log entries stored in one transaction. It executes nothing: an
+approved action is settled by the workflow (flow.settle, through the internal endpoint),
+which is told through the outbox and keeps the time. While Temporal is away, asking and
+voting go on, settlement waits, and expiry is kept by ``expire_due``.
+
+Source: DESIGN, chapters 3 (invariants 5 and 11) and 7 (Votes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Never, assert_never
+
+from broker import case as cases
+from broker import evidence
+from broker.ballots import Asked, Signed, ballot_of, note_refused
+from broker.core import approve
+from broker.core.approvals import card as cards
+from broker.core.approvals.votes import check_fresh, verify_vote
+from broker.core.words.action import ActionState
+from broker.core.words.approval import ApprovalRequest, ApprovalState, VoteWord
+from broker.core.words.decision import Quorum, Reason
+from broker.core.words.errors import (
+    ApprovalStaleError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
+from broker.ports import CastWord
+
+if TYPE_CHECKING:
+
+    from broker.core.words.action import ActionRecord
+    from broker.core.words.approval import Approver, Tally, Vote
+    from broker.core.words.subject import Caller
+    from broker.ports import OnDesk, Ports
+
+CAST_TRIES_MAX: Final = 8
+"""How often a vote is counted again because other votes came in meanwhile."""
+
+PENDING_SHOWN_MAX: Final = 200
+EXPIRED_AT_ONCE_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a vote led to: where the approval is, and how many signatures it has."""
+
+    approval_id: str
+    vote_id: str
+    state: ApprovalState
+    approved: int
+    approvers_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An approval in a person's list; ``refusal`` says why they may not sign it."""
+
+    desk: OnDesk
+    refusal: Reason | None
+
+
+# ------------------------------------------------------------------------ for people
+
+
+async def pending(ports: Ports, caller: Caller) -> list[Waiting]:
+    """Return what waits for this person's roles, the next to expire first.
+
+    Raises:
+        ForbiddenError: the caller is no active person.
+    """
+    person = await _person(ports, caller)
+    found = await ports.desk.waiting(
+        roles=sorted(person.roles), limit=PENDING_SHOWN_MAX
+    )
+    return [Waiting(one, approve.may_sign(person, _listed(one))) for one in found]
+
+
+async def card(ports: Ports, caller: Caller, approval_id: str) -> dict[str, Any]:
+    """Return the card: what is asked, its digest, and how things stand.
+
+    Raises:
+        NotFoundError: there is no such approval for this person's roles.
+        ApprovalStaleError: the action cannot be executed any more.
+    """
+    person = await _person(ports, caller)
+    asked = await _asked(ports, approval_id, person)
+    shown = await _shown(ports, asked)
+    case = await cases.with_totals(ports, asked.case)
+    tally, _ = await _tally(ports, asked)
+    refusal = approve.may_sign(person, asked.request)
+    state = asked.desk.state
+    now = cards.meanwhile(
+        tally, case.lines, approvers_min=asked.request.quorum.approvers_min
+    )
+    return {
+        "asked": shown,
+        "shown": cards.shown(shown),
+        "reason_needed": cards.reason_needed(asked.record),
+        "now": now | {"state": state.value},
+        "you": {
+            "may_approve": state is ApprovalState.PENDING and refusal is None,
+            "why_not": _reason_json(refusal),
+        },
+    }
+
+
+async def cast(ports: Ports, caller: Caller, approval_id: str, signed: str) -> Counted:
+    """Count a vote that this person signed; the same vote again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such approval for this person's roles.
+        ForbiddenError: the vote is not signed by this person, or they may not sign.
+        InvalidError: the vote is malformed, old, or lacks a reason that is needed.
+        ApprovalStaleError: it was signed for something else than what is asked now.
+        ConflictError: the approval has ended, or a newer vote of theirs was counted.
+    """
+    await ports.journal.ready()
+    person = await _person(ports, caller)
+    asked = await _asked(ports, approval_id, person)
+    keys = await ports.desk.voter(person.person_id)
+    vote = verify_vote(signed, person_id=person.person_id, keys=keys)
+    one = Signed(signed, vote, await _shown(ports, asked))
+    _check_vote(asked, one)
+    refusal = approve.may_sign(person, asked.request, word=vote.word)
+    if refusal is not None:
+        await note_refused(ports, asked, vote, refusal)
+        raise ForbiddenError(refusal.text, hint="somebody else must sign this")
+    for _ in range(CAST_TRIES_MAX):
+        counted = await _cast_once(ports, asked, one)
+        if counted is not None:
+            return counted
+    msg = "other votes keep coming in"
+    raise UnavailableError(msg, hint="send the same vote again", retry_after_s=1)
+
+
+async def _cast_once(ports: Ports, asked: Asked, one: Signed) -> Counted | None:
+    """Count the vote beside those that stand; None if others came in meanwhile."""
+    vote, now = one.vote, ports.clock.now()
+    people = await ports.authority.approvers()
+    votes, seen = await ports.desk.votes(vote.approval_id)
+    before = approve.latest_votes(asked.request, votes, people=people)
+    mine = before.get(vote.person_id)
+    if vote.vote_id in seen or (mine is not None and mine.word is vote.word):
+        tally, state = await _tally(ports, asked)
+        return _counted(asked, vote, state, tally)
+    if mine is not None and (mine.at, mine.vote_id) > (vote.at, vote.vote_id):
+        msg = "a newer vote of this person was counted"
+        raise ConflictError(msg, hint="look at it again, and sign anew")
+    check_fresh(vote, now=now)
+    tally = approve.tally(asked.request, (*votes, vote), people=people, now=now)
+    if tally.state is ApprovalState.EXPIRED:
+        await _closed(ports, vote.approval_id)
+    ballot = await ballot_of(ports, asked, one, tally, seen)
+    word, _ = await ports.desk.cast(ballot)
+    match word:
+        case CastWord.COUNTED:
+            return _counted(asked, vote, tally.state, tally)
+        case CastWord.MOVED:
+            return None
+        case CastWord.CLOSED | CastWord.EXPIRED | CastWord.UNKNOWN:
+            return await _closed(ports, vote.approval_id)
+        case _:
+            assert_never(word)
+
+
+# ------------------------------------------------- for agents, sweepers and the clock
+
+
+async def withdraw(ports: Ports, record: ActionRecord) -> bool:
+    """Cancel an action that waits; False if it has ended, or may have been sent."""
+    reason = Reason("withdrawn", "the agent withdrew it")
+    return await evidence.keep_unexecuted(ports, record, reason, ActionState.CANCELLED)
+
+
+async def standing(ports: Ports, approval_id: str) -> OnDesk:
+    """Return where an approval is, for the run that keeps its time.
+
+    Raises:
+        NotFoundError: there is no such approval.
+    """
+    found = await ports.desk.find(approval_id)
+    if found is None:
+        msg = "there is no such approval"
+        raise NotFoundError(msg)
+    await ports.desk.hello(approval_id)
+    return found
+
+
+async def expire(ports: Ports, approval_id: str) -> OnDesk:
+    """End an approval that is past its expiry, by the database's clock.
+
+    Raises:
+        NotFoundError: there is no such approval.
+    """
+    found = await standing(ports, approval_id)
+    if found.state is ApprovalState.PENDING and found.left_s <= 0:
+        await _expired(ports, found.action_id)
+        found = await ports.desk.find(approval_id) or found
+    return found
+
+
+async def expire_due(ports: Ports) -> int:
+    """End every approval that is past its expiry; return how many there were."""
+    due = await ports.desk.due(limit=EXPIRED_AT_ONCE_MAX)
+    for action_id in due:
+        await _expired(ports, action_id)
+    return len(due)
+
+
+async def _expired(ports: Ports, action_id: str) -> None:
+    record = await ports.store.action(action_id)
+    if record is not None:
+        reason = Reason("approval_expired", "nobody signed in time")
+        await evidence.keep_unexecuted(ports, record, reason, ActionState.EXPIRED)
+
+
+# -------------------------------------------------------------------------- the parts
+
+
+async def _person(ports: Ports, caller: Caller) -> Approver:
+    people = await ports.authority.approvers()
+    person = people.get(caller.subject_id)
+    if person is None or not person.active:
+        msg = "only people who are registered here look at approvals"
+        raise ForbiddenError(msg)
+    return person
+
+
+async def _asked(ports: Ports, approval_id: str, person: Approver) -> Asked:
+    found = await ports.desk.find(approval_id)
+    record = await ports.store.action(found.action_id) if found else None
+    asks = record.asked if record else None
+    if (
+        found is None
+        or record is None
+        or asks is None
+        or record.approval_id != approval_id
+        or asks.quorum.role not in person.roles
+    ):
+        msg = "there is no such approval for you"
+        raise NotFoundError(msg)
+    case = await cases.reopened(ports, record)
+    over = case if isinstance(case, Reason) else cases.stands(case, record)
+    if over is not None or isinstance(case, Reason):
+        await _over(ports, found, record, over)
+    agent = case.view.agent
+    assert agent is not None  # noqa: S101  (reopened saw it)
+    request = approve.asked_of(
+        record, tool=case.tool, bound=case.bound, owner=agent.owner
+    )
+    assert request is not None  # noqa: S101  (asks and approval_id were there)
+    return Asked(found, record, case, request)
+
+
+async def _over(
+    ports: Ports, found: OnDesk, record: ActionRecord, reason: Reason | None
+) -> Never:
+    """End a pending action that nobody's signature can save, and say so."""
+    assert reason is not None  # noqa: S101
+    if found.state is ApprovalState.PENDING:
+        await evidence.keep_unexecuted(ports, record, reason, ActionState.REFUSED)
+    msg = f"this action cannot be executed any more: {reason.text}"
+    raise ApprovalStaleError(msg, hint="there is nothing left to sign")
+
+
+async def _shown(ports: Ports, asked: Asked) -> dict[str, Any]:
+    where = asked.case.interaction.interaction_id
+    return cards.asked(
+        asked.record,
+        asked.request,
+        tool=asked.case.tool,
+        customer=cards.Customer(asked.case.interaction, await ports.desk.name(where)),
+        said=await ports.desk.said(where),
+    )
+
+
+def _check_vote(asked: Asked, one: Signed) -> None:
+    """Require that the vote answers what is asked now, as it was shown."""
+    vote, request = one.vote, asked.request
+    if vote.approval_id != request.approval_id:
+        msg = "the vote was signed for another approval"
+        raise ForbiddenError(msg, pointer="/vote")
+    again = "look at it again, and sign anew"
+    if vote.digest != request.digest:
+        signed, now = _short(vote.digest), _short(request.digest)
+        msg = f"digest {signed} was signed, {now} is asked"
+        raise ApprovalStaleError(msg, hint=again)
+    if vote.word is VoteWord.REJECT:
+        # A no is never made to cost another look.
+        return
+    if vote.shown != cards.shown(one.shown):
+        msg = "the card changed since it was shown"
+        raise ApprovalStaleError(msg, hint=again)
+    if cards.reason_needed(asked.record) and not vote.reason.strip():
+        msg = "a guard found something: say why it may be done nevertheless"
+        raise InvalidError(msg, pointer="/vote/reason")
+
+
+async def _tally(ports: Ports, asked: Asked) -> tuple[Tally, ApprovalState]:
+    """Return what the votes mean, and where the approval is by now."""
+    people = await ports.authority.approvers()
+    votes, _ = await ports.desk.votes(asked.request.approval_id)
+    now = ports.clock.now()
+    tally = approve.tally(asked.request, votes, people=people, now=now)
+    found = await ports.desk.find(asked.request.approval_id)
+    return tally, found.state if found else tally.state
+
+
+async def _closed(ports: Ports, approval_id: str) -> Never:
+    found = await ports.desk.find(approval_id)
+    ended = found is not None and found.state is not ApprovalState.PENDING
+    state = found.state.value if found is not None and ended else "expired"
+    msg = f"this approval has ended: {state}"
+    raise ConflictError(msg, hint="there is nothing left to sign")
+
+
+def _counted(asked: Asked, vote: Vote, state: ApprovalState, tally: Tally) -> Counted:
+    return Counted(
+        approval_id=vote.approval_id,
+        vote_id=vote.vote_id,
+        state=state,
+        approved=len(tally.counted),
+        approvers_min=asked.request.quorum.approvers_min,
+    )
+
+
+def _listed(one: OnDesk) -> ApprovalRequest:
+    """Return a request from its columns, to hint in a list at who may sign it."""
+    return ApprovalRequest(
+        approval_id=one.approval_id,
+        action_id=one.action_id,
+        digest="",
+        quorum=Quorum(one.approvers_min, one.role, 1),
+        amount=one.amount,
+        barred=one.barred,
+        state=one.state,
+        created_at=one.created_at,
+        expires_at=one.expires_at,
+    )
+
+
+def _reason_json(reason: Reason | None) -> dict[str, str] | None:
+    return {"code": reason.code, "text": reason.text} if reason else None
+
+
+def _short(digest: str) -> str:
+    return f"{digest[:4]}..{digest[-4:]}"

@@ -1,0 +1,125 @@
+"""Seal what goes to Temporal: AES-256-GCM under a key that Temporal does not have.
+
+The workflow id is associated data, so that a payload copied into another run does not
+open, and a payload in clear is refused rather than believed. The first key seals, all
+of them open: a rotation adds the new one in front.
+
+Source: NIST SP 800-38D; notes of the Temporal SDK on payload codecs.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from broker.core.canonical import CanonicalError, parse_json
+
+CODEC_KEYS_MAX: Final = 4
+CODEC_KEY_BYTES: Final = 32
+CODEC_NONCE_BYTES: Final = 12
+CODEC_FILE_BYTES_MAX: Final = 2_048
+ENCODING: Final = b"binary/counterfoil-aes-256-gcm"
+"""What the metadata of a sealed payload says; beside it stands the key's name."""
+
+_KID_CHARS = 16
+_B64 = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+class CodecError(ValueError):
+    """A payload that is not sealed for this run by one of our keys, or a bad key file.
+
+    The text never holds anything of either.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class CodecKey:
+    """A key and its name, which is a hash of it."""
+
+    kid: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        """Keep the secret out of logs and tracebacks."""
+        return f"CodecKey(kid={self.kid!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class CodecKeys:
+    """The keys of one file, newest first."""
+
+    keys: tuple[CodecKey, ...]
+
+
+def codec_key(secret: bytes) -> CodecKey:
+    """Return a key with its name.
+
+    Raises:
+        CodecError: Not CODEC_KEY_BYTES long.
+    """
+    if len(secret) != CODEC_KEY_BYTES:
+        msg = f"a codec key has {CODEC_KEY_BYTES} bytes"
+        raise CodecError(msg)
+    kid = sha256(b"counterfoil codec\0" + secret).hexdigest()[:_KID_CHARS]
+    return CodecKey(kid, secret)
+
+
+def parse_codec_keys(data: bytes) -> CodecKeys:
+    """Read a key file: ``{"keys": [base64url, ...]}``, newest first.
+
+    Raises:
+        CodecError: It is something else, or holds none or more than CODEC_KEYS_MAX.
+    """
+    try:
+        document = parse_json(data, bytes_max=CODEC_FILE_BYTES_MAX, depth_max=2)
+    except CanonicalError as error:
+        msg = f"the codec's key file is no JSON ({error.problem})"
+        raise CodecError(msg) from None
+    texts = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(texts, list) or not 1 <= len(texts) <= CODEC_KEYS_MAX:
+        msg = f"the codec's key file holds no list of 1 to {CODEC_KEYS_MAX} keys"
+        raise CodecError(msg)
+    keys = []
+    for text in texts:
+        if not isinstance(text, str) or not _B64.fullmatch(text):
+            msg = "the codec's key file holds something that is no key"
+            raise CodecError(msg)
+        keys.append(codec_key(urlsafe_b64decode(text + "=")))
+    return CodecKeys(tuple(keys))
+
+
+def seal(keys: CodecKeys, data: bytes, *, nonce: bytes, workflow_id: str) -> bytes:
+    """Return nonce and ciphertext under the newest key.
+
+    ``nonce`` is CODEC_NONCE_BYTES of fresh randomness.
+    """
+    sealed = AESGCM(keys.keys[0].secret).encrypt(nonce, data, _context(workflow_id))
+    return nonce + sealed
+
+
+def unseal(keys: CodecKeys, kid: str, data: bytes, *, workflow_id: str) -> bytes:
+    """Return what was sealed for this run.
+
+    Raises:
+        CodecError: The key is not ours, or the payload was changed or moved.
+    """
+    key = next((key for key in keys.keys if key.kid == kid), None)
+    if key is None:
+        msg = "a payload was sealed with a key that is not known here"
+        raise CodecError(msg)
+    nonce, sealed = data[:CODEC_NONCE_BYTES], data[CODEC_NONCE_BYTES:]
+    try:
+        return AESGCM(key.secret).decrypt(nonce, sealed, _context(workflow_id))
+    except (InvalidTag, ValueError):
+        msg = "a payload was changed, or sealed for another run"
+        raise CodecError(msg) from None
+
+
+def _context(workflow_id: str) -> bytes:
+    return b"counterfoil temporal\0" + workflow_id.encode()

@@ -1,0 +1,282 @@
+"""The desk: approvals that wait, and the votes that were cast.
+
+A row of a vote counts for nothing by itself: it is opened from its sealed payload, and
+counts if the person's own key signed it, by the person's signed row. Columns find an
+approval and keep its clock; what is asked is read from the sealed action.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import asyncpg
+
+from broker.core.approvals.card import WORDS_SHOWN_MAX, Said
+from broker.core.approvals.votes import verify_vote
+from broker.core.guard import value_at
+from broker.core.stored import outcome_from
+from broker.core.words.action import ActionState
+from broker.core.words.approval import ApprovalState
+from broker.core.words.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    LedgerUnavailableError,
+)
+from broker.core.words.labels import Integrity
+from broker.core.words.money import Money
+from broker.core.words.subject import VerificationLevel
+from broker.effects import rows
+from broker.effects.vault import ErasedError
+from broker.ports import CastWord, OnDesk
+from broker.registry.people import parse_person
+from broker.registry.reading import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from broker.core.words.approval import ApprovalRequest, Vote
+    from broker.core.words.identity import RegisteredKey
+    from broker.effects.database import Database
+    from broker.effects.registry import Entries
+    from broker.effects.vault import PayloadVault
+    from broker.ports import Ballot
+    from broker.registry.authority import AuthorityRow
+
+VOTES_MAX: Final = 200
+"""Rows that are looked at for one approval, oldest first; more do not count."""
+
+NAME_PARTS_MAX: Final = 8
+
+_REQUEST = "SELECT * FROM approval WHERE approval_id = $1"
+_VOTES = """
+SELECT v.vote_id, v.person_id, p.*
+  FROM vote v JOIN payload p USING (payload_id)
+ WHERE v.approval_id = $1 ORDER BY v.at, v.vote_id LIMIT $2
+"""
+_DESK = """
+SELECT b.*, a.state AS action_state, a.tool, a.agent_id, a.customer_ref,
+       (SELECT count(*) FROM vote v WHERE v.approval_id = b.approval_id) AS votes,
+       greatest(0, extract(epoch FROM b.expires_at - clock_timestamp()))::float8
+         AS left_s
+  FROM approval b JOIN action a USING (action_id)
+"""
+_FIND = f"{_DESK} WHERE b.approval_id = $1"
+_WAITING = f"""{_DESK}
+ WHERE b.state = 'pending' AND b.role = ANY ($1)
+ ORDER BY b.expires_at, b.approval_id LIMIT $2
+"""
+_DUE = """
+SELECT action_id FROM approval
+ WHERE state = 'pending' AND expires_at <= clock_timestamp()
+ ORDER BY expires_at LIMIT $1
+"""
+_HELLO = """
+UPDATE approval SET started_at = clock_timestamp()
+ WHERE approval_id = $1 AND started_at IS NULL
+"""
+_TURNS = """
+SELECT t.speaker, t.verification, t.at, p.*
+  FROM turn t JOIN payload p USING (payload_id)
+ WHERE t.interaction_id = $1 ORDER BY t.at DESC, t.turn_id DESC LIMIT $2
+"""
+# The newest read of the customer's own record in this interaction.
+_NAME = """
+SELECT v.pointer, p.*
+  FROM released_value v JOIN action a USING (action_id)
+  JOIN payload p ON p.payload_id = a.outcome_payload
+ WHERE v.interaction_id = $1 AND v.data_class = 'name' AND v.integrity = $2
+ ORDER BY a.created_at DESC, v.pointer LIMIT $3
+"""
+
+
+class People(Protocol):
+    """Where signed rows come from."""
+
+    async def get(self, kind: str, row_id: str) -> AuthorityRow | None:
+        """Return the row in force, or None if there is none that verifies."""
+
+
+class Votes:
+    """The Desk port over PostgreSQL, with the signed rows of people."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        vault: PayloadVault,
+        people: People,
+        entries: Entries,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep the adapters that votes go through.
+
+        Args:
+            database: PostgreSQL.
+            vault: Opens the payloads of votes.
+            people: The registry.
+            entries: Signs and integrates log entries.
+            changed: Called after a vote was stored: the outbox has something to send.
+        """
+        self._database = database
+        self._vault = vault
+        self._people = people
+        self._entries = entries
+        self._changed = changed
+
+    async def of(
+        self, approval_id: str
+    ) -> tuple[ApprovalRequest, tuple[Vote, ...]] | None:
+        """Return an approval's columns and its votes whose signatures verify."""
+        row = await self._database.row(_REQUEST, approval_id)
+        if row is None:
+            return None
+        votes, _ = await self.votes(approval_id)
+        return rows.approval_from(row), votes
+
+    async def voter(self, person_id: str) -> tuple[RegisteredKey, ...]:
+        """Return the keys in a person's signed row; none if there is no active one."""
+        row = await self._people.get("person", person_id)
+        if row is None:
+            return ()
+        with suppress(RowError):
+            person = parse_person(row)
+            return person.keys if person.active else ()
+        return ()
+
+    async def votes(self, approval_id: str) -> tuple[tuple[Vote, ...], frozenset[str]]:
+        """Return the votes whose signatures verify, and the ids of all rows."""
+        found = await self._database.rows(_VOTES, approval_id, VOTES_MAX)
+        voters = {row["person_id"] for row in found}
+        keys = {person_id: await self.voter(person_id) for person_id in voters}
+        votes = [await self._verified(row, keys[row["person_id"]]) for row in found]
+        seen = frozenset(str(row["vote_id"]) for row in found)
+        return tuple(v for v in votes if v and v.approval_id == approval_id), seen
+
+    async def cast(self, ballot: Ballot) -> tuple[CastWord, ApprovalState | None]:
+        """Store a vote and what it leads to, in one transaction, and integrate it.
+
+        Raises:
+            ConflictError: the vote's id was used for another approval.
+        """
+        try:
+            answer = await self._database.value(
+                "SELECT vote_cast($1)", self._document(ballot)
+            )
+        except asyncpg.UniqueViolationError:
+            msg = "this vote's jti was used before"
+            raise ConflictError(msg, hint="sign a new vote") from None
+        word = CastWord(answer["word"])
+        if word is CastWord.COUNTED:
+            self._changed()
+            # It is durable and staged with its entry: whoever sequences next takes it
+            # along, and nothing executes before the entry of its claim is in the log.
+            with suppress(LedgerUnavailableError):
+                await self._entries.integrated(ballot.entries)
+        state = answer["state"]
+        return word, ApprovalState(state) if state else None
+
+    async def find(self, approval_id: str) -> OnDesk | None:
+        """Return an approval's columns, or None."""
+        row = await self._database.row(_FIND, approval_id)
+        return _on_desk(row) if row else None
+
+    async def hello(self, approval_id: str) -> None:
+        """Note that a run of the workflow asked about this approval."""
+        await self._database.value(_HELLO, approval_id)
+
+    async def waiting(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
+        """Return pending approvals for these roles, the next to expire first."""
+        found = await self._database.rows(_WAITING, list(roles), limit)
+        return [_on_desk(row) for row in found]
+
+    async def due(self, *, limit: int) -> list[str]:
+        """Return ids of actions whose approvals have passed their expiry."""
+        found = await self._database.rows(_DUE, limit)
+        return [str(row["action_id"]) for row in found]
+
+    async def said(self, interaction_id: str) -> list[Said]:
+        """Return the newest turns of an interaction, oldest first."""
+        found = await self._database.rows(_TURNS, interaction_id, WORDS_SHOWN_MAX)
+        turns = []
+        for row in reversed(found):
+            opened = await self._vault.open(rows.draft_from(row), row["sealed"])
+            known = row["verification"] >= VerificationLevel.MATCHED
+            turns.append(
+                Said(
+                    speaker=row["speaker"],
+                    text=str(opened["text"]),
+                    at=row["at"],
+                    verified=row["speaker"] == "customer" and known,
+                )
+            )
+        return turns
+
+    async def name(self, interaction_id: str) -> str:
+        """Return the customer's name as the system of record gave it, or nothing."""
+        found = await self._database.rows(
+            _NAME, interaction_id, Integrity.SYSTEM_OF_RECORD, NAME_PARTS_MAX
+        )
+        if not found:
+            return ""
+        newest = rows.draft_from(found[0])
+        opened = await self._vault.open(newest, found[0]["sealed"])
+        result = outcome_from(opened).result or {}
+        parts = [
+            value_at(result, row["pointer"])
+            for row in found
+            if str(row["payload_id"]) == newest.payload_id
+        ]
+        return " ".join(part for part in parts if isinstance(part, str))
+
+    async def _verified(
+        self, row: asyncpg.Record, keys: Sequence[RegisteredKey]
+    ) -> Vote | None:
+        try:
+            opened = await self._vault.open(rows.draft_from(row), row["sealed"])
+            vote = verify_vote(
+                str(opened.get("jws")), person_id=row["person_id"], keys=keys
+            )
+        except (ErasedError, ValueError, ForbiddenError, InvalidError):
+            return None
+        return vote if vote.vote_id == str(row["vote_id"]) else None
+
+    def _document(self, ballot: Ballot) -> dict[str, Any]:
+        vote, outcome = ballot.vote, ballot.outcome
+        sealed = [ballot.payload, *([outcome] if outcome else [])]
+        return {
+            "approval_id": vote.approval_id,
+            "vote_id": vote.vote_id,
+            "person_id": vote.person_id,
+            "word": vote.word.value,
+            "digest": vote.digest,
+            "at": vote.at.isoformat(),
+            "payload": ballot.payload.ref.payload_id,
+            "payloads": [rows.payload_json(one) for one in sealed],
+            "entries": self._entries.signed(ballot.entries),
+            "seen": sorted(ballot.seen),
+            "state": ballot.state.value,
+            "outcome": outcome.ref.payload_id if outcome else None,
+        }
+
+
+def _on_desk(row: asyncpg.Record) -> OnDesk:
+    amount = row["amount"]
+    return OnDesk(
+        approval_id=str(row["approval_id"]),
+        action_id=str(row["action_id"]),
+        action_state=ActionState(row["action_state"]),
+        state=ApprovalState(row["state"]),
+        tool=row["tool"],
+        agent_id=row["agent_id"],
+        customer_ref=row["customer_ref"],
+        role=row["role"],
+        approvers_min=row["approvers_min"],
+        amount=None if amount is None else Money(amount, row["currency"]),
+        barred=frozenset(row["barred"]),
+        votes=row["votes"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        left_s=row["left_s"],
+    )
