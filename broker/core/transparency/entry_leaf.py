@@ -27,7 +27,13 @@ LEAF_BYTES_MAX: Final = 65_536
 """Longest leaf. What is larger stays outside the log and is named by its digest."""
 
 EntryProblem: TypeAlias = Literal[
-    "too_large", "malformed", "not_canonical", "unknown_key", "bad_signature"
+    "too_large",
+    "malformed",
+    "not_canonical",
+    "unknown_key",
+    "bad_signature",
+    "duplicate",
+    "missing",
 ]
 
 _LEAF = re.compile(
