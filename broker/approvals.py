@@ -162,7 +162,8 @@ async def _cast_once(ports: Ports, asked: Asked, one: Signed) -> Counted | None:
     match word:
         case CastWord.COUNTED:
             return _counted(asked, vote, tally.state, tally)
-        case CastWord.MOVED:
+        case CastWord.REPEATED | CastWord.MOVED:
+            # Looked at again, it is either among the votes that stand, or beside them.
             return None
         case CastWord.CLOSED | CastWord.EXPIRED | CastWord.UNKNOWN:
             return await _closed(ports, vote.approval_id)

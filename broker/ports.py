@@ -366,11 +366,13 @@ class Ballot:
 class CastWord(StrEnum):
     """What became of a ballot.
 
-    ``MOVED``: other votes are there than were looked at. ``CLOSED``: the approval has
-    ended. ``EXPIRED``: it is past its expiry, by the database's clock.
+    ``REPEATED``: this very vote was stored before. ``MOVED``: other votes are there
+    than were looked at. ``CLOSED``: the approval has ended. ``EXPIRED``: it is past
+    its expiry, by the database's clock.
     """
 
     COUNTED = "counted"
+    REPEATED = "repeated"
     MOVED = "moved"
     CLOSED = "closed"
     EXPIRED = "expired"

@@ -41,6 +41,7 @@ class FakeExecutor:
     notes: list[str] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
     revoked: Callable[[Warrant], bool] = lambda _: False
+    paid: int = PAID
 
     def amounts(self) -> list[int]:
         """Return what was refunded, in order."""
@@ -103,7 +104,7 @@ class FakeExecutor:
         )
 
     def _values(self, warrant: Warrant, body: Mapping[str, Any]) -> dict[str, Any]:
-        paid = PAID if "order_id" in body else None
+        paid = self.paid if "order_id" in body else None
         return {
             "owner": body.get("customer_id"),
             "object": body.get("order_id"),
@@ -136,7 +137,7 @@ class FakeExecutor:
                     "status": "delivered",
                     "currency": "USD",
                     "items": [],
-                    "paid_minor_units": PAID,
+                    "paid_minor_units": self.paid,
                     "refunded_minor_units": sum(a for _, a, _ in self.moved),
                     "payments": [],
                     "notes": [

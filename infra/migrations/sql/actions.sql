@@ -497,7 +497,8 @@ $$;
 -- p: {"approval_id", "vote_id", "person_id", "word", "digest", "at", "payload": uuid,
 --     "payloads": [...], "entries": [...], "seen": [vote ids], "state": the tally with
 --     this vote: pending | approved | rejected, "outcome": uuid | null}
--- Returns {"word": counted | moved | closed | expired | unknown, "state"}.
+-- Returns {"word": counted | repeated | moved | closed | expired | unknown, "state"};
+-- only ``counted`` leaves anything behind.
 CREATE FUNCTION vote_cast(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -513,7 +514,7 @@ BEGIN
     RETURN jsonb_build_object('word', 'unknown', 'state', NULL);
   ELSIF EXISTS (SELECT FROM vote WHERE vote_id = (p ->> 'vote_id')::uuid
                    AND approval_id = mine) THEN
-    RETURN jsonb_build_object('word', 'counted', 'state', asked.state);
+    RETURN jsonb_build_object('word', 'repeated', 'state', asked.state);
   ELSIF asked.state <> 'pending' THEN
     RETURN jsonb_build_object('word', 'closed', 'state', asked.state);
   ELSIF asked.expires_at <= clock_timestamp() THEN
