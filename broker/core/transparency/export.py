@@ -6,7 +6,7 @@ order, of which the last covers the file. Then one line per entry, then a traile
 A file cannot vouch for the keys that it brings along. Whoever verifies it compares them
 with keys known from elsewhere: the pins of `verify_export`.
 
-Source: docs/operate.md, "Prove what happened".
+Source: docs/adr/0007.
 """
 
 from __future__ import annotations
