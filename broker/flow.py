@@ -166,10 +166,13 @@ async def _guard(
         case VerdictWord.BLOCK:
             return Deny(verdict.reasons()), verdict
         case VerdictWord.HOLD:
+            # What was signed in advance did not mean this: the policy is asked what it
+            # wants when nobody has signed yet.
             codes = tuple(sorted({finding.code for finding in verdict.findings}))
             question = cases.question(case, now=ports.clock.now())
+            question = replace(question, findings=codes, standing=False)
             book = case.view.policy.book
-            again = authorize.decide(replace(question, findings=codes), book)
+            again = authorize.decide(question, book)
             return authorize.hold(again, verdict.reasons(), book), verdict
         case _:
             assert_never(verdict.word)

@@ -31,6 +31,7 @@ class Settings:
         database_url: PostgreSQL, role cf_broker.
         redis_url: Valkey or Redis.
         temporal_address: Host and port as Temporal's clients see it.
+        receipt_key: Public half of the edge's receipt key, pinned.
     """
 
     state: Path
@@ -54,6 +55,7 @@ class Settings:
     runner_socket: str
     signer_socket: str
     catalog: Path
+    receipt_key: Path
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -96,6 +98,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         runner_socket=_need(env, "RUNNER_SOCKET"),
         signer_socket=_need(env, "SIGNER_SOCKET"),
         catalog=Path(_need(env, "CATALOG")),
+        receipt_key=Path(_need(env, "STATE")) / "public" / "edge" / "receipt.jwk",
     )
 
 

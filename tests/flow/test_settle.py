@@ -18,15 +18,6 @@ from broker.core.words.errors import (
 from tests.support.house import AGENT_ID, House
 
 
-async def lapse(house: House) -> None:
-    """Let every lease lapse, as time would."""
-    async with house.admin() as owner:
-        await owner.execute(
-            "UPDATE action SET lease_until = now() - interval '1 second'"
-            " WHERE lease_until IS NOT NULL"
-        )
-
-
 async def test_fifty_equal_calls_at_once_are_one_action_and_one_refund(
     house: House,
 ) -> None:
@@ -95,7 +86,7 @@ async def test_a_lost_answer_is_found_again_in_the_edges_journal(house: House) -
     answer = await flow.submit(house.ports, house.refund(interaction, 1_000))
     assert answer.record is not None
     assert answer.record.state is ActionState.EXECUTING
-    await lapse(house)
+    await house.lapse()
     record = await flow.settle(house.ports, answer.record.request.action_id)
     assert record is not None
     assert record.state is ActionState.DONE
@@ -112,7 +103,7 @@ async def test_a_crash_before_sending_is_resumed_with_a_new_warrant(
     with pytest.raises(asyncio.CancelledError):
         await flow.submit(house.ports, house.refund(interaction, 1_000))
     house.executor.dies = False
-    await lapse(house)
+    await house.lapse()
     [action_id] = await house.ports.store.interrupted(limit=10)
     records = await asyncio.gather(
         *(flow.settle(house.ports, action_id) for _ in range(5))
@@ -131,7 +122,7 @@ async def test_a_revocation_between_decision_and_execution_stops_it(
         await flow.submit(house.ports, house.refund(interaction, 1_000))
     house.executor.dies = False
     await house.revoke(f"agent:{AGENT_ID}")
-    await lapse(house)
+    await house.lapse()
     [action_id] = await house.ports.store.interrupted(limit=10)
     record = await flow.settle(house.ports, action_id)
     assert record is not None

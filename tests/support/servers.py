@@ -8,11 +8,11 @@ as a client, with a task queue of one's own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -92,12 +92,19 @@ def pg_template(
 @pytest.fixture
 def pg_database(servers: Access, pg_template: str) -> Iterator[Database]:
     """Return a fresh database with all tables."""
+    with database_of_its_own(servers, pg_template) as database:
+        yield database
+
+
+@contextlib.contextmanager
+def database_of_its_own(servers: Access, template: str) -> Iterator[Database]:
+    """Give a fresh clone of a template, and drop it afterwards."""
     name = f"test_{secrets.token_hex(8)}"
     # Copying files took 18 ms, through the write-ahead log 40 ms.
     _run(
         _admin(
             servers,
-            f"CREATE DATABASE {name} TEMPLATE {pg_template} OWNER {OWNER} "
+            f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} "
             "STRATEGY FILE_COPY",
         )
     )
@@ -192,7 +199,7 @@ def _run(work: Coroutine[object, object, T]) -> T:
         return executor.submit(asyncio.run, work).result()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

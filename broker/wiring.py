@@ -1,0 +1,285 @@
+"""The composition root: which adapter stands behind which port, and what runs beside.
+
+One replica serves HTTP on one event loop. Beside it run: the ledger's sweep, the
+checkpoint keeper, the sweeper of interrupted actions and the outbox to Temporal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from broker.api.app import create_app
+from broker.api.identity.desk import Desk as IdentityDesk
+from broker.core.identity.target import origin_of
+from broker.core.words.entry import AuditEntry, EntryKind
+from broker.effects.authority import SignedAuthority
+from broker.effects.clock import RandomIds, SystemClock
+from broker.effects.database import Database
+from broker.effects.executor import SocketExecutor
+from broker.effects.handles import PostgresHandles
+from broker.effects.identities import Identities
+from broker.effects.keys import KeyRing, load_keys
+from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
+from broker.effects.outbox import Outbox
+from broker.effects.policies import policy_reader
+from broker.effects.rates import (
+    ProcessCounter,
+    SqlCounter,
+    ValkeyCounter,
+    ValkeyRates,
+    valkey_client,
+)
+from broker.effects.registry import Registry
+from broker.effects.replay import ReplayMemory, Valkey
+from broker.effects.scribe import Scribe
+from broker.effects.shelf import CatalogShelf
+from broker.effects.store import PostgresStore
+from broker.effects.vault import PayloadVault
+from broker.effects.votes import Votes
+from broker.ports import Ports
+from broker.registry.authority import Realm
+from broker.settings import read_settings
+from broker.sweeper import sweep_for_ever
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from fastapi import FastAPI
+
+    from broker.effects.ledger import NewOrigin
+    from broker.settings import Settings
+
+LEDGER_CONNECTIONS_MAX = 4
+CALLS_MAX = 1_000
+SHUTDOWN_S_MAX = 6
+_log = structlog.get_logger("broker")
+
+
+def serve() -> None:
+    """Serve until stopped; the entry of ``counterfoil serve``."""
+    settings = read_settings()
+    log_as_json()
+    host, port = settings.listen
+    uvicorn.run(
+        create_app(_lifespan(settings)),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S_MAX,
+        limit_concurrency=CALLS_MAX,
+    )
+
+
+def log_as_json() -> None:
+    """Write one JSON object per line; no request bodies, tokens or personal data."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Everything one replica is made of."""
+
+    settings: Settings
+    keys: KeyRing
+    database: Database
+    logbook: Database
+    ledger: PostgresLedger
+    keeper: CheckpointKeeper
+    rates: ValkeyRates
+    replay: ReplayMemory
+    executor: SocketExecutor
+    outbox: Outbox
+    ports: Ports
+    identity: IdentityDesk
+
+
+def build(settings: Settings) -> Replica:
+    """Put the adapters together; nothing is opened yet."""
+    keys = load_keys(settings.state / "broker")
+    clock, ids = SystemClock(), RandomIds()
+    database = _database(settings)
+    # Callers that wait for the log must not hold the connections that it needs.
+    logbook = _database(settings, pool_max=LEDGER_CONNECTIONS_MAX)
+    ledger = PostgresLedger(
+        logbook, keys=lambda: {keys.entry.kid: keys.entry.public()}, alarm=_alarm
+    )
+    scribe_of: list[Scribe] = []
+    keeper = CheckpointKeeper(
+        ledger,
+        logbook,
+        SignerClient(settings.signer_socket),
+        alarm=_alarm,
+        on_new_origin=lambda new: _record_origin(scribe_of[0], settings, clock, new),
+    )
+    scribe = Scribe(ledger, key=keys.entry, keeper=keeper)
+    scribe_of.append(scribe)
+    realm = Realm(
+        settings.tenant,
+        settings.environment,
+        {keys.authority.kid: keys.authority.public()},
+    )
+    registry = Registry(database, realm=realm, key=keys.authority, entries=scribe)
+    shelf = CatalogShelf(settings.catalog)
+    vault = PayloadVault(database, kek=keys.payload_kek)
+    replay = ReplayMemory(
+        database,
+        valkey=Valkey(settings.redis_url, password=settings.redis_password or None),
+        clock=clock,
+    )
+    rates = _rates(settings, database)
+    executor = SocketExecutor(
+        settings.runner_socket,
+        issuer=settings.issuer,
+        key=keys.warrant,
+        receipt_key=settings.receipt_key,
+    )
+    desk = Votes(database, vault=vault, people=registry, entries=scribe)
+    ports = Ports(
+        clock=clock,
+        ids=ids,
+        shelf=shelf,
+        authority=SignedAuthority(database, registry, read_policy=policy_reader(shelf)),
+        rates=rates,
+        handles=PostgresHandles(database, vault=vault),
+        vault=vault,
+        store=PostgresStore(
+            database, vault=vault, scribe=scribe, shelf=shelf, votes=desk, clock=clock
+        ),
+        executor=executor,
+        journal=scribe,
+        replay=replay,
+        desk=desk,
+        replica=settings.part,
+        tenant=settings.tenant,
+    )
+    identity = IdentityDesk(
+        issuer=settings.issuer,
+        origins=frozenset(origin_of(origin) for origin in settings.origins),
+        tenant=settings.tenant,
+        environment=settings.environment,
+        replica=settings.part,
+        clock=clock,
+        ids=ids,
+        keys=keys,
+        identities=Identities(database, registry),
+        proofs=replay,
+        replay=replay,
+        registry=registry,
+        interactions=ports.store,
+        journal=scribe,
+    )
+    return Replica(
+        settings=settings,
+        keys=keys,
+        database=database,
+        logbook=logbook,
+        ledger=ledger,
+        keeper=keeper,
+        rates=rates,
+        replay=replay,
+        executor=executor,
+        outbox=Outbox(database, settings=settings),
+        ports=ports,
+        identity=identity,
+    )
+
+
+def _lifespan(settings: Settings):  # noqa: ANN202  (an async context manager's type)
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        replica = build(settings)
+        app.state.ports = replica.ports
+        app.state.desk = replica.identity
+        app.state.issuer = settings.issuer
+        app.state.tasks = set()
+        async with _running(replica):
+            yield
+            await _finish(app.state.tasks)
+
+    return lifespan
+
+
+@asynccontextmanager
+async def _running(replica: Replica) -> AsyncIterator[None]:
+    """Start what runs beside the requests; stop it in reverse order."""
+    async with AsyncExitStack() as stack:
+        for database in (replica.database, replica.logbook):
+            stack.push_async_callback(database.close)
+        stack.push_async_callback(replica.executor.close)
+        stack.push_async_callback(replica.replay.close)
+        await replica.rates.start()
+        stack.push_async_callback(replica.rates.aclose)
+        await replica.ledger.start()
+        stack.push_async_callback(replica.ledger.close)
+        await replica.keeper.start()
+        stack.push_async_callback(replica.keeper.close)
+        await replica.outbox.start()
+        stack.push_async_callback(replica.outbox.close)
+        sweeper = asyncio.create_task(sweep_for_ever(replica.ports), name="sweeper")
+        stack.push_async_callback(_cancelled, sweeper)
+        yield
+
+
+async def _finish(tasks: set[asyncio.Task[object]]) -> None:
+    """Give actions under way the time that is left; their leases cover the rest."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=SHUTDOWN_S_MAX)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _database(settings: Settings, *, pool_max: int | None = None) -> Database:
+    more = {} if pool_max is None else {"pool_max": pool_max}
+    return Database(settings.database_url, password=settings.database_password, **more)
+
+
+def _rates(settings: Settings, database: Database) -> ValkeyRates:
+    client = valkey_client(settings.redis_url, password=settings.redis_password or None)
+    return ValkeyRates(
+        ValkeyCounter(client), sql=SqlCounter(database), process=ProcessCounter()
+    )
+
+
+async def _record_origin(
+    scribe: Scribe, settings: Settings, clock: SystemClock, new: NewOrigin
+) -> None:
+    """Record that the log goes on under another name, with the id they all use."""
+    await scribe.record(
+        AuditEntry(
+            entry_id=new.entry_id,
+            kind=EntryKind.ORIGIN,
+            at=clock.now(),
+            tenant=settings.tenant,
+            environment=settings.environment,
+            detail={"origin": new.origin, "vkey": new.vkey},
+            replica=settings.part,
+        )
+    )
+
+
+def _alarm(word: str, more: Mapping[str, object]) -> None:
+    _log.error("alarm", alarm=word, **more)
