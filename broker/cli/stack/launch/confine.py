@@ -1,4 +1,4 @@
-"""Confine the calling process to named paths with Landlock.
+"""Confine the calling process to named paths with Landlock, without capabilities.
 
 A process under the rule reaches no other path, may not trace or signal a process
 outside its own domain, and may not connect to an abstract socket outside it. Sockets
@@ -77,7 +77,7 @@ def around(path: Path, hidden: Iterable[Path]) -> Iterator[Path]:
 def restrict(
     *, read: Iterable[str], write: Iterable[str], hidden: Iterable[str] = ()
 ) -> int:
-    """Confine this process, and all it starts, for good.
+    """Confine this process, and all it starts, for good; give up all capabilities.
 
     Args:
         read: Paths to read and execute; those that do not exist are left out.
@@ -112,7 +112,8 @@ def restrict(
                 if path.exists():
                     for one in around(path, concealed):
                         _allow(fd, one, allowed)
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        # The kernel asks for no_new_privs, which this sets, of whoever confines itself.
+        kernel.drop_privileges()
         kernel.syscall(_RESTRICT_SELF, ctypes.c_int(fd), ctypes.c_uint32(0))
     finally:
         os.close(fd)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def split_password(url: str) -> tuple[str, str]:
         return url, ""
     host = parts.netloc.rpartition("@")[2]
     netloc = f"{user}@{host}" if "@" in parts.netloc else parts.netloc
-    bare = urlunsplit(parts._replace(netloc=netloc, query=query))
+    bare = _joined(parts._replace(netloc=netloc, query=query))
     return bare, unquote(password) if colon else in_query[-1]
 
 
@@ -81,4 +81,10 @@ def as_role(url: str, role: str) -> str:
     """Return a database URL for another role."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{role}@{host}"))
+    return _joined(parts._replace(netloc=f"{role}@{host}"))
+
+
+def _joined(parts: SplitResult) -> str:
+    """Return the URL; urlunsplit drops the slashes of an empty host."""
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"

@@ -18,8 +18,9 @@ from pathlib import Path
 
 HEAD_BYTES_MAX = 8192
 HEAD_S_MAX = 5.0
-CONNECTIONS_MAX = 256
+CONNECTIONS_MAX = 64
 CHUNK_BYTES = 65536
+_END = b"\r\n\r\n"
 
 
 class Credentials:
@@ -55,53 +56,69 @@ class Credentials:
 class ConnectProxy:
     """A proxy to exactly one address.
 
-    At most ``CONNECTIONS_MAX`` connections are served; a head has ``HEAD_BYTES_MAX``
-    bytes and ``HEAD_S_MAX`` seconds. Whoever asks for another address gets 403,
-    without a password 407, and 502 while the address does not answer.
+    A head has at most ``HEAD_BYTES_MAX`` bytes and ``HEAD_S_MAX`` seconds. Who asks
+    without a password gets 407, for another address 403; while the address does not
+    answer it is 502, and 503 with ``CONNECTIONS_MAX`` connections open.
     """
 
     def __init__(self, *, target: tuple[str, int], credentials: Credentials) -> None:
         """Serve connections to ``target``, a host and a port."""
         self._target = target
         self._credentials = credentials
-        self._open = 0
+        self._open: set[asyncio.Future[None]] = set()
 
     @contextlib.asynccontextmanager
     async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
         """Serve who connects to a bound socket while the block runs."""
         server = await asyncio.start_unix_server(
-            self._serve, sock=listener, limit=HEAD_BYTES_MAX
+            self._serve, sock=listener, limit=HEAD_BYTES_MAX - len(_END)
         )
         try:
             yield
         finally:
             server.close()
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self._open >= CONNECTIONS_MAX:
-            writer.close()
-            return
-        self._open += 1
+        """Serve one connection in a task that is known, so that it can be ended."""
+        task = asyncio.ensure_future(self._answer(reader, writer))
+        self._open.add(task)
         try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._answer(reader, writer)
+            await asyncio.wait({task})
         finally:
-            self._open -= 1
-            writer.close()
+            self._open.discard(task)
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_S_MAX)
-        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            if len(self._open) > CONNECTIONS_MAX:
+                await _refuse(writer, "503 Service Unavailable")
+                return
+            head = await asyncio.wait_for(reader.readuntil(_END), HEAD_S_MAX)
+            status = self._judge(head.decode("latin-1"))
+            if status:
+                await _refuse(writer, status)
+            else:
+                await self._connect(reader, writer)
+        except (
+            OSError,
+            TimeoutError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+        ):
+            # Gone, late or too long: there is nobody to tell.
             return
-        status = self._judge(head.decode("latin-1"))
-        if status:
-            await _refuse(writer, status)
-            return
+        finally:
+            await _closed(writer)
+
+    async def _connect(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(
                 *self._target
@@ -109,11 +126,11 @@ class ConnectProxy:
         except OSError:
             await _refuse(writer, "502 Bad Gateway")
             return
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await _splice((reader, upstream_writer), (upstream_reader, writer))
         finally:
-            upstream_writer.close()
+            await _closed(upstream_writer)
 
     def _judge(self, head: str) -> str:
         """Return the status of a refusal, or nothing for a connection."""
@@ -140,6 +157,12 @@ def bound(path: Path) -> socket.socket:
     listener.bind(str(path))
     path.chmod(0o600)
     return listener
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _refuse(writer: asyncio.StreamWriter, status: str) -> None:
