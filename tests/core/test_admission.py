@@ -1,0 +1,75 @@
+"""Who may act in which interaction, now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from broker.core.admission import admit
+from broker.core.words.subject import Caller, Epochs, Grant, SubjectKind
+from tests.support.cases import AGENT_ID, INTERACTION_ID, NOW, interaction
+
+CALLER = Caller(
+    kind=SubjectKind.AGENT,
+    subject_id=AGENT_ID,
+    tenant="demo",
+    environment="dev",
+    token_id="t",
+    grant_id="g",
+    instance_id="i",
+    kid="k",
+    proof_of_possession=True,
+    expires_at=NOW + timedelta(minutes=5),
+    epochs=Epochs((("global:dev", 3),)),
+    grant=Grant(),
+)
+
+
+def code(caller: Caller = CALLER, *, epoch: int = 3, **changes: Any) -> str:
+    found = admit(caller, interaction(**changes), epochs={"global:dev": epoch}, now=NOW)
+    return found.code if found else ""
+
+
+def test_an_agent_may_act_in_its_own_interaction() -> None:
+    assert code() == ""
+
+
+@pytest.mark.parametrize(
+    ("caller", "expected"),
+    [
+        (replace(CALLER, kind=SubjectKind.PERSON), "not_an_agent"),
+        (replace(CALLER, expires_at=NOW), "token_expired"),
+        (replace(CALLER, subject_id="another"), "no_such_interaction"),
+        (replace(CALLER, tenant="other"), "no_such_interaction"),
+        (replace(CALLER, environment="prod"), "no_such_interaction"),
+        (replace(CALLER, grant=Grant(interaction_id="x")), "other_interaction"),
+        (replace(CALLER, proof_of_possession=False), "bearer_unbound"),
+    ],
+)
+def test_everybody_else_is_turned_away_with_a_reason(
+    caller: Caller, expected: str
+) -> None:
+    assert code(caller) == expected
+
+
+def test_a_bearer_token_may_act_where_it_is_bound_to() -> None:
+    bound = Grant(interaction_id=INTERACTION_ID)
+    assert code(replace(CALLER, proof_of_possession=False, grant=bound)) == ""
+
+
+def test_an_epoch_that_moved_on_revokes() -> None:
+    assert code(epoch=4) == "revoked"
+
+
+def test_a_closed_interaction_is_closed() -> None:
+    assert code(closed_at=NOW) == "interaction_closed"
+    assert code(closed_at=NOW + timedelta(seconds=1)) == ""
+
+
+def test_unknown_and_foreign_interactions_look_the_same() -> None:
+    unknown = admit(CALLER, None, epochs={}, now=NOW)
+    foreign = admit(CALLER, interaction(agent_id="x"), epochs={}, now=NOW)
+    assert unknown == foreign

@@ -1,0 +1,137 @@
+"""The policy's three answers, and what no policy can grant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.authorize import decide, hold
+from broker.core.words.decision import Deny, Escalate, Permit, Reason
+from broker.registry.policies import PolicyError
+from tests.support.cases import ROOT, book, question
+
+DEMO = (ROOT / "infra/demo/policy.cedar").read_text(encoding="utf-8")
+BOOK = book(DEMO)
+EVERYTHING = book('@id("all") permit(principal, action, resource);')
+
+
+@pytest.mark.control("2.5")
+def test_a_small_refund_is_permitted_only_under_a_standing_approval() -> None:
+    assert isinstance(decide(question(), BOOK), Permit)
+    assert isinstance(decide(question(standing=False), BOOK), Escalate)
+
+
+def test_a_standing_approval_counts_only_with_proof_of_possession() -> None:
+    assert isinstance(decide(question(proof=False), BOOK), Escalate)
+
+
+@given(amount=st.integers(min_value=1, max_value=2**53 - 1))
+def test_more_money_never_needs_fewer_people(amount: int) -> None:
+    def people(units: int) -> int:
+        decision = decide(question(standing=False, amount_minor_units=units), BOOK)
+        return decision.quorum.approvers_min if isinstance(decision, Escalate) else 99
+
+    assert people(amount) <= people(min(amount * 2, 2**53 - 1))
+
+
+@pytest.mark.parametrize(
+    ("amount", "approvers"), [(100_000, 1), (100_001, 2), (500_000, 2)]
+)
+def test_the_second_threshold_asks_for_two_people(amount: int, approvers: int) -> None:
+    decision = decide(question(standing=False, amount_minor_units=amount), BOOK)
+    assert isinstance(decision, Escalate)
+    assert decision.quorum.approvers_min == approvers
+
+
+def test_a_forbid_on_a_group_of_tools_binds_each_tool_in_it() -> None:
+    decision = decide(question(amount_minor_units=500_001), BOOK)
+    assert isinstance(decision, Deny)
+    assert [(r.rule, r.clause) for r in decision.reasons] == [("refund-ceiling", "C4")]
+
+
+@pytest.mark.control("6.1")
+@given(allowed=st.booleans())
+def test_no_policy_permits_a_tool_that_is_not_granted(*, allowed: bool) -> None:
+    asked = question()
+    tools = asked.agent.tools if allowed else asked.agent.tools - {"orders.refund"}
+    decision = decide(
+        replace(asked, agent=replace(asked.agent, tools=tools)), EVERYTHING
+    )
+    assert isinstance(decision, Permit) is allowed
+
+
+@pytest.mark.control("R7")
+def test_no_policy_lifts_an_agent_above_its_tier() -> None:
+    asked = question()
+    low = replace(asked, agent=replace(asked.agent, tier_max=2))
+    decision = decide(low, EVERYTHING)
+    assert isinstance(decision, Deny)
+    assert decision.reasons[0].code == "tier_above_ceiling"
+
+
+def test_a_policy_without_rules_denies_everything() -> None:
+    decision = decide(question(), book(""))
+    assert isinstance(decision, Deny)
+    assert decision.reasons[0].code == "no_rule"
+
+
+def test_a_forbid_wins_over_every_permit() -> None:
+    both = book(
+        '@id("all") permit(principal, action, resource);'
+        '@id("none") forbid(principal, action, resource);'
+    )
+    assert isinstance(decide(question(), both), Deny)
+
+
+def test_a_rule_that_overflows_denies_instead_of_being_skipped() -> None:
+    overflowing = book(
+        '@id("all") permit(principal, action, resource);'
+        '@id("sum") forbid(principal, action, resource)'
+        " when { context.amount + 9223372036854775807 > 0 };"
+    )
+    decision = decide(question(), overflowing)
+    assert isinstance(decision, Deny)
+    assert decision.reasons[0].code == "policy_error"
+
+
+def test_a_rule_for_approved_actions_that_names_nobody_denies() -> None:
+    nameless = book(
+        '@id("x") permit(principal, action, resource) when { context.approved };'
+    )
+    decision = decide(question(), nameless)
+    assert isinstance(decision, Deny)
+    assert decision.reasons[0].code == "policy_error"
+
+
+def test_a_hold_turns_a_permit_into_a_question_and_leaves_a_deny_alone() -> None:
+    why = (Reason("tainted_argument", "x"),)
+    held = hold(Permit(), why, BOOK)
+    assert isinstance(held, Escalate)
+    assert held.quorum == BOOK.hold
+    denied = Deny((Reason("no_rule", "x"),))
+    assert hold(denied, why, BOOK) is denied
+
+
+@pytest.mark.parametrize(
+    ("cedar", "what"),
+    [
+        ("permit(principal, action, resource);", "@id"),
+        ('@id("a") permit(principal, action, resource);' * 2, "shared"),
+        ('@id("a") permit(principal, action, resource) when { context.x };', "rule"),
+        ('@id("a") permit(principal, action, resource', "parse"),
+        (
+            '@id("a") permit(principal == ?principal, action, resource);',
+            "template",
+        ),
+        (
+            '@id("a") @approvers("0") @role("s") permit(principal, action, resource);',
+            "approvers",
+        ),
+    ],
+)
+def test_a_policy_that_does_not_validate_is_refused(cedar: str, what: str) -> None:
+    with pytest.raises(PolicyError, match=what):
+        book(cedar)
