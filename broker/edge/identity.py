@@ -30,6 +30,7 @@ from broker.core.orders import is_id
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from io import FileIO
     from pathlib import Path
 
 KEK_BYTES: Final = 32
@@ -119,7 +120,7 @@ def publish(key: PublicKey, public: Path) -> Path:
     """
     data = canonical(public_to_jwk(key))
     common = public / "receipt.jwk"
-    if common.exists() and common.read_bytes() == data:
+    if common.is_file() and common.read_bytes() == data:
         return common
     try:
         public.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
@@ -178,24 +179,29 @@ def read_secret(path: Path, *, bytes_max: int = KEY_FILE_BYTES_MAX) -> bytes:
         IdentityError: It is missing, no plain file, of somebody else, open to others,
             or longer than ``bytes_max``.
     """
+    # Without O_NONBLOCK a pipe in the file's place would be waited for.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(os.open(path, flags), "rb", buffering=0) as file:  # noqa: PTH123
+            data = _read_owned(file, path, bytes_max=bytes_max)
     except OSError as error:
         msg = f"{path}: {error.strerror}"
         raise IdentityError(msg) from None
-    with os.fdopen(fd, "rb") as file:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid not in {os.geteuid(), 0}:
-            msg = f"{path} is no file of this user"
-            raise IdentityError(msg)
-        if stat.S_IMODE(about.st_mode) & 0o077:
-            msg = f"{path} can be read by others; its mode must be 0600"
-            raise IdentityError(msg)
-        data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
         msg = f"{path} is longer than {bytes_max} bytes"
         raise IdentityError(msg)
     return data
+
+
+def _read_owned(file: FileIO, path: Path, *, bytes_max: int) -> bytes:
+    about = os.fstat(file.fileno())
+    if not stat.S_ISREG(about.st_mode) or about.st_uid not in {os.geteuid(), 0}:
+        msg = f"{path} is no file of this user"
+        raise IdentityError(msg)
+    if stat.S_IMODE(about.st_mode) & 0o077:
+        msg = f"{path} can be read by others; its mode must be 0600"
+        raise IdentityError(msg)
+    return file.read(bytes_max + 1) or b""
 
 
 def write_secret(path: Path, data: bytes) -> None:

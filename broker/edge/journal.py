@@ -40,8 +40,8 @@ RETENTION_S: Final = 35 * 24 * 3600
 """Longer than any month that somebody reconciles."""
 
 RECORD_BYTES_MAX: Final = 65_536
-SKEW_MS: Final = 60_000
-"""How far a warrant's own time may differ from the journal's clock."""
+SKEW_MS: Final = 2_000
+"""How far a warrant's own time may be ahead: as far as the edge accepts it."""
 
 _CHECKSUM_CHARS = 8
 _OWNER_ONLY = 0o600
@@ -90,8 +90,21 @@ class Journal:
     Records that arrive while the disk is busy share the next write and sync.
     """
 
-    def __init__(self, folder: Path, *, edge: str, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        edge: str,
+        now_ms: Callable[[], int],
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
         """Open the journal and read it through.
+
+        Args:
+            folder: Where the segments are; the caller holds its lock.
+            edge: Whose journal it is.
+            now_ms: The time in milliseconds since 1970.
+            sync: Makes what was written to a descriptor durable, or raises OSError.
 
         Raises:
             JournalError: A record in the middle is damaged, or the journal is that of
@@ -100,6 +113,7 @@ class Journal:
         self._folder = folder
         self._edge = edge
         self._now_ms = now_ms
+        self._sync = sync
         self._index: dict[bytes, Place] = {}
         self._segments: list[Segment] = []
         self._waiting: list[_Waiting] = []
@@ -194,7 +208,7 @@ class Journal:
             offset += len(waiting.line)
         _write_all(self._fd, b"".join(waiting.line for waiting in batch))
         # If we die before this returns, nothing was dialled for any of the batch.
-        os.fdatasync(self._fd)
+        self._sync(self._fd)
         segment.size = offset
         segment.newest_ms = max(segment.newest_ms, *(w.at_ms for w in batch))
         for waiting, place in zip(batch, places, strict=True):
@@ -262,8 +276,6 @@ class Journal:
             return
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path(numbers[-1]), flags)
-        if self._is_full(self._segments[-1]):
-            self._rotate()
 
     def _read(self, number: int, *, newest: bool) -> bool:
         """Read a segment into the index; return whether its end was cut off."""

@@ -58,7 +58,7 @@ class Server:
         self._means = means
         self._path = path
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     async def start(self) -> None:
         """Bind the socket, for this user alone, and begin to listen.
@@ -90,13 +90,16 @@ class Server:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
-        for writer in tuple(self._open):
+        serving = [task for task in self._open.values() if task is not None]
+        for writer in self._open:
             writer.transport.abort()
+        if serving:
+            await asyncio.wait(serving, timeout=1.0)
 
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._open.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
             if self._admits(writer):
                 await self._first(reader, writer)
@@ -105,7 +108,7 @@ class Server:
         except (FrameError, CanonicalError):
             _log.info("frame_refused")
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
     def _admits(self, writer: asyncio.StreamWriter) -> bool:

@@ -7,11 +7,14 @@ replaced, by a store that passes the same contract suite as the real one.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import secrets
 import shutil
 import tempfile
+import time
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,7 +36,7 @@ from broker.edge.credentials import Vault
 from broker.edge.desk import Desk, Post
 from broker.edge.egress.upstream import Upstreams
 from broker.edge.identity import KEK_BYTES, Identity, load_identity, uuid7
-from broker.edge.journal import Journal
+from broker.edge.journal import SKEW_MS, Journal
 from broker.edge.server import Server
 from broker.edge.store import Store
 from broker.edge.warrants import Here
@@ -125,12 +128,29 @@ READ = {"order": "W1"}
 
 
 @dataclass
+class Disk:
+    """Makes the journal durable, slowly or not at all, as a test likes."""
+
+    delay_s: float = 0.0
+    fails: bool = False
+    after: Callable[[], None] = field(default=lambda: None)
+
+    def sync(self, fd: int) -> None:
+        time.sleep(self.delay_s)
+        if self.fails:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fdatasync(fd)
+        self.after()
+
+
+@dataclass
 class Lab:
     """A running edge: its pieces, and what a broker or a connector does with it."""
 
     folder: Path
     identity: Identity
     journal: Journal
+    disk: Disk
     store: FakeStore
     vault: Vault
     upstream: FakeUpstream
@@ -253,10 +273,13 @@ async def _assemble(
         return lab.now()
 
     identity = load_identity(folder, now=datetime.now(UTC))
+    disk = Disk()
     journal = Journal(
         folder / "journal",
         edge=identity.edge,
-        now_ms=lambda: int(datetime.now(UTC).timestamp() * 1000),
+        # Begun a while ago, so that it knows of every warrant of the test.
+        now_ms=lambda: int(datetime.now(UTC).timestamp() * 1000) - 2 * SKEW_MS,
+        sync=disk.sync,
     )
     after.push_async_callback(journal.close)
     store = FakeStore()
@@ -296,6 +319,7 @@ async def _assemble(
         folder=folder,
         identity=identity,
         journal=journal,
+        disk=disk,
         store=store,
         vault=vault,
         upstream=upstream,
