@@ -130,11 +130,11 @@ async def _answered(request: TokenRequest, where: str, handle: Any) -> Answer:  
 async def _token(request: TokenRequest) -> Answer:
     desk = request.desk
     # Dispatch comes first: an unknown grant is refused whoever asks.
-    _SERVER.get_token_grant(request)
+    grant = _SERVER.get_token_grant(request)
     request.found = await desk.identities.client(request.claimed())
-    grant = _SERVER.prepare(request)
+    grant.validate_token_request()
     plan = request.plan
-    assert plan is not None  # noqa: S101  (prepare sets it or raises)
+    assert plan is not None  # noqa: S101  (validation sets it or raises)
     token = await _granted(request, plan)
     # If we die before the next line, nothing was issued; after it, an entry stands for
     # a token that nobody got, and that ends by itself.

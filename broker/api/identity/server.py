@@ -2,8 +2,8 @@
 
 Authlib decides which grant a request is for, registers how clients authenticate, and
 shapes errors. It is synchronous and does no I/O here: the client's row is looked up
-before `prepare`, and what must be remembered is remembered between `prepare` and the
-signing of the token (see issue.py).
+before the request is validated, and what must be remembered is remembered between that
+and the signing of the token (see issue.py).
 
 Of Authlib only the dispatch is used. Its own assertion check accepts lists of audiences
 and ten-year assertions, and its grant logs the token at debug level.
