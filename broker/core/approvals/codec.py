@@ -13,12 +13,15 @@ import re
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.core.canonical import CanonicalError, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CODEC_KEYS_MAX: Final = 4
 CODEC_KEY_BYTES: Final = 32
@@ -94,22 +97,38 @@ def parse_codec_keys(data: bytes) -> CodecKeys:
     return CodecKeys(tuple(keys))
 
 
-def seal(keys: CodecKeys, data: bytes, *, nonce: bytes, workflow_id: str) -> bytes:
-    """Return nonce and ciphertext under the newest key.
+def seal(
+    keys: CodecKeys, data: bytes, *, nonce: bytes, workflow_id: str
+) -> tuple[dict[str, bytes], bytes]:
+    """Return metadata and data of the sealed form of a payload, under the newest key.
 
-    ``nonce`` is CODEC_NONCE_BYTES of fresh randomness.
-    """
-    sealed = AESGCM(keys.keys[0].secret).encrypt(nonce, data, _context(workflow_id))
-    return nonce + sealed
-
-
-def unseal(keys: CodecKeys, kid: str, data: bytes, *, workflow_id: str) -> bytes:
-    """Return what was sealed for this run.
+    Args:
+        keys: Ours.
+        data: The payload, serialized whole.
+        nonce: CODEC_NONCE_BYTES of fresh randomness.
+        workflow_id: The run that the payload belongs to.
 
     Raises:
-        CodecError: The key is not ours, or the payload was changed or moved.
+        CodecError: It belongs to no run.
     """
-    key = next((key for key in keys.keys if key.kid == kid), None)
+    key = keys.keys[0]
+    sealed = AESGCM(key.secret).encrypt(nonce, data, _context(workflow_id))
+    return {"encoding": ENCODING, "kid": key.kid.encode()}, nonce + sealed
+
+
+def unseal(
+    keys: CodecKeys, metadata: Mapping[str, bytes], data: bytes, *, workflow_id: str
+) -> bytes:
+    """Return the payload that was sealed for this run, serialized.
+
+    Raises:
+        CodecError: It is in clear, of an unknown key, changed, or of another run.
+    """
+    if metadata.get("encoding") != ENCODING:
+        msg = "a payload in clear is not believed"
+        raise CodecError(msg)
+    kid = metadata.get("kid", b"")
+    key = next((key for key in keys.keys if key.kid.encode() == kid), None)
     if key is None:
         msg = "a payload was sealed with a key that is not known here"
         raise CodecError(msg)
@@ -122,4 +141,7 @@ def unseal(keys: CodecKeys, kid: str, data: bytes, *, workflow_id: str) -> bytes
 
 
 def _context(workflow_id: str) -> bytes:
+    if not workflow_id:
+        msg = "a payload belongs to a run"
+        raise CodecError(msg)
     return b"counterfoil temporal\0" + workflow_id.encode()

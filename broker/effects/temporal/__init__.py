@@ -1,0 +1,1 @@
+"""Temporal keeps time for approvals: what it is told, and how nothing is said to it."""
