@@ -24,19 +24,21 @@ from broker.core.words.action import (
 from broker.core.words.decision import Deny, Escalate, word_of
 from broker.core.words.errors import NotFoundError, UnavailableError
 from broker.core.words.subject import Caller
+from broker.flow import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.words.action import ActionRecord
     from broker.core.words.tool import Tool
-    from broker.flow import Answer
     from broker.ports import Ports
 
 router = APIRouter(prefix="/v1", tags=["actions"])
 ANSWER_S_MAX = 4.5
 """Longest wait for an answer; what takes longer goes on, and the answer is 202."""
 WAIT_S_MAX = 30
+LISTED_MAX = 100
+"""Actions in one list; also how far back it looks for those of one interaction."""
 _POLL_S = 0.2
 Agent = Annotated[Caller, Depends(agent)]
 _UUID = r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -94,14 +96,9 @@ async def ask_for_action(
     """
     ports: Ports = request.app.state.ports
     ask = await _ask(request, caller, idempotency_key)
-    # A task of its own: a client that disconnects cancels nothing.
-    task = asyncio.create_task(flow.submit(ports, ask))
-    request.app.state.tasks.add(task)
-    task.add_done_callback(request.app.state.tasks.discard)
-    done, _ = await asyncio.wait({task}, timeout=ANSWER_S_MAX)
-    if not done:
-        return await _still_going(ports, ask)
-    return await answer_response(ports, task.result())
+    tasks = request.app.state.tasks
+    answer = await answered(ports, ask, tasks=tasks, within_s=ANSWER_S_MAX)
+    return await answer_response(ports, answer)
 
 
 @router.post(
@@ -121,19 +118,20 @@ async def ask_for_decision(request: Request, caller: Agent) -> dict[str, Any]:
         "approvers_min": (
             decision.quorum.approvers_min if isinstance(decision, Escalate) else 0
         ),
-        "findings": _findings(answer),
+        "findings": findings_json(answer),
     }
 
 
 @router.get("/actions", summary="List the newest actions of this agent")
 async def list_actions(
-    request: Request, caller: Agent, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    request: Request,
+    caller: Agent,
+    limit: Annotated[int, Query(ge=1, le=LISTED_MAX)] = 20,
 ) -> dict[str, Any]:
     """Return this agent's newest actions, newest first."""
     ports: Ports = request.app.state.ports
-    ids = await ports.store.newest(agent_id=caller.subject_id, limit=limit)
-    records = [await ports.store.action(action_id) for action_id in ids]
-    return {"actions": [wire.action_json(r) for r in records if r is not None]}
+    records = await own_actions(ports, caller, limit=limit)
+    return {"actions": [wire.action_json(record) for record in records]}
 
 
 @router.get("/actions/{action_id}", summary="See what became of an action")
@@ -159,6 +157,53 @@ async def cancel_action(request: Request, action_id: str, caller: Agent) -> Resp
 
 
 # ------------------------------------------------------------------- shared with MCP
+
+
+async def answered(
+    ports: Ports, ask: Ask, *, tasks: set[asyncio.Task[Answer]], within_s: float
+) -> Answer:
+    """Ask the flow, and return its answer, or how far it came in ``within_s`` seconds.
+
+    Args:
+        ports: The ports.
+        ask: What is asked; it has its id already.
+        tasks: Where what is under way is kept until it has ended.
+        within_s: Longest wait; what takes longer goes on by itself.
+
+    Raises:
+        UnavailableError: it was not even decided by then.
+        BrokerError: the question could not be answered.
+    """
+
+    def ended(task: asyncio.Task[Answer]) -> None:
+        tasks.discard(task)
+        if not task.cancelled():
+            # Whoever stopped waiting does not hear of an error; the state tells it.
+            task.exception()
+
+    # A task of its own: a client that disconnects cancels nothing.
+    task = asyncio.create_task(flow.submit(ports, ask))
+    tasks.add(task)
+    task.add_done_callback(ended)
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    if done:
+        return task.result()
+    record = await ports.store.action(ask.action_id)
+    if record is None:
+        msg = "the decision takes longer than it may"
+        raise UnavailableError(msg, hint="send the same call again", retry_after_s=2)
+    return Answer(None, record=record)
+
+
+def refuse_lost(record: ActionRecord) -> None:
+    """Refuse to call it the caller's failure that nobody was there to execute.
+
+    Raises:
+        UnavailableError: nothing was sent, and the same call may be sent again.
+    """
+    if record.outcome is not None and record.outcome.code == "executor-unavailable":
+        msg = "the executor does not answer; nothing was sent"
+        raise UnavailableError(msg, hint="send the same call again")
 
 
 async def tools_for(ports: Ports, caller: Caller) -> list[Tool]:
@@ -200,6 +245,26 @@ async def own_action(ports: Ports, caller: Caller, action_id: str) -> ActionReco
     return record
 
 
+async def own_actions(
+    ports: Ports, caller: Caller, *, limit: int
+) -> list[ActionRecord]:
+    """Return the newest actions of this agent, newest first.
+
+    A token that is bound to an interaction sees the actions of that one alone.
+    """
+    bound_to = caller.grant.interaction_id
+    depth = LISTED_MAX if bound_to else limit
+    found: list[ActionRecord] = []
+    for action_id in await ports.store.newest(agent_id=caller.subject_id, limit=depth):
+        record = await ports.store.action(action_id)
+        if record is None or bound_to not in {"", record.request.interaction_id}:
+            continue
+        found.append(record)
+        if len(found) == limit:
+            break
+    return found
+
+
 async def waited(
     ports: Ports, caller: Caller, action_id: str, *, wait_s: float
 ) -> ActionRecord:
@@ -230,7 +295,7 @@ async def answer_response(ports: Ports, answer: Answer) -> Response:
     if isinstance(answer.decision, Deny):
         action_id = answer.record.request.action_id if answer.record else None
         response = problems.denied(
-            answer.decision, action_id=action_id, findings=_findings(answer)
+            answer.decision, action_id=action_id, findings=findings_json(answer)
         )
     else:
         assert answer.record is not None  # noqa: S101  (only a Deny stores nothing)
@@ -243,11 +308,8 @@ async def record_response(
     ports: Ports, record: ActionRecord, *, polled: bool = False
 ) -> Response:
     """Return an action with the status that its state asks for."""
-    outcome = record.outcome
-    lost = outcome is not None and outcome.code == "executor-unavailable"
-    if lost and not polled:
-        msg = "the executor does not answer; nothing was sent"
-        raise UnavailableError(msg, hint="send the same call again")
+    if not polled:
+        refuse_lost(record)
     body = wire.action_json(record, note=await note_for(ports, record))
     waiting = not wire.is_ended(record)
     headers = {}
@@ -276,15 +338,8 @@ async def _ask(request: Request, caller: Caller, idempotency_key: str) -> Ask:
     )
 
 
-async def _still_going(ports: Ports, ask: Ask) -> Response:
-    record = await ports.store.action(ask.action_id)
-    if record is None:
-        msg = "the decision takes longer than it may"
-        raise UnavailableError(msg, hint="send the same call again", retry_after_s=2)
-    return await record_response(ports, record)
-
-
-def _findings(answer: Answer) -> list[Mapping[str, str]]:
+def findings_json(answer: Answer) -> list[Mapping[str, str]]:
+    """Return what the guards found, as codes with the argument at fault."""
     return [
         {"code": finding.code, "argument": finding.pointer}
         for finding in answer.verdict.findings

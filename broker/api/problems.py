@@ -83,7 +83,7 @@ def denied(decision: Deny, *, action_id: str | None, findings: list[Any]) -> Res
         "status": 403,
         "code": "denied",
         "detail": "The request was understood, and the answer is no.",
-        "hint": _hint(decision.reasons[0].code),
+        "hint": hint_for(decision.reasons[0].code),
         "reasons": [{"code": reason.code} for reason in decision.reasons],
         "findings": findings,
         "action_id": action_id,
@@ -97,7 +97,8 @@ def malformed(error: CanonicalError) -> BrokerError:
     return kind(str(error), hint="Send one JSON object within the stated limits.")
 
 
-def _hint(code: str) -> str:
+def hint_for(code: str) -> str:
+    """Return what an agent should do next after a denial for this reason."""
     return {
         "object_not_shown": "Use only ids that a tool showed you in this interaction.",
         "customer_not_bound": "Verify the customer first, with customers.verify.",
