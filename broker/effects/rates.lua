@@ -45,7 +45,7 @@ local function check(keys, args)
     end
     local tolerance = interval * burst
     answer[i + 2] = kept
-    starts[i] = math.max(now, math.min(kept, now + tolerance))
+    starts[i] = math.max(now, kept)
     if starts[i] + interval > now + tolerance then
       answer[1] = 0
     end

@@ -8,10 +8,11 @@ import pytest
 
 from broker.core.words.budget import ReservationState, Total, Window
 from broker.core.words.money import Money
-from broker.effects.budgets import PostgresBudgets
+from broker.effects.budgets import PostgresBudgets, line_document
 from tests.support.limits.lines import TOMORROW, action, broker_database, line, total
 
 MANY = 200
+RESERVE = "SELECT reserve($1, $2)"
 
 
 @pytest.fixture
@@ -89,6 +90,36 @@ async def test_equal_calls_at_once_reserve_once(budgets) -> None:
     )
     assert all(said.admitted for said in answers)
     assert await total(budgets, line()) == Total(held=60, version=1)
+
+
+async def test_an_equal_call_waits_for_the_first_and_finds_it(pg_database) -> None:
+    async with broker_database(pg_database) as database:
+        documents = [line_document(line(amount=60))]
+        async with database.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.fetchval(RESERVE, action(1), documents)
+            second = asyncio.create_task(database.value(RESERVE, action(1), documents))
+            await asyncio.sleep(0.2)
+            assert not second.done()
+            await transaction.commit()
+        assert (await second)["admitted"]
+        held = await total(PostgresBudgets(database), line())
+        assert held == Total(held=60, version=1)
+
+
+async def test_reservations_that_change_places_do_not_deadlock(budgets) -> None:
+    names = ["a", "b", "c", "d"]
+
+    async def wander(number):
+        chance = random.Random(number)
+        for _ in range(15):
+            lines = [line(name, limit=MANY) for name in chance.sample(names, k=2)]
+            assert (await budgets.reserve(action(number), lines)).admitted
+
+    await asyncio.gather(*(wander(number) for number in range(16)))
+    held = [(await total(budgets, line(name))).held for name in names]
+    assert sum(held) == 2 * 16
 
 
 async def test_equal_calls_for_other_windows_at_once_hold_in_exactly_one(

@@ -463,15 +463,14 @@ BEGIN
     now_us := coalesce(now_us, extract(epoch FROM clock_timestamp()) * 1000000);
     found := found || jsonb_build_object(line.key, line.tat_us);
     allowed := allowed AND coalesce(
-      greatest(now_us, least(line.tat_us, now_us + line.tolerance_us))
-        + line.interval_us <= now_us + line.tolerance_us, false);
+      greatest(now_us, line.tat_us) + line.interval_us <= now_us + line.tolerance_us,
+      false);
   END LOOP;
   -- A refused check changes only what is further ahead than its burst can be.
   UPDATE rate_counter c
      SET tat_us = CASE
            WHEN NOT allowed THEN now_us + k.interval_us * k.burst
-           ELSE k.interval_us
-             + greatest(now_us, least(c.tat_us, now_us + k.interval_us * k.burst)) END
+           ELSE greatest(now_us, c.tat_us) + k.interval_us END
     FROM unnest(p_keys, p_intervals, p_bursts) AS k(key, interval_us, burst)
    WHERE c.key = k.key
      AND (allowed OR c.tat_us > now_us + k.interval_us * k.burst);
