@@ -257,8 +257,9 @@ async def _judge(child: Child, data: bytes) -> Ended:
         case {"result": dict() as result, **rest} if not rest:
             return Ended(result)
         case {"error": {"code": str() as code, "message": str() as text}}:
-            longest = limits.ERROR_CODE_CHARS_MAX + limits.ERROR_MESSAGE_CHARS_MAX
-            return Ended(None, "connector_error", f"{code}: {text}"[:longest])
+            code = code[: limits.ERROR_CODE_CHARS_MAX]
+            text = text[: limits.ERROR_MESSAGE_CHARS_MAX]
+            return Ended(None, "connector_error", f"{code}: {text}")
         case _:
             return Ended(None, "result_invalid", "shape")
 

@@ -212,7 +212,10 @@ class Dispatcher:
                 return _no("bad_request", "no such question")
 
     async def _run(self, warrant: Warrant, *, deadline_ms: int) -> dict[str, object]:
-        if not 0 < deadline_ms <= limits.DEADLINE_MS_MAX:
+        # A bool is an int in Python, and none in JSON.
+        if type(deadline_ms) is not int or not (
+            0 < deadline_ms <= limits.DEADLINE_MS_MAX
+        ):
             return _no("bad_request", f"deadline_ms is 1 to {limits.DEADLINE_MS_MAX}")
         tool = self._tools.get(warrant.tool)
         if tool is None or tool.connector != warrant.connector:
@@ -276,9 +279,10 @@ def _listen(path: Path) -> socket.socket:
             listener.bind(str(path))
         finally:
             os.umask(before)
-    except BaseException:
+    except OSError as error:
         listener.close()
-        raise
+        msg = f"{path} cannot be bound: {error.strerror or error}"
+        raise OSError(msg) from error
     return listener
 
 

@@ -17,6 +17,7 @@ from tools.zygote_link import Child, Order, ZygoteError, ZygoteLink, start_zygot
 LOG: Final = logging.getLogger("counterfoil.runner")
 
 _STEADY_S: Final = 1.0
+_REFILL_S: Final = 0.002
 _PAUSE_S: Final = 0.1
 _PAUSE_S_MOST: Final = 5.0
 
@@ -42,6 +43,7 @@ class Keeper:
         self._places = asyncio.Semaphore(limits.CALLS_MAX)
         self._waiting = 0
         self._spare: Child | None = None
+        self._problem: ZygoteError | None = None
 
     async def start(self) -> None:
         """Start the first zygote, and keep it from then on.
@@ -55,6 +57,7 @@ class Keeper:
         except ZygoteError as error:
             if error.stage != "import":
                 raise
+            self._problem = error
             LOG.error("zygote %s: %s", self.name, error)  # noqa: TRY400 says all
         self._refill()
         self._task = asyncio.create_task(self._keep())
@@ -77,7 +80,8 @@ class Keeper:
 
         Raises:
             TooBusyError: QUEUE_MAX calls are waiting already.
-            ZygoteError: No zygote came to life within ZYGOTE_START_S_MAX.
+            ZygoteError: The last attempt to start a zygote failed, or none came to life
+                within ZYGOTE_START_S_MAX.
             OSError: There are no descriptors left.
         """
         if self._places.locked() and self._waiting >= limits.QUEUE_MAX:
@@ -96,8 +100,8 @@ class Keeper:
                 link.forget(child)
         finally:
             self._places.release()
-            # Only now: forking ahead must not slow down the call that waits.
-            self._refill()
+            # Forking ahead must not slow down the call whose receipt is fetched now.
+            asyncio.get_running_loop().call_later(_REFILL_S, self._refill)
 
     @property
     def pid(self) -> int:
@@ -129,6 +133,8 @@ class Keeper:
         try:
             async with asyncio.timeout(limits.ZYGOTE_START_S_MAX):
                 while self._link is None or self._link.ended.done():
+                    if self._problem:
+                        raise self._problem
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -136,13 +142,17 @@ class Keeper:
         return self._link
 
     async def _start(self) -> ZygoteLink:
-        link = await start_zygote(self._order)
         try:
-            await self._check(link)
-            await link.prepare(preload=self._order.preload)
-        except BaseException:
-            link.end("it was not accepted")
-            raise
+            link = await start_zygote(self._order)
+            try:
+                await self._check(link)
+                await link.prepare(preload=self._order.preload)
+            except BaseException:
+                link.end("it was not accepted")
+                raise
+        except OSError as error:
+            # No processes, descriptors or space left, for instance.
+            raise ZygoteError(stage="start", why=str(error)) from error
         return link
 
     async def _keep(self) -> None:
@@ -162,7 +172,9 @@ class Keeper:
             try:
                 self._link = await self._start()
             except ZygoteError as error:
-                self._link = None
+                self._link, self._problem = None, error
                 LOG.error("zygote %s: %s", self.name, error)  # noqa: TRY400 says all
-            self._refill()
+            else:
+                self._problem = None
+                self._refill()
             self._changed.set()

@@ -126,6 +126,7 @@ class ZygoteLink:
         self._control = control
         self._children: dict[int, Child] = {}
         self._numbers = 0
+        self._confined = False
         loop.add_reader(control, self._on_messages)
 
     async def prepare(self, *, preload: bool) -> None:
@@ -233,8 +234,10 @@ class ZygoteLink:
                     _settle(child.reported, f"{word} {status}")
             case {"pid": pid} if type(pid) is int and not self.pid:
                 self.pid = pid
-            case {"ready": True} if self.pid:
-                _settle(self.ready, None)
+                self._on_ready()
+            case {"ready": True}:
+                self._confined = True
+                self._on_ready()
             case {"prepared": True} if self.ready.done():
                 _settle(self.prepared, None)
             case {"failed": str() as stage, "why": str() as why}:
@@ -242,6 +245,11 @@ class ZygoteLink:
                 self.end(why)
             case _:
                 raise ZygoteError(stage=ENDED, why="it does not speak the protocol")
+
+    def _on_ready(self) -> None:
+        # With namespaces two processes say these two things, in either order.
+        if self.pid and self._confined:
+            _settle(self.ready, None)
 
     def _on_forked(self, number: int, descriptors: list[int]) -> None:
         if not descriptors or not _is_child(descriptors[0], parent=self.pid):

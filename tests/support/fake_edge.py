@@ -218,3 +218,26 @@ class RunnerClient:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def write_catalog(
+    catalog: Path, code: str, *, connector: str = "shop", **tools: dict[str, Any]
+) -> None:
+    """Write a connector and a manifest per keyword: its function, and what differs."""
+    folder = catalog / connector
+    folder.mkdir(parents=True)
+    (folder / "connector.py").write_text(code, "utf-8")
+    for entry, differs in tools.items():
+        plain = {
+            "name": f"{connector}.{entry}",
+            "connector": connector,
+            "effect": "read",
+            "entry": entry,
+            "timeout_s": 10,
+        }
+        lines = [
+            f"{name} = {json.dumps(value)}"
+            for name, value in {**plain, **differs}.items()
+        ]
+        text = "\n".join(["[tool]", *lines, ""])
+        (folder / f"{entry}.toml").write_text(text, "utf-8")

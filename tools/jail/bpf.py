@@ -17,6 +17,9 @@ from tools.jail import kernel, syscalls
 PROGRAM_INSTRUCTIONS_MAX: Final = 4096
 """Longest program that the kernel takes (BPF_MAXINSNS)."""
 
+BLOCK_INSTRUCTIONS_MAX: Final = 255
+"""Longest rule of one call: a conditional jump goes no further."""
+
 ALLOW: Final = 0x7FFF0000
 KILL: Final = 0x80000000
 ERRNO: Final = 0x00050000
@@ -111,7 +114,8 @@ def assemble(rules: Rules, *, machine: str, errors: Mapping[str, int]) -> bytes:
         errors: Calls that fail with an error of their own instead of EPERM.
 
     Raises:
-        ValueError: The program is longer than PROGRAM_INSTRUCTIONS_MAX.
+        ValueError: The program is longer than PROGRAM_INSTRUCTIONS_MAX, or the rule of
+            one call than BLOCK_INSTRUCTIONS_MAX.
         KeyError: A rule names a call or a machine that the table has not.
     """
     code: list[Instruction] = [
@@ -169,4 +173,7 @@ def _block(number: int | None, conditions: Sequence[Condition]) -> list[Instruct
     for test in tests:
         body += [*test, (_JUMP_ALWAYS, 0, 0, 1), (_RETURN, 0, 0, ERRNO | errno.EPERM)]
     body.append((_RETURN, 0, 0, ALLOW))
+    if len(body) > BLOCK_INSTRUCTIONS_MAX:
+        msg = f"a rule of {len(body)} instructions, more than {BLOCK_INSTRUCTIONS_MAX}"
+        raise ValueError(msg)
     return [(_JUMP_EQUAL, 0, len(body), number), *body]
