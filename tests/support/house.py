@@ -44,7 +44,6 @@ from broker.effects.shelf import CatalogShelf
 from broker.effects.store import PostgresStore
 from broker.effects.vault import PayloadVault
 from broker.effects.votes import Votes
-from broker.effects.votes import Votes
 from broker.ports import Ports
 from broker.registry.authority import Realm
 from broker.registry.records import Change
@@ -81,7 +80,7 @@ class OpenRates:
 
     allowed: bool = True
 
-    async def check(self, keys: Sequence[RateKey], *, tier: Tier) -> RateAnswer:  # noqa: ARG002
+    async def check(self, keys: Sequence[RateKey], *, tier: Tier) -> RateAnswer:
         return RateAnswer(allowed=self.allowed, counted_by=CountedBy.PROCESS)
 
 
@@ -127,7 +126,7 @@ class House:
             subject_id=AGENT_ID,
             tenant=TENANT,
             environment=ENVIRONMENT,
-            token_id="t1",  # noqa: S106
+            token_id="t1",
             grant_id="g1",
             instance_id="i1",
             kid=key_of("agent").kid,
@@ -273,7 +272,6 @@ async def open_house(
     executor, rates = FakeExecutor(), OpenRates()
     votes = Votes(database, vault=vault, people=registry, entries=scribe)
     authority = SignedAuthority(database, registry, read_policy=policy_reader(shelf))
-    desk = Votes(database, vault=vault, people=registry, entries=scribe)
     ports = Ports(
         clock=clock,
         ids=ids,
@@ -313,7 +311,7 @@ async def _seed(house: House) -> None:
     limits = {"alice": 200_000, "bob": 500_000}
     for name, person_id in PEOPLE.items():
         role = {"carol": "security", "olivia": "owner"}.get(name, "supervisor")
-        await _put(
+        await put_row(
             house,
             "person",
             person_id,
@@ -325,7 +323,7 @@ async def _seed(house: House) -> None:
                 "status": "active",
             },
         )
-    await _put(
+    await put_row(
         house,
         "agent",
         AGENT_ID,
@@ -339,7 +337,7 @@ async def _seed(house: House) -> None:
             "status": "active",
         },
     )
-    await _put(
+    await put_row(
         house,
         "channel",
         CHANNEL_ID,
@@ -352,8 +350,8 @@ async def _seed(house: House) -> None:
         },
     )
     policy = demo_policy(author=PEOPLE["carol"], approver=PEOPLE["alice"])
-    await _put(house, "policy", "main", policy)
-    await _put(house, "standing_approval", STANDING_ID, _standing(house))
+    await put_row(house, "policy", "main", policy)
+    await put_row(house, "standing_approval", STANDING_ID, _standing(house))
 
 
 def _standing(house: House) -> dict[str, Any]:
@@ -384,7 +382,8 @@ def _slots(key: PrivateKey) -> list[dict[str, Any]]:
     return [{"kid": key.kid, "jwk": public_to_jwk(key.public())}]
 
 
-async def _put(house: House, kind: str, row_id: str, body: dict[str, Any]) -> None:
+async def put_row(house: House, kind: str, row_id: str, body: dict[str, Any]) -> None:
+    """Put the first revision of a row, as the bootstrap would."""
     now = house.ports.clock.now()
     entry = AuditEntry(
         entry_id=house.ports.ids.new(),

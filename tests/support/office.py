@@ -1,0 +1,149 @@
+"""The rooms that people and the worker knock at, over a house's real flow.
+
+Tokens, proofs and rows are the real thing; only the memory of proofs is a fake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from broker.api import approvals, internal, oauth, problems
+from broker.api.identity.desk import Desk
+from broker.effects.identities import Identities
+from tests.support.door import WORKER_ID, FixedKeys, slots
+from tests.support.fake_registry import FakeMemory
+from tests.support.house import ENVIRONMENT, ISSUER, PEOPLE, TENANT, put_row
+from tests.support.identities import key_of
+from workflows.broker import ASSERTION_TYPE, Identity
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.house import House
+
+
+@dataclass
+class Office:
+    """The application, and a client to knock with."""
+
+    house: House
+    app: FastAPI
+    http: httpx.AsyncClient
+
+    def identity(self, who: str) -> Identity:
+        """Return how a person or the worker shows who they are."""
+        subject = f"person:{PEOPLE[who]}" if who in PEOPLE else f"service:{WORKER_ID}"
+        return Identity(
+            client_id=subject,
+            key=key_of(who),
+            issuer=ISSUER,
+            now=self.house.ports.clock.now,
+            new_id=self.house.ports.ids.new,
+        )
+
+    async def token(self, who: str) -> str:
+        """Return a token for the resource that belongs to this kind of caller."""
+        me, resource = self.identity(who), "console" if who in PEOPLE else "internal"
+        answer = await self.http.post(
+            "/oauth/token",
+            data={
+                "grant_type": "client_credentials",
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": me.assertion(),
+                "resource": f"{ISSUER}/{resource}",
+            },
+            headers={
+                "DPoP": me.proof("POST", f"{ISSUER}/oauth/token", token=None, nonce="")
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    async def call(
+        self, who: str, method: str, path: str, **more: Any
+    ) -> httpx.Response:
+        """Call as somebody, with a fresh token and proof."""
+        token = await self.token(who)
+        me = self.identity(who)
+        proof = me.proof(method, ISSUER + path, token=token, nonce="")
+        headers = {"Authorization": f"DPoP {token}", "DPoP": proof}
+        return await self.http.request(method, path, headers=headers, **more)
+
+
+def application(house: House, *, origins: frozenset[str]) -> FastAPI:
+    """Return the routers of identity, approvals and the internal endpoint."""
+    clock, ids = house.ports.clock, house.ports.ids
+    memory = FakeMemory(now=clock.now)
+    app = FastAPI()
+    problems.install(app)
+    for room in (oauth, approvals, internal):
+        app.include_router(room.router)
+    app.state.issuer = ISSUER
+    app.state.ports = house.ports
+    app.state.tasks = set()
+    app.state.desk = Desk(
+        issuer=ISSUER,
+        origins=origins,
+        tenant=TENANT,
+        environment=ENVIRONMENT,
+        replica="broker-0",
+        clock=clock,
+        ids=ids,
+        keys=FixedKeys(),
+        identities=Identities(house.database, house.registry),
+        proofs=memory,
+        replay=memory,
+        registry=house.registry,
+        interactions=house.ports.store,
+        journal=house.ports.journal,
+    )
+    return app
+
+
+async def register_worker(house: House, *, purpose: str = "worker") -> None:
+    """Register the worker as a service."""
+    body = {
+        "name": "worker",
+        "purpose": purpose,
+        "keys": slots("worker"),
+        "status": "active",
+    }
+    await put_row(house, "service", WORKER_ID, body)
+
+
+@asynccontextmanager
+async def open_office(house: House) -> AsyncIterator[Office]:
+    """Open the rooms in memory, with the worker registered."""
+    await register_worker(house)
+    app = application(house, origins=frozenset({ISSUER}))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
+        yield Office(house, app, http)
+
+
+@asynccontextmanager
+async def serve_office(house: House) -> AsyncIterator[str]:
+    """Serve the rooms on loopback, for another process; give their base URL."""
+    await register_worker(house)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        app = application(house, origins=frozenset({ISSUER, base}))
+        config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            while not server.started:  # noqa: ASYNC110  (it tells nobody)
+                await asyncio.sleep(0.01)
+            yield base
+        finally:
+            server.should_exit = True
+            await serving

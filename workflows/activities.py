@@ -1,0 +1,56 @@
+"""What runs have done for them: three questions to the broker, with an id and no more.
+
+A failure says what happened in our own words: nothing that the broker answered, and no
+token, gets into Temporal's history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from workflows.broker import Broker, BrokerAwayError, NoSuchApprovalError
+from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, SETTLE, Standing
+
+
+class BrokerActivities:
+    """The activities, over one connection to the brokers."""
+
+    def __init__(self, broker: Broker) -> None:
+        """Keep whom to ask."""
+        self._broker = broker
+
+    @activity.defn(name=LOOK)
+    async def look(self, approval_id: str) -> Standing:
+        """Ask where an approval is."""
+        return await _asked(self._broker.look, approval_id)
+
+    @activity.defn(name=SETTLE)
+    async def settle(self, approval_id: str) -> Standing:
+        """Have an approved action settled."""
+        return await _asked(self._broker.settle, approval_id)
+
+    @activity.defn(name=EXPIRE)
+    async def expire(self, approval_id: str) -> Standing:
+        """Have an approval ended if its time is up."""
+        return await _asked(self._broker.expire, approval_id)
+
+    def all(self) -> list[Callable[..., Any]]:
+        """Return the activities, to be registered with a worker."""
+        return [self.look, self.settle, self.expire]
+
+
+async def _asked(
+    ask: Callable[[str], Awaitable[Standing]], approval_id: str
+) -> Standing:
+    try:
+        return await ask(approval_id)
+    except NoSuchApprovalError as error:
+        raise ApplicationError(
+            str(error), type=NO_SUCH_APPROVAL, non_retryable=True
+        ) from None
+    except BrokerAwayError as error:
+        raise ApplicationError(str(error), type="broker_away") from None

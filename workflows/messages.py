@@ -1,0 +1,30 @@
+"""What runs and activities say to each other: an approval's id, and where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+LOOK: Final = "look"
+"""Activity: ask the broker where an approval is."""
+
+SETTLE: Final = "settle"
+"""Activity: have the broker settle an approved action; it verifies everything again."""
+
+EXPIRE: Final = "expire"
+"""Activity: have the broker end an approval, if it is past its expiry."""
+
+NO_SUCH_APPROVAL: Final = "no_such_approval"
+"""Type of the failure that says that the broker knows no such approval."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an approval and its action are, as the broker says.
+
+    ``left_s`` is what is left until the expiry, in seconds, by the database's clock.
+    """
+
+    approval: str
+    action: str
+    left_s: float
