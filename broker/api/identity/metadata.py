@@ -42,7 +42,7 @@ def server_metadata(desk: Desk) -> dict[str, Any]:
         "jwks_uri": issuer + JWKS_PATH,
         "revocation_endpoint": issuer + REVOKE_PATH,
         "introspection_endpoint": issuer + INTROSPECT_PATH,
-        # Required, and never empty (RFC 8414 section 3.2): the type that returns nothing.
+        # Required, and never empty (RFC 8414 section 3.2): this one returns nothing.
         "response_types_supported": ["none"],
         "grant_types_supported": [CLIENT_CREDENTIALS],
         "token_endpoint_auth_methods_supported": _METHODS,

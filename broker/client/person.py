@@ -1,0 +1,98 @@
+"""A person's client: the queue of approvals, votes, and the registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from broker.client.keys import new_id
+from broker.client.session import Session
+from broker.core.jws import sign
+from broker.core.words.approval import VOTE_TYP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from broker.client.answers import Answer
+
+
+class PersonClient(Session):
+    """Speaks to the console's API as one person."""
+
+    RESOURCE = "/console"
+
+    async def me(self) -> Mapping[str, Any]:
+        """Return who this is: signing in is getting a token, and this shows it."""
+        return (await self.call("GET", "/v1/admin/me")).checked()
+
+    async def approvals(self) -> Sequence[Mapping[str, Any]]:
+        """Return what waits for this person."""
+        found = (await self.call("GET", "/v1/approvals")).checked()
+        waiting: Sequence[Mapping[str, Any]] = found["approvals"]
+        return waiting
+
+    async def card(self, approval_id: str) -> Mapping[str, Any]:
+        """Return what an approver is shown about one approval."""
+        return (await self.call("GET", f"/v1/approvals/{approval_id}")).checked()
+
+    async def vote(self, approval_id: str, verdict: str, *, reason: str = "") -> Answer:
+        """Look at the card, sign ``approve`` or ``reject`` over it, and send the vote.
+
+        The vote is signed with the person's own key, and covers what was shown.
+        """
+        card = await self.card(approval_id)
+        claims = {
+            "approval": approval_id,
+            "digest": card["digest"],
+            "iat": int(self.tokens.key.now().timestamp()),
+            "jti": new_id(self.tokens.key.now()),
+            "person": self.tokens.client_id.partition(":")[2],
+            "reason": reason,
+            "shown": card["shown"],
+            "strength": "key",
+            "verdict": verdict,
+        }
+        signed = sign(claims, key=self.tokens.key.key, typ=VOTE_TYP)
+        path = f"/v1/approvals/{approval_id}/votes"
+        return await self.call("POST", path, json={"vote": signed})
+
+    async def agents(self) -> Sequence[Mapping[str, Any]]:
+        """Return every agent."""
+        found = (await self.call("GET", "/v1/admin/agents")).checked()
+        agents: Sequence[Mapping[str, Any]] = found["agents"]
+        return agents
+
+    async def agent(self, agent_id: str) -> Mapping[str, Any]:
+        """Return one agent, with its instances and when its keys were used."""
+        return (await self.call("GET", f"/v1/admin/agents/{agent_id}")).checked()
+
+    async def register_agent(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Register an agent."""
+        return (await self.call("POST", "/v1/admin/agents", json=body)).checked()
+
+    async def change_agent(
+        self, agent_id: str, what: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """Change an agent: suspend, resume, revoke, grant or ungrant."""
+        path = f"/v1/admin/agents/{agent_id}/{what}"
+        return (await self.call("POST", path, json=dict(body or {}))).checked()
+
+    async def people(self) -> Sequence[Mapping[str, Any]]:
+        """Return everybody."""
+        found = (await self.call("GET", "/v1/admin/people")).checked()
+        people: Sequence[Mapping[str, Any]] = found["people"]
+        return people
+
+    async def person(self, person_id: str) -> Mapping[str, Any]:
+        """Return one person, and when their keys were used."""
+        return (await self.call("GET", f"/v1/admin/people/{person_id}")).checked()
+
+    async def add_person(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add a person."""
+        return (await self.call("POST", "/v1/admin/people", json=body)).checked()
+
+    async def suspend_person(
+        self, person_id: str, *, reason: str = ""
+    ) -> Mapping[str, Any]:
+        """Suspend a person."""
+        path = f"/v1/admin/people/{person_id}/suspend"
+        return (await self.call("POST", path, json={"reason": reason})).checked()
