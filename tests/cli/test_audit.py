@@ -21,10 +21,10 @@ from broker.core.transparency.signed_note import parse_vkey
 from broker.core.transparency.tlog_proof import check_tlog_proof, parse_tlog_proof
 from broker.effects.ledger import SignerClient
 from tests.support import source
-from tests.support.ledger import RealLedger
-from tests.support.log import KEY, entry_id, entry_key, leaf
+from tests.support.log.ledger import RealLedger
+from tests.support.log.made import KEY, entry_id, entry_key, leaf
+from tests.support.log.signer import SignerProcess
 from tests.support.servers import BROKER
-from tests.support.signer import SignerProcess
 
 SIZE = 40
 

@@ -14,8 +14,8 @@ from broker.core.transparency.tlog_proof import check_tlog_proof
 from broker.core.words.errors import LedgerUnavailableError
 from broker.effects.ledger import SqlCall
 from broker.effects.ledger.jobs import LEAVES_MAX
-from tests.support.ledger import FakeLedger, RealLedger
-from tests.support.log import LOG, entry_id, entry_key, leaf
+from tests.support.log.ledger import FakeLedger, RealLedger
+from tests.support.log.made import LOG, entry_id, entry_key, leaf
 
 
 # A sync fixture, because making the template database runs a loop of its own.

@@ -20,11 +20,12 @@ from broker.effects.ledger.group_commit import (
     WAITING_MAX,
     GroupCommit,
 )
+from broker.effects.ledger.history import PAGE_MAX
 from broker.effects.ledger.integration import SWEEP_MAX
-from broker.effects.ledger.jobs import Job, Leaf
+from broker.effects.ledger.jobs import LEAVES_MAX, Job, Leaf
 from broker.effects.ledger.postgres import ANSWER_S_MAX
-from tests.support.ledger import RealLedger
-from tests.support.log import entry_id, leaf
+from tests.support.log.ledger import RealLedger
+from tests.support.log.made import entry_id, leaf
 from tests.support.servers import ADMIN, BROKER
 
 
@@ -112,6 +113,16 @@ async def test_proofs_from_stored_hashes_verify_across_tiles(real):
         "SELECT level, index FROM audit_node ORDER BY index"
     )
     assert [(row["level"], row["index"]) for row in rows] == [(8, 0), (8, 1)]
+
+
+async def test_a_page_of_entries_has_a_largest_length(real):
+    for first in range(0, PAGE_MAX + 1, LEAVES_MAX):
+        count = min(LEAVES_MAX, PAGE_MAX + 1 - first)
+        await real.ledger.append([leaf(first + n) for n in range(count)])
+    history = real.ledger.history
+    assert len(await history.entries(0, count=PAGE_MAX + 1)) == PAGE_MAX
+    assert len(await history.entries(1, count=PAGE_MAX)) == PAGE_MAX
+    assert [each.seq for each in await history.entries(PAGE_MAX)] == [PAGE_MAX]
 
 
 async def test_the_entries_of_an_action_are_found(real):

@@ -15,10 +15,10 @@ from broker.core.transparency.tlog_proof import check_tlog_proof
 from broker.core.words.errors import LedgerUnavailableError
 from broker.effects.ledger import SignerClient
 from broker.effects.ledger.checkpoints import LAG_S_MAX, UNSEEN_S_MAX
-from tests.support.ledger import FakeSigner, RealLedger
-from tests.support.log import KEYS, LOG, leaf
+from tests.support.log.ledger import FakeSigner, RealLedger
+from tests.support.log.made import KEYS, LOG, leaf
+from tests.support.log.signer import SignerProcess
 from tests.support.servers import ADMIN, BROKER, Database
-from tests.support.signer import SignerProcess
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from broker.core.transparency.merkle import Frontier, append, leaf_hash
-from tests.support.ledger import RealLedger
-from tests.support.log import entry_id, leaf
+from tests.support.log.ledger import RealLedger
+from tests.support.log.made import entry_id, leaf
 from tests.support.servers import ADMIN, BROKER, EDGE, OWNER
 
 TABLES = (

@@ -23,10 +23,10 @@ from broker.core.transparency.proofs import (
 from broker.core.transparency.signed_note import open_note, parse_vkey
 from broker.core.transparency.tlog_proof import TlogProof
 from broker.effects.ledger import SignerClient
-from tests.support.ledger import RealLedger
-from tests.support.log import LOG, LOG_KEY, ORIGIN, leaf
-from tests.support.merkle import defined_root
-from tests.support.signer import SignerProcess
+from tests.support.log.ledger import RealLedger
+from tests.support.log.made import LOG, LOG_KEY, ORIGIN, leaf
+from tests.support.log.signer import SignerProcess
+from tests.support.log.tree import defined_root
 
 SOURCE = Path(__file__).parent / "go" / "tlogcheck" / "main.go"
 DEBIAN_GOPATH = "/usr/share/gocode"

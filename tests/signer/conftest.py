@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.signer.files import Files
-from tests.support.signer import SignerProcess
+from tests.support.log.signer import SignerProcess
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from broker.core.transparency.signing import (
 )
 from broker.signer.files import DamagedError, Files, Order, write_order
 from broker.signer.notary import Notary
-from tests.support.merkle import LEAVES, defined_consistency
+from tests.support.log.tree import LEAVES, defined_consistency
 
 NAME = "counterfoil.example/demo"
 
@@ -25,7 +25,7 @@ def ask(notary: Notary, size: int, *, leaves=LEAVES, old: int | None = None):
     since = last.size if old is None else old
     head = Checkpoint(last.origin, size, root_of(leaves[:size]))
     proof = tuple(defined_consistency(since, leaves[:size]) if since <= size else ())
-    return notary.answer(sign_request_message(SignRequest(head, proof)))
+    return notary.answer(sign_request_message(SignRequest(head, since, proof)))
 
 
 def code(answer):
@@ -71,7 +71,7 @@ def test_what_is_no_request_is_refused(files):
     for message in ({}, {"op": "sign"}, {"op": "key"}, {"op": None}, {"op": ["sign"]}):
         assert code(notary.answer(message)) == "malformed"
     head = Checkpoint("other.example", 1, root_of(LEAVES[:1]))
-    other = sign_request_message(SignRequest(head, ()))
+    other = sign_request_message(SignRequest(head, 0, ()))
     assert code(notary.answer(other)) == "wrong_origin"
 
 

@@ -23,8 +23,8 @@ from broker.core.transparency.signing import (
 )
 from broker.signer.server import BODY_S_MAX, CLIENTS_MAX
 from tests.support import source
-from tests.support.merkle import LEAVES, defined_consistency
-from tests.support.signer import SignerProcess
+from tests.support.log.signer import SignerProcess
+from tests.support.log.tree import LEAVES, defined_consistency
 
 # The signer, but it is killed once a head is on disk and before it is answered.
 DIES_AFTER_WRITING = """
@@ -50,7 +50,7 @@ def sign(signer: SignerProcess, size: int, leaves=LEAVES):
     head = Checkpoint(last.origin, size, root_of(leaves[:size]))
     old = min(last.size, size)
     proof = tuple(defined_consistency(old, leaves[:size]))
-    return signer.ask(sign_request_message(SignRequest(head, proof)))
+    return signer.ask(sign_request_message(SignRequest(head, last.size, proof)))
 
 
 def test_it_signs_over_its_socket_and_publishes_its_key(signer):

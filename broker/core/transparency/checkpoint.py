@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from broker.core.transparency.signed_note import NoteVerifier
 
-_SIZE_DIGITS_MAX: Final = len(str(SIZE_MAX))
+_SIZE_DIGITS: Final = len(str(SIZE_MAX))
 _SIZE = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -103,7 +103,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
         msg = "a checkpoint has three lines"
         raise CheckpointError(msg)
     origin, size, root = lines[:3]
-    if len(size) > _SIZE_DIGITS_MAX or _SIZE.fullmatch(size) is None:
+    if len(size) > _SIZE_DIGITS or _SIZE.fullmatch(size) is None:
         msg = "the checkpoint's size is not a number"
         raise CheckpointError(msg)
     try:

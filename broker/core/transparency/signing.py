@@ -5,7 +5,7 @@ another one only with a proof that the log merely grew: a database that was rest
 from a backup, or written to by hand, finds nobody to sign for it.
 
 Messages are JSON objects in frames (`broker.core.frames`):
-``{"op": "head"}`` and ``{"op": "sign", "origin", "size", "root", "proof"}``.
+``{"op": "head"}`` and ``{"op": "sign", "origin", "size", "root", "old", "proof"}``.
 
 Source: C2SP tlog-checkpoint ("a log must not sign any checkpoint which is inconsistent
 with any checkpoint it previously signed"); docs/adr/0007.
@@ -40,8 +40,9 @@ ORIGINS_MAX: Final = 32
 """Most origins that one signer has had."""
 
 SigningProblem: TypeAlias = Literal[
-    "malformed", "wrong_origin", "shrunk", "inconsistent"
+    "malformed", "wrong_origin", "shrunk", "moved", "inconsistent"
 ]
+"""``moved`` is no fault: another head was signed since, so prove from that one."""
 
 
 class SigningRefusedError(ValueError):
@@ -96,9 +97,16 @@ class SignerHead:
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """A head to be signed, and the proof that it follows from the last one signed."""
+    """A head to be signed, and the proof that it follows from the last one signed.
+
+    Attributes:
+        checkpoint: The head.
+        old: Size signed last, as far as the asker knows; the proof begins there.
+        proof: Consistency proof from ``old`` to the head.
+    """
 
     checkpoint: Checkpoint
+    old: int
     proof: tuple[bytes, ...]
 
 
@@ -112,9 +120,14 @@ def require_successor(last: Checkpoint, request: SignRequest) -> None:
     if new.origin != last.origin:
         detail = f"this signer signs for {last.origin}, not for {new.origin}"
         raise SigningRefusedError(problem="wrong_origin", detail=detail)
+    if new == last:
+        return
     if new.size < last.size:
         detail = f"{last.size} entries were signed for, and {new.size} are left"
         raise SigningRefusedError(problem="shrunk", detail=detail)
+    if request.old != last.size:
+        detail = f"the proof begins at {request.old}, and {last.size} was signed last"
+        raise SigningRefusedError(problem="moved", detail=detail)
     try:
         check_consistency(
             request.proof,
@@ -133,6 +146,7 @@ def sign_request_message(request: SignRequest) -> dict[str, Any]:
     return {
         "op": "sign",
         **_head(request.checkpoint),
+        "old": request.old,
         "proof": [to_base64(each) for each in request.proof],
     }
 
@@ -143,17 +157,19 @@ def parse_sign_request(message: Mapping[str, Any]) -> SignRequest:
     Raises:
         SigningRefusedError: ``malformed``.
     """
-    proof = message.get("proof")
-    if set(message) != {"op", "origin", "size", "root", "proof"} or not (
+    proof, old = message.get("proof"), message.get("old")
+    if set(message) != {"op", "origin", "size", "root", "old", "proof"} or not (
         isinstance(proof, list)
+        and isinstance(old, int)
+        and not isinstance(old, bool)
         and len(proof) <= PROOF_HASHES_MAX
         and all(isinstance(each, str) for each in proof)
     ):
-        detail = "a request has origin, size, root and proof"
+        detail = "a request has origin, size, root, old and proof"
         raise SigningRefusedError(problem="malformed", detail=detail)
     try:
         hashes = tuple(from_base64(each, bytes_exact=HASH_BYTES) for each in proof)
-        return SignRequest(_parse_head(message), hashes)
+        return SignRequest(_parse_head(message), old, hashes)
     except (EncodingError, CheckpointError) as error:
         raise SigningRefusedError(problem="malformed", detail=str(error)) from None
 

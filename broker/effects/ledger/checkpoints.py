@@ -49,7 +49,7 @@ UNSEEN_S_MAX: Final = 3.0
 """What was true this long ago is no longer taken for true."""
 
 _TRIES: Final = 3
-_NOTES_MAX: Final = 16
+_NOTES_READ: Final = 16
 _AGE = """
 SELECT extract(epoch FROM clock_timestamp() - integrated_at)::float8
   FROM audit_entry WHERE log = $1 AND seq = $2
@@ -196,7 +196,6 @@ class CheckpointKeeper:
             for _ in range(_TRIES):
                 if await self._once():
                     return
-            self._disagree("the signer stays ahead of the log")
 
     async def _run(self) -> None:
         while True:
@@ -204,22 +203,33 @@ class CheckpointKeeper:
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._poked.wait()
             self._poked.clear()
-            with contextlib.suppress(LedgerUnavailableError):
+            try:
                 await self.keep_up()
+            except LedgerUnavailableError:
+                # The lag says it, and whoever decides asks for the lag.
+                pass
+            except Exception as error:  # noqa: BLE001  (nobody else keeps up)
+                self._alarm("ledger_keeper_failed", {"error": type(error).__name__})
             await asyncio.sleep(SIGN_EVERY_S_MIN)
 
     async def _once(self) -> bool:
-        """Go one round; False if another replica was faster and it must be repeated."""
+        """Go one round; False if somebody moved on meanwhile: repeat it."""
         read_at = time.monotonic()
-        size, root = await self._history.head()
-        await self._note_lag(size, read_at)
-        head = await self._signer.head()
+        try:
+            head = await self._signer.head()
+        except LedgerUnavailableError:
+            size, _ = await self._history.head()
+            await self._note_lag(size, read_at)
+            raise
         last = head.last
+        # Read after the signer answered: what it has signed was committed before that.
+        size, root = await self._history.head()
         if last.size > size:
-            return False
+            self._disagree(f"{last.size} entries were signed for, and it has {size}")
         if last.size == size and last.root != root:
             self._disagree("the signer has signed another root at this size")
         await self._read_notes(head, size)
+        await self._note_lag(size, read_at)
         if await self._announce(head):
             return False
         covered = self._newest is not None and self._newest[0].size == size
@@ -247,7 +257,7 @@ class CheckpointKeeper:
             self._newest = None
         first = self._newest[0].size + 1 if self._newest else 0
         verifiers = {each.name: each for each in head.verifiers}
-        notes = await self._history.notes(first=first, last=size, count=_NOTES_MAX)
+        notes = await self._history.notes(first=first, last=size, count=_NOTES_READ)
         for note in notes:
             log = verifiers.get(note.partition("\n")[0])
             try:
@@ -281,11 +291,13 @@ class CheckpointKeeper:
     async def _sign(self, head: SignerHead, checkpoint: Checkpoint) -> bool:
         """Have one head signed and stored; False if another replica was faster."""
         try:
-            proof = await self._history.consistency(head.last.size, checkpoint.size)
-            note = await self._signer.sign(SignRequest(checkpoint, proof))
+            old = head.last.size
+            proof = await self._history.consistency(old, checkpoint.size)
+            note = await self._signer.sign(SignRequest(checkpoint, old, proof))
             open_checkpoint(note, head.log)
         except SigningRefusedError as refusal:
-            if refusal.problem in {"shrunk", "wrong_origin"}:
+            # Another replica had a later head signed since we asked for the last one.
+            if refusal.problem in {"shrunk", "moved", "wrong_origin"}:
                 return False
             self._disagree(str(refusal))
         except (MerkleError, CheckpointError) as error:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ANSWER_S_MAX: Final = 3.0
 """The signer answers within this time, or counts as down."""
 
-_REFUSALS: Final = ("wrong_origin", "shrunk", "inconsistent")
+_REFUSALS: Final = ("wrong_origin", "shrunk", "moved", "inconsistent")
 
 
 class SignerClient:

@@ -15,7 +15,7 @@ from broker.core.transparency.checkpoint import (
 )
 from broker.core.transparency.merkle import EMPTY_ROOT, SIZE_MAX
 from broker.core.transparency.signed_note import NoteVerifier, sign_note
-from tests.support.log import LOG, LOG_KEY, ORIGIN
+from tests.support.log.made import LOG, LOG_KEY, ORIGIN
 
 ROOT = bytes(range(32))
 TEXT = Checkpoint(ORIGIN, 42, ROOT).text

@@ -19,7 +19,7 @@ from broker.core.transparency.entry_leaf import (
     open_entry,
     seal_entry,
 )
-from tests.support.log import KEY, KEYS, entry, entry_id, entry_key
+from tests.support.log.made import KEY, KEYS, entry, entry_id, entry_key
 
 LEAF = seal_entry(entry(1), key=KEY)
 

@@ -24,7 +24,7 @@ from broker.core.transparency.export import (
     verify_export,
 )
 from broker.core.transparency.signed_note import NoteVerifier
-from tests.support.log import (
+from tests.support.log.made import (
     KEY,
     LOG,
     LOG_KEY,

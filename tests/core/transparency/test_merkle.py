@@ -23,7 +23,7 @@ from broker.core.transparency.merkle import (
     perfect_root,
     root_of,
 )
-from tests.support.merkle import EDGES, LEAVES, defined_root
+from tests.support.log.tree import EDGES, LEAVES, defined_root
 
 sizes = st.sampled_from(EDGES) | st.integers(0, len(LEAVES))
 

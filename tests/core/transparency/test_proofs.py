@@ -30,7 +30,7 @@ from broker.core.transparency.proofs import (
     root_from_inclusion_proof,
     stored_below,
 )
-from tests.support.merkle import (
+from tests.support.log.tree import (
     EDGES,
     LEAVES,
     defined_consistency,

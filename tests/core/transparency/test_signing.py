@@ -27,8 +27,8 @@ from broker.core.transparency.signing import (
     sign_request_message,
     signer_head_message,
 )
-from tests.support.log import LOG, ORIGIN
-from tests.support.merkle import LEAVES, defined_consistency
+from tests.support.log.made import LOG, ORIGIN
+from tests.support.log.tree import LEAVES, defined_consistency
 
 sizes = st.integers(0, 300)
 
@@ -38,7 +38,7 @@ def head(size: int, *, origin: str = ORIGIN) -> Checkpoint:
 
 
 def request(old: int, new: int) -> SignRequest:
-    return SignRequest(head(new), tuple(defined_consistency(old, LEAVES[:new])))
+    return SignRequest(head(new), old, tuple(defined_consistency(old, LEAVES[:new])))
 
 
 def refusal(last: Checkpoint, asked: SignRequest) -> str:
@@ -57,7 +57,7 @@ def test_a_log_that_grew_or_stayed_may_be_signed(one, other):
 def test_a_log_that_shrank_is_never_signed(one, other):
     new, old = sorted((one, other))
     if new < old:
-        assert refusal(head(old), SignRequest(head(new), ())) == "shrunk"
+        assert refusal(head(old), SignRequest(head(new), old, ())) == "shrunk"
 
 
 @given(st.integers(1, 100), st.integers(0, 100), st.integers(0, 99))
@@ -66,15 +66,21 @@ def test_a_log_with_another_past_is_never_signed(old, more, at):
     forged[at % old] = b"\0" * 32
     new = Checkpoint(ORIGIN, len(forged), root_of(forged))
     proof = tuple(defined_consistency(old, forged))
-    assert refusal(head(old), SignRequest(new, proof)) == "inconsistent"
+    assert refusal(head(old), SignRequest(new, old, proof)) == "inconsistent"
 
 
 def test_a_head_without_a_proof_is_not_signed() -> None:
-    assert refusal(head(3), SignRequest(head(7), ())) == "inconsistent"
+    assert refusal(head(3), SignRequest(head(7), 3, ())) == "inconsistent"
+
+
+def test_a_proof_from_an_earlier_head_is_no_fault_and_no_signature() -> None:
+    assert refusal(head(5), request(3, 7)) == "moved"
+    # The very head that was signed last is given out again, whatever was known.
+    require_successor(head(5), request(3, 5))
 
 
 def test_another_log_is_not_signed_for() -> None:
-    other = SignRequest(head(3, origin="other.example"), ())
+    other = SignRequest(head(3, origin="other.example"), 3, ())
     assert refusal(head(3), other) == "wrong_origin"
 
 
@@ -92,8 +98,10 @@ MESSAGE = sign_request_message(request(3, 7))
     "change",
     [
         {"size": True}, {"size": "7"}, {"size": -1}, {"size": 2**53}, {"root": "AAAA"},
-        {"root": None}, {"origin": ""}, {"origin": 1}, {"proof": None}, {"more": 1},
-        {"proof": [1]}, {"proof": ["AAAA"]}, {"proof": [MESSAGE["root"]] * 107},
+        {"root": None},
+        {"origin": ""}, {"origin": 1}, {"proof": None}, {"more": 1},
+        {"old": None}, {"old": True}, {"proof": [1]}, {"proof": ["AAAA"]},
+        {"proof": [MESSAGE["root"]] * 107},
     ],
 )  # fmt: skip
 def test_a_malformed_request_is_refused(change):

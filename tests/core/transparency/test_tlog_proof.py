@@ -17,8 +17,8 @@ from broker.core.transparency.tlog_proof import (
     check_tlog_proof,
     parse_tlog_proof,
 )
-from tests.support.log import LOG, LOG_KEY, head_of
-from tests.support.merkle import defined_inclusion
+from tests.support.log.made import LOG, LOG_KEY, head_of
+from tests.support.log.tree import defined_inclusion
 
 RAW = [f"leaf {number}".encode() for number in range(40)]
 

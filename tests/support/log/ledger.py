@@ -19,8 +19,8 @@ from broker.core.words.errors import LedgerUnavailableError
 from broker.effects.database import Database
 from broker.effects.ledger import CheckpointKeeper, NewOrigin, PostgresLedger, SqlCall
 from broker.effects.ledger.jobs import LEAVES_MAX, Leaf, Placed, read_leaf, read_staged
-from tests.support.log import KEYS, LOG, LOG_KEY, ORIGIN, entry, entry_id, leaf
-from tests.support.merkle import defined_inclusion
+from tests.support.log.made import KEYS, LOG, LOG_KEY, ORIGIN, entry, entry_id, leaf
+from tests.support.log.tree import defined_inclusion
 from tests.support.servers import BROKER, OWNER
 from tests.support.servers import Database as TestDatabase
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 URL_VARIABLE = "COUNTERFOIL_DATABASE_URL"
 PASSWORD_VARIABLE = "COUNTERFOIL_DATABASE_PASSWORD_FILE"  # noqa: S105  (a name)
 LOG = "main"
-NOTES_READ_MAX = 16
+NOTES_READ = 16
 
 
 class SourceError(Exception):
@@ -158,7 +158,7 @@ async def newest_checkpoint(history: History, keys: Keys) -> tuple[Checkpoint, s
         SourceError: There is none.
     """
     size, _ = await history.head()
-    notes = await history.notes(first=0, last=size, count=NOTES_READ_MAX)
+    notes = await history.notes(first=0, last=size, count=NOTES_READ)
     for note in notes:
         checkpoint = keys.open(note)
         if checkpoint is not None:
