@@ -94,8 +94,9 @@ def rate_keys(rules: Sequence[RateRule], facts: LimitFacts) -> tuple[RateKey, ..
         ValueError: two rules with one name.
     """
     keys = []
+    values = _values(facts)
     for rule in rules:
-        scope = _scope(rule.per, facts, thing=None)
+        scope = _scope(rule.per, values)
         if scope is None or not _concerns(rule.tools, facts.tool):
             continue
         name = _hash([rule.rule_id, facts.environment, *scope])[:_KEY_CHARS]
@@ -178,11 +179,12 @@ def lines_for(
     if facts.amount is not None and facts.amount.minor_units == 0:
         detail = "the amount must be at least one minor unit"
         raise InvalidError(detail)
+    values = _values(facts)
     lines = [
         line
         for rule in rules
         if _concerns(rule.tools, facts.tool) and _unit_fits(rule, facts)
-        for line in _lines(rule, facts, now=now)
+        for line in _lines(rule, facts, values, now=now)
     ]
     if facts.amount is not None and all(line.unit == COUNT_UNIT for line in lines):
         nothing = BudgetRule(
@@ -192,7 +194,7 @@ def lines_for(
             window=Window.DAY,
             limit=0,
         )
-        lines += _lines(nothing, facts, now=now)
+        lines += _lines(nothing, facts, values, now=now)
     _check_set("lines", [line.budget_id for line in lines], most=LINES_MAX)
     return tuple(sorted(lines, key=lambda line: line.key))
 
@@ -205,11 +207,12 @@ def watched_keys(
     Other than `lines_for` this does not ask whether the action itself would take from
     them: a policy may forbid a cancellation because of refunds. All objects count.
     """
-    start = {window: window_start(window, now) for window in Window}
+    starts = {window: window_start(window, now) for window in Window}
+    values = _values(facts)
     return {
-        (_budget_id(rule, facts, scope), start[rule.window]): rule.rule_id
+        (_budget_id(rule, facts, scope), starts[rule.window]): rule.rule_id
         for rule in rules
-        for _, scope in _scopes(rule, facts)
+        for _, scope in _scopes(rule, facts, values)
     }
 
 
@@ -295,8 +298,10 @@ def headroom(limit: Money, *, posted: Money, pending: Sequence[Money]) -> Money:
     return Money(limit.minor_units - taken, limit.currency)
 
 
-def _lines(rule: BudgetRule, facts: LimitFacts, *, now: datetime) -> Iterator[Line]:
-    for thing, scope in _scopes(rule, facts):
+def _lines(
+    rule: BudgetRule, facts: LimitFacts, values: Mapping[Scope, str], *, now: datetime
+) -> Iterator[Line]:
+    for thing, scope in _scopes(rule, facts, values):
         yield Line(
             rule_id=rule.rule_id,
             budget_id=_budget_id(rule, facts, scope),
@@ -310,38 +315,41 @@ def _lines(rule: BudgetRule, facts: LimitFacts, *, now: datetime) -> Iterator[Li
 
 
 def _scopes(
-    rule: BudgetRule, facts: LimitFacts
+    rule: BudgetRule, facts: LimitFacts, values: Mapping[Scope, str]
 ) -> Iterator[tuple[CappedObject | None, list[str]]]:
-    things: Sequence[CappedObject | None] = (None,)
-    if Scope.OBJECT in rule.per:
-        kinds = {rule.object_kind} if rule.object_kind else None
-        # Naming an object twice does not move money on it twice.
-        once = dict.fromkeys(facts.objects)
-        things = [thing for thing in once if kinds is None or thing.kind in kinds]
-    for thing in things:
-        scope = _scope(rule.per, facts, thing=thing)
+    if Scope.OBJECT not in rule.per:
+        scope = _scope(rule.per, values)
         if scope is not None:
-            yield thing, scope
+            yield None, scope
+        return
+    # Naming an object twice does not move money on it twice.
+    for thing in dict.fromkeys(facts.objects):
+        if rule.object_kind in {"", thing.kind}:
+            named = {**values, Scope.OBJECT: f"{thing.kind}:{thing.ref}"}
+            scope = _scope(rule.per, named)
+            if scope is not None:
+                yield thing, scope
 
 
-def _scope(
-    per: frozenset[Scope], facts: LimitFacts, *, thing: CappedObject | None
-) -> list[str] | None:
-    """Return names and values in a fixed order, None if a scope is missing."""
-    values = {
+def _values(facts: LimitFacts) -> dict[Scope, str]:
+    return {
         Scope.TENANT: facts.tenant,
         Scope.USE_CASE: facts.use_case,
         Scope.AGENT: facts.agent_id,
         Scope.TOOL: facts.tool,
         Scope.CUSTOMER: facts.customer_ref,
         Scope.STANDING_APPROVAL: facts.standing_approval,
-        Scope.OBJECT: f"{thing.kind}:{thing.ref}" if thing else "",
     }
+
+
+def _scope(per: frozenset[Scope], values: Mapping[Scope, str]) -> list[str] | None:
+    """Return names and values in a fixed order, None if a scope is missing."""
     scope: list[str] = []
     for name in sorted(per):
-        if not values[name]:
+        value = values.get(name)
+        if not value:
             return None
-        scope += (name.value, values[name])
+        scope += (name.value, value)
     return scope
 
 

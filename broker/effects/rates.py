@@ -127,6 +127,10 @@ class ValkeyCounter:
         allowed, now_us, *tats_us = answer
         return Charge(allowed == 1, now_us, tuple(tats_us))
 
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self._client.aclose()
+
     async def _call(self, names: list[str], paces: list[int]) -> list[int]:
         call = self._client.fcall(FUNCTION, len(names), *names, *map(str, paces))
         return await cast("Awaitable[list[int]]", call)
@@ -226,11 +230,12 @@ class ValkeyRates:
             self._lose_valkey()
 
     async def aclose(self) -> None:
-        """Stop asking for Valkey."""
+        """Stop asking for Valkey, and close the connections to it."""
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.gather(self._recovery, return_exceptions=True)
             self._recovery = None
+        await self._valkey.aclose()
 
     async def check(self, keys: Sequence[RateKey], *, tier: Tier) -> RateAnswer:
         """Charge one request to every key, or to none if one has no room.

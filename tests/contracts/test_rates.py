@@ -136,7 +136,6 @@ async def rates_of(side, *, lost=False):
         await rates.start()
         yield rates
         await rates.aclose()
-    await client.aclose()
 
 
 async def test_an_answer_names_limit_remaining_and_who_counted(side) -> None:

@@ -52,7 +52,6 @@ async def rates(server, database):
     await port.start()
     yield port
     await port.aclose()
-    await client.aclose()
 
 
 async def ask(rates, *, tier=Tier.CONSEQUENTIAL, **pace):
@@ -155,7 +154,6 @@ async def test_a_broker_that_starts_without_valkey_finds_it_later(
     server.start()
     await until_valkey_counts(rates)
     await rates.aclose()
-    await client.aclose()
 
 
 async def test_a_wrong_password_counts_elsewhere(server, database) -> None:
@@ -166,7 +164,6 @@ async def test_a_wrong_password_counts_elsewhere(server, database) -> None:
     await rates.start()
     assert (await ask(rates)).counted_by is CountedBy.SQL
     await rates.aclose()
-    await client.aclose()
 
 
 async def test_a_full_valkey_counts_elsewhere_until_it_has_room(rates, server) -> None:
@@ -189,7 +186,6 @@ async def test_without_valkey_and_postgresql_tier_3_is_not_answered(server) -> N
         await ask(rates)
     assert (await ask(rates, tier=Tier.INTERNAL)).allowed
     await rates.aclose()
-    await client.aclose()
 
 
 async def test_what_sql_counted_is_swept_when_valkey_is_back(
