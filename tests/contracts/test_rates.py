@@ -58,6 +58,7 @@ async def test_a_burst_comes_through_and_the_next_call_does_not(counter) -> None
     assert [answer.allowed for answer in answers] == [True, True, True, False]
 
 
+@pytest.mark.control("6.4")
 async def test_two_hundred_calls_at_once_get_exactly_the_burst(counter) -> None:
     keys = [rate(burst=37), rate("other", burst=1_000)]
     answers = await asyncio.gather(*(counter.charge(keys) for _ in range(200)))
@@ -164,6 +165,7 @@ async def test_an_action_without_rates_is_not_counted(side) -> None:
     assert (answer.allowed, answer.counted_by) == (True, CountedBy.NONE)
 
 
+@pytest.mark.control("6.4")
 async def test_without_valkey_tier_3_is_counted_in_sql_at_full_pace(side) -> None:
     async with rates_of(side, lost=True) as rates:
         answers = [

@@ -32,6 +32,7 @@ async def settled_sums(budgets) -> Counter:
     return sums
 
 
+@pytest.mark.control("6.4")
 async def test_two_hundred_at_once_never_overspend_one_budget(budgets) -> None:
     amounts = [random.Random(n).randint(1, 9) for n in range(MANY)]
     answers = await asyncio.gather(
@@ -133,6 +134,7 @@ async def test_equal_calls_for_other_windows_at_once_hold_in_exactly_one(
     assert sorted(held) == [0, 60]
 
 
+@pytest.mark.control("6.4")
 async def test_void_against_post_ends_in_exactly_one_of_them(budgets) -> None:
     for number in range(30):
         mine = action(number)
@@ -182,6 +184,7 @@ async def test_budgets_that_nobody_used_yet_can_be_made_by_many_at_once(
     assert sum(held) == 300
 
 
+@pytest.mark.control("6.4")
 async def test_a_policy_that_looks_never_lets_more_through_than_its_threshold(
     budgets,
 ) -> None:

@@ -150,6 +150,7 @@ class BudgetLife(RuleBasedStateMachine):
             assert budget.total.held == held.get(key, 0)
 
 
+@pytest.mark.control("6.4")
 @pytest.mark.timeout(300)
 def test_postgresql_lives_by_the_rule_of_core(pg_database) -> None:
     BudgetLife.pg_database = pg_database

@@ -64,6 +64,7 @@ async def same_as_core(counter, sequence, *, run) -> None:
         await asyncio.sleep(pause_ms / 1_000)
 
 
+@pytest.mark.control("6.4")
 @pytest.mark.timeout(300)
 def test_the_valkey_function_counts_by_the_rule_of_core(valkey_url) -> None:
     runs = iter(range(10**9))
@@ -81,6 +82,7 @@ def test_the_valkey_function_counts_by_the_rule_of_core(valkey_url) -> None:
     check()
 
 
+@pytest.mark.control("6.4")
 @pytest.mark.timeout(300)
 def test_the_sql_function_counts_by_the_rule_of_core(pg_database) -> None:
     runs = iter(range(10**9))
