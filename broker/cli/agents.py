@@ -1,0 +1,242 @@
+"""Agents from the command line: look at them, register, narrow, widen, end them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.signed_in import (
+    AsOption,
+    Desk,
+    JsonOption,
+    KeyOption,
+    ReasonOption,
+    StateOption,
+    UrlOption,
+    desk,
+    pick,
+)
+from broker.cli.stack.state import STATE_DEFAULT
+from broker.client.keys import ClientKey, KeyFileError, new_key, write_key
+from broker.client.person import PersonClient
+from broker.core.jws import public_to_jwk
+
+app = typer.Typer(
+    name="agents", help="Agents: who may ask for what.", no_args_is_help=True
+)
+
+AgentArgument = Annotated[str, typer.Argument(help="Name or id of the agent.")]
+ToolsArgument = Annotated[list[str], typer.Argument(help="Tools, like orders.refund.")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add these commands as ``agents``."""
+    parent.add_typer(app)
+
+
+@app.command("list")
+def list_(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List all agents."""
+    at = desk(state, name, key, url, as_json=as_json)
+    at.table(
+        at.run(PersonClient.agents),
+        {
+            "name": lambda row: row["name"],
+            "status": lambda row: row["status"],
+            "tier": lambda row: str(row["tier_max"]),
+            "use case": lambda row: row["use_case"],
+            "tools": lambda row: str(len(row["tools"])),
+            "id": lambda row: row["id"],
+        },
+    )
+
+
+@app.command()
+def show(
+    agent: AgentArgument,
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show an agent: owner, tools, keys and when they were used, running instances."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        return await person.agent(found["id"])
+
+    found = at.run(work)
+    at.show(found, lines=_lines(found))
+
+
+@app.command("register")
+def register_(
+    agent: Annotated[str, typer.Argument(help="Name of the new agent.")],
+    *,
+    owner: Annotated[str, typer.Option(help="Name or id of the accountable person.")],
+    use_case: Annotated[str, typer.Option(help="What it is for, like retail-care.")],
+    tool: Annotated[list[str], typer.Option(help="A tool that it may ask for.")],
+    tier_max: Annotated[int, typer.Option(min=1, max=3, help="Highest tier.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the new agent's key file.")
+    ] = None,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Register an agent, make its key, and write the key file for whoever runs it."""
+    at = desk(state, name, key, url, as_json=as_json)
+    path = out or at.state / "clients" / "agents" / f"{agent}.jwk"
+    if path.exists():
+        at.fail(f"{path} is there already", hint="name another file with --out")
+    fresh = new_key()
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        accountable = pick(await person.people(), owner, desk=at, what="person")
+        body = {
+            "name": agent,
+            "owner": accountable["id"],
+            "use_case": use_case,
+            "tier_max": tier_max,
+            "tools": tool,
+            "key": public_to_jwk(fresh.public()),
+            "reason": reason,
+        }
+        return await person.register_agent(body)
+
+    made = at.run(work)
+    try:
+        write_key(path, ClientKey(str(made["client_id"]), agent, fresh))
+    except KeyFileError as error:
+        at.fail(str(error), hint=f"revoke {made['id']} and register it anew")
+    at.show(made, lines=[*_lines(made), f"key file  {path}"])
+
+
+@app.command()
+def suspend(
+    agent: AgentArgument,
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Stop an agent at once; it can be resumed."""
+    at = desk(state, name, key, url, as_json=as_json)
+    _change(at, agent, "suspend", {"reason": reason})
+
+
+@app.command()
+def resume(
+    agent: AgentArgument,
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a suspended agent act again; its earlier tokens stay void."""
+    at = desk(state, name, key, url, as_json=as_json)
+    _change(at, agent, "resume", {"reason": reason})
+
+
+@app.command()
+def revoke(
+    agent: AgentArgument,
+    *,
+    reason: ReasonOption = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """End an agent for good, at once, with everything that it has pending."""
+    at = desk(state, name, key, url, as_json=as_json)
+    if not (yes or as_json):
+        typer.confirm(f"End {agent} for good?", abort=True)
+    _change(at, agent, "revoke", {"reason": reason})
+
+
+@app.command()
+def grant(
+    agent: AgentArgument,
+    tools: ToolsArgument,
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Grant tools of its use case to an agent."""
+    at = desk(state, name, key, url, as_json=as_json)
+    _change(at, agent, "grant", {"tools": tools, "reason": reason})
+
+
+@app.command()
+def ungrant(
+    agent: AgentArgument,
+    tools: ToolsArgument,
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take tools from an agent, at once."""
+    at = desk(state, name, key, url, as_json=as_json)
+    _change(at, agent, "ungrant", {"tools": tools, "reason": reason})
+
+
+def _change(at: Desk, agent: str, what: str, body: Mapping[str, Any]) -> None:
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        return await person.change_agent(found["id"], what, body)
+
+    changed = at.run(work)
+    at.show(changed, lines=_lines(changed))
+
+
+def _lines(agent: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"agent     {agent['name']} ({agent['status']})",
+        f"id        {agent['id']}",
+        f"owner     {agent['owner']}",
+        f"use case  {agent['use_case']} in {agent['environment']}",
+        f"tier      up to {agent['tier_max']}",
+        f"tools     {', '.join(agent['tools']) or 'none'}",
+    ]
+    for key in agent["keys"]:
+        used = key.get("last_used")
+        when = "" if "last_used" not in key else f", last used {used or 'never'}"
+        lines.append(f"key       {key['kid']} ({key['algorithm']}{when})")
+    lines.extend(
+        f"instance  {one['id']}, last seen {one['last_seen']}, {one['tokens']} tokens"
+        for one in agent.get("instances", [])
+    )
+    return lines
