@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.core.jws import PublicKey
+    from broker.edge.identity import Identity
 
 START_S_MAX: Final = 20.0
 """How long the edge waits for the warrant key and for PostgreSQL."""
@@ -73,7 +74,7 @@ _log = structlog.get_logger()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     asked = _parser().parse_args(argv)
-    _harden()
+    harden()
     try:
         settings = from_environment()
         _configure_logs(settings)
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _harden() -> None:
+def harden() -> None:
     """Keep memory out of core dumps, and out of reach of others of the same user.
 
     A process that is not dumpable cannot be traced or read through /proc by its own
@@ -125,8 +126,6 @@ def _configure_logs(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-    # The HTTP library's own lines would quote headers.
-    logging.getLogger("httpcore").setLevel(logging.CRITICAL)
 
 
 def _init(settings: Settings) -> None:
@@ -134,6 +133,8 @@ def _init(settings: Settings) -> None:
     held = lock(settings.folder)
     try:
         identity = load_identity(settings.folder, now=_now())
+        # With its id the edge begins its journal: one that is missing later was lost.
+        asyncio.run(_journal(settings, identity).close())
         load_kek(settings.kek_file, make=True)
         where = publish(identity.key.public(), settings.public)
         _log.info("init", edge=identity.edge, receipt_key=str(where))
@@ -191,11 +192,7 @@ async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]
     """Open what the desk works with: identity, journal, database, keys, manifests."""
     identity = load_identity(settings.folder, now=_now())
     publish(identity.key.public(), settings.public)
-    journal = Journal(
-        settings.folder / "journal",
-        edge=identity.edge,
-        now_ms=lambda: int(_now().timestamp() * 1000),
-    )
+    journal = _journal(settings, identity)
     after.push_async_callback(journal.close)
     store = _store(settings)
     await store.open()
@@ -219,6 +216,15 @@ async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]
         now=_now,
     )
     return post, vault
+
+
+def _journal(settings: Settings, identity: Identity) -> Journal:
+    return Journal(
+        settings.folder / "journal",
+        edge=identity.edge,
+        now_ms=lambda: int(_now().timestamp() * 1000),
+        new=identity.new,
+    )
 
 
 def _store(settings: Settings) -> Store:

@@ -45,11 +45,15 @@ class IdentityError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this edge is, and the key it signs receipts with."""
+    """Who this edge is, and the key it signs receipts with.
+
+    ``new`` says that it was made just now: no warrant can name an earlier one of it.
+    """
 
     edge: str
     boot: str
     key: PrivateKey
+    new: bool = False
 
 
 def uuid7(now: datetime) -> str:
@@ -87,13 +91,15 @@ def load_identity(folder: Path, *, now: datetime) -> Identity:
     """
     folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
     path = folder / "edge.json"
-    if not path.exists():
+    new = not path.exists()
+    if new:
         write_secret(path, canonical({"edge": uuid7(now)}))
     said = read_json(path)
     if said.keys() != {"edge"} or not is_id(said["edge"]):
         msg = f"{path} names no edge"
         raise IdentityError(msg)
-    return Identity(said["edge"], uuid7(now), _receipt_key(folder / "receipt.jwk"))
+    key = _receipt_key(folder / "receipt.jwk")
+    return Identity(said["edge"], uuid7(now), key, new=new)
 
 
 def _receipt_key(path: Path) -> PrivateKey:

@@ -96,6 +96,7 @@ class Journal:
         *,
         edge: str,
         now_ms: Callable[[], int],
+        new: bool = False,
         sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
         """Open the journal and read it through.
@@ -104,6 +105,7 @@ class Journal:
             folder: Where the segments are; the caller holds its lock.
             edge: Whose journal it is.
             now_ms: The time in milliseconds since 1970.
+            new: The edge was made just now, so that no journal of it can be lost.
             sync: Makes what was written to a descriptor durable, or raises OSError.
 
         Raises:
@@ -123,7 +125,7 @@ class Journal:
         self._fd = -1
         self.horizon_ms = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._recover()
+        self._recover(new=new)
 
     async def close(self) -> None:
         """Finish what is waiting, and close the file."""
@@ -262,17 +264,17 @@ class Journal:
         self._segments.append(Segment(number, len(head), now_ms, now_ms))
         self.horizon_ms = horizon_ms
 
-    def _recover(self) -> None:
+    def _recover(self, *, new: bool) -> None:
         numbers = sorted(int(path.stem) for path in self._folder.glob("[0-9]*.log"))
         torn = False
         for number in numbers:
             torn = self._read(number, newest=number == numbers[-1])
-        now_ms = self._now_ms()
         if not numbers or torn:
             # A record that was cut off could have been anybody's, and a journal that is
             # not there could have held anything: of older warrants we know nothing.
             last = numbers[-1] if numbers else 0
-            self._begin(last + 1, horizon_ms=max(self.horizon_ms, now_ms + SKEW_MS))
+            known_ms = self._now_ms() + (0 if new else SKEW_MS)
+            self._begin(last + 1, horizon_ms=max(self.horizon_ms, known_ms))
             return
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path(numbers[-1]), flags)

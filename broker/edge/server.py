@@ -107,6 +107,8 @@ class Server:
             pass  # The peer left, or said nothing: there is nobody to tell.
         except (FrameError, CanonicalError):
             _log.info("frame_refused")
+        except Exception as error:  # noqa: BLE001  (its text could quote what was sent)
+            _log.error("defect", problem=type(error).__name__)
         finally:
             del self._open[writer]
             writer.close()

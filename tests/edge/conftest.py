@@ -38,7 +38,9 @@ async def edge(
     made = make_edge(
         own_folder, database=pg_edge_dsn, crm_url=crm.url, credential=crm.credential
     )
-    await made.start()
-    yield made
-    if made.process is not None:
-        made.stop(signal.SIGKILL)
+    try:
+        await made.start()
+        yield made
+    finally:
+        if made.process is not None:
+            made.stop(signal.SIGKILL)

@@ -104,6 +104,15 @@ class EdgeProcess:
         assert hello.nonce == nonce
         return hello
 
+    @property
+    def pid(self) -> int:
+        """Return the edge's own process id, also when it runs under a tracer."""
+        assert self.process is not None
+        if not self.prefix:
+            return self.process.pid
+        tracer = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(tracer.read_text().split()[0])
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the process that was started here, and return its status."""
         assert self.process is not None
@@ -111,7 +120,7 @@ class EdgeProcess:
             writer.transport.abort()
         self._open.clear()
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            os.kill(self.pid, number)
         status = self.process.wait(timeout=15)
         self.process = None
         return status

@@ -204,6 +204,17 @@ async def test_a_new_journal_knows_nothing_of_what_was_before_it(tmp_path) -> No
     clock.later(s=60)
     async with opened(tmp_path, clock=clock) as journal:
         assert journal.horizon_ms == first
+    for path in segments(tmp_path):
+        path.unlink()
+    async with opened(tmp_path, clock=clock) as journal:
+        assert journal.horizon_ms == clock.ms + SKEW_MS
+
+
+async def test_the_journal_of_a_new_edge_has_lost_nothing(tmp_path) -> None:
+    clock = Clock()
+    journal = Journal(tmp_path, edge=EDGE, now_ms=clock, new=True)
+    assert journal.horizon_ms == clock.ms
+    await journal.close()
 
 
 async def test_a_segment_ends_after_a_day(tmp_path) -> None:

@@ -11,6 +11,7 @@ undone, and nothing is ever sent a second time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 import time
@@ -36,6 +37,9 @@ CONNECTIONS_MAX: Final = 32
 CONTENT_TYPE_CHARS_MAX: Final = 100
 
 OVERSIZED: Final = "oversized"
+
+# The library's own lines quote what upstreams send, at whatever level is asked for.
+logging.getLogger("httpcore").setLevel(logging.CRITICAL + 1)
 
 _REDIRECTS = range(300, 400)
 _NOT_MODIFIED = 304

@@ -24,6 +24,7 @@ _HEAD = re.compile(
     rb"[A-Z]{1,16} [\x21-\x7e]{1,8192} HTTP/1\.1\r\n"
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\x20-\x7e\t]*\r\n)*\r\n"
 )
+_METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"})
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,8}")
 _WITHOUT_BODY = frozenset({204, 304})
 # None of them is sent on; a connector that sends another one tries something.
@@ -105,21 +106,26 @@ class Child:
 
     async def _head(self) -> bytes | None:
         try:
-            return await self._reader.readuntil(b"\r\n\r\n")
+            head = await self._reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
-            detail = f"request line and headers are over {HEAD_BYTES_MAX} bytes"
-            raise WireError(431, "too_large", detail) from None
+            head = b"x" * (HEAD_BYTES_MAX + 1)
         except asyncio.IncompleteReadError as error:
             if error.partial:
                 raise WireError(400, "malformed", "the head is cut off") from None
             return None
+        if len(head) > HEAD_BYTES_MAX:
+            detail = f"request line and headers are over {HEAD_BYTES_MAX} bytes"
+            raise WireError(431, "too_large", detail)
+        return head
 
     def _parse(self, head: bytes, body: bytes) -> Asked:
         try:
             self._http.receive_data(head + body)
             request = self._http.next_event()
             while self._http.their_state is not h11.DONE:
-                if self._http.next_event() is h11.NEED_DATA:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA or event is h11.PAUSED:
+                    # Exactly one request was handed over; here it is none.
                     raise WireError(400, "malformed", "the request has no end")
         except h11.RemoteProtocolError as error:
             raise WireError(400, "malformed", str(error)) from None
@@ -141,7 +147,10 @@ def _check_head(head: bytes) -> int:
     """Return how long the body is, if the head has one meaning and nothing extra."""
     if not _HEAD.fullmatch(head):
         raise WireError(400, "malformed", "the head is no plain HTTP/1.1")
-    lines = head.split(b"\r\n")[1:-2]
+    method, *lines = head.split(b"\r\n")[:-2]
+    if method.partition(b" ")[0] not in _METHODS:
+        # CONNECT and HEAD change how a message is framed, not only what it asks.
+        raise WireError(403, "rule", "the method is not one of a manifest")
     if len(lines) > HEADERS_MAX:
         raise WireError(431, "too_large", f"more than {HEADERS_MAX} headers")
     said: dict[bytes, bytes] = {}
