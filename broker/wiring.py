@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from broker.api.app import create_app
+from broker.api.app import Lifespan, create_app
 from broker.api.identity.desk import Desk as IdentityDesk
 from broker.core.identity.target import origin_of
 from broker.core.words.entry import AuditEntry, EntryKind
@@ -28,7 +28,6 @@ from broker.effects.handles import PostgresHandles
 from broker.effects.identities import Identities
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
-from broker.effects.outbox import Outbox
 from broker.effects.policies import policy_reader
 from broker.effects.rates import (
     ProcessCounter,
@@ -42,6 +41,9 @@ from broker.effects.replay import ReplayMemory, Valkey
 from broker.effects.scribe import Scribe
 from broker.effects.shelf import CatalogShelf
 from broker.effects.store import PostgresStore
+from broker.effects.temporal.client import Place, Timekeeper
+from broker.effects.temporal.keyfile import CODEC_FILE, load_codec_keys
+from broker.effects.temporal.outbox import Outbox
 from broker.effects.vault import PayloadVault
 from broker.effects.votes import Votes
 from broker.ports import Ports
@@ -153,7 +155,14 @@ def build(settings: Settings) -> Replica:
         key=keys.warrant,
         receipt_key=settings.receipt_key,
     )
-    desk = Votes(database, vault=vault, people=registry, entries=scribe)
+    outbox = Outbox(database, keeper=_timekeeper(settings))
+    desk = Votes(
+        database,
+        vault=vault,
+        people=registry,
+        entries=scribe,
+        changed=outbox.nudge,
+    )
     ports = Ports(
         clock=clock,
         ids=ids,
@@ -198,13 +207,13 @@ def build(settings: Settings) -> Replica:
         rates=rates,
         replay=replay,
         executor=executor,
-        outbox=Outbox(database, settings=settings),
+        outbox=outbox,
         ports=ports,
         identity=identity,
     )
 
 
-def _lifespan(settings: Settings):  # noqa: ANN202  (an async context manager's type)
+def _lifespan(settings: Settings) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         replica = build(settings)
@@ -255,6 +264,21 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 def _database(settings: Settings, *, pool_max: int | None = None) -> Database:
     more = {} if pool_max is None else {"pool_max": pool_max}
     return Database(settings.database_url, password=settings.database_password, **more)
+
+
+def _timekeeper(settings: Settings) -> Timekeeper:
+    place = Place(
+        address=settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        task_queue=settings.temporal_task_queue,
+        identity=settings.part,
+        proxy=settings.temporal_proxy,
+        user=settings.temporal_proxy_user,
+        password=settings.temporal_password,
+    )
+    return Timekeeper(
+        place, keys=load_codec_keys(settings.state / "broker" / CODEC_FILE)
+    )
 
 
 def _rates(settings: Settings, database: Database) -> ValkeyRates:

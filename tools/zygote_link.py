@@ -25,7 +25,9 @@ T = TypeVar("T")
 ALL_LAYERS: Final = frozenset({"landlock", "seccomp", "limits", "namespaces"})
 """What confines a zygote and its children. Only control runs of tests take less."""
 
-CHECKOUT: Final = Path(__file__).resolve().parent.parent
+# Not resolved: where this process is confined, it may read the folder that `tools` was
+# imported from, and not the checkout that the folder's links lead to.
+CHECKOUT: Final = Path(__file__).absolute().parent.parent
 
 ENDED: Final = "end"
 

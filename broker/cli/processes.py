@@ -22,8 +22,10 @@ def run(name: str) -> None:
 
             serve()
         case "migrate":
+            from broker.cli.bootstrap import bootstrap  # noqa: PLC0415
             from broker.cli.migrate import migrate  # noqa: PLC0415
 
             migrate()
+            bootstrap()
         case _:
             sys.exit(f"no process is called {name}")
