@@ -8,6 +8,7 @@ migrations.
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,8 +46,11 @@ class Admin:
 async def ensure(admin: Admin, *, passwords: Mapping[str, str]) -> None:
     """Make each role log in with its password, and the database belong to the owner.
 
+    Without the owner among the roles, the administrator is the owner, and the database
+    is the one that the administrator is connected to.
+
     Args:
-        admin: An administrator, connected to any database of the server.
+        admin: One who may make roles; with the owner among them, databases too.
         passwords: From role to password; letters, digits, ``-`` and ``_`` only.
 
     Raises:
@@ -60,10 +64,36 @@ async def ensure(admin: Admin, *, passwords: Mapping[str, str]) -> None:
         for role, password in passwords.items():
             await _ensure_role(connection, role, password)
         if OWNER in passwords:
+            owner, database = OWNER, DATABASE
             await _ensure_database(connection)
-            await _ensure_sequencer(connection)
+        else:
+            owner = await connection.fetchval("SELECT quote_ident(current_user)")
+            database = await connection.fetchval(
+                "SELECT quote_ident(current_database())"
+            )
+        await connection.execute(
+            f"GRANT CONNECT ON DATABASE {database} TO {BROKER}, {EDGE}"
+        )
+        await _ensure_sequencer(connection, owner)
     finally:
         await connection.close()
+
+
+async def require_password(admin: Admin) -> None:
+    """Return if the server refuses a wrong password.
+
+    Raises:
+        ValueError: It lets anybody in.
+    """
+    try:
+        connection = await asyncpg.connect(
+            admin.url, password=secrets.token_urlsafe(), timeout=CONNECT_S_MAX
+        )
+    except asyncpg.InvalidPasswordError:
+        return
+    await connection.close()
+    msg = "the server trusts whoever connects, which production refuses"
+    raise ValueError(msg)
 
 
 async def _ensure_role(
@@ -76,11 +106,9 @@ async def _ensure_role(
         "SELECT true FROM pg_roles WHERE rolname = $1", role
     )
     verb = "ALTER" if exists else "CREATE"
-    # Utility statements take no parameters; neither value can hold a quote.
-    await connection.execute(
-        f"{verb} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE "
-        f"PASSWORD '{password}'"
-    )
+    # Utility statements take no parameters; neither value can hold a quote. A new role
+    # may nothing beyond logging in.
+    await connection.execute(f"{verb} ROLE {role} LOGIN PASSWORD '{password}'")
 
 
 async def _ensure_database(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -91,13 +119,10 @@ async def _ensure_database(connection: "asyncpg.Connection[asyncpg.Record]") -> 
         await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
     # Only those whom the migrations name get in.
     await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
-    await connection.execute(
-        f"GRANT CONNECT ON DATABASE {DATABASE} TO {BROKER}, {EDGE}"
-    )
 
 
 async def _ensure_sequencer(
-    connection: "asyncpg.Connection[asyncpg.Record]",
+    connection: "asyncpg.Connection[asyncpg.Record]", owner: str
 ) -> None:
     """Make the role that nobody logs in as, and that the log's functions run as.
 
@@ -109,7 +134,7 @@ async def _ensure_sequencer(
     if not exists:
         await connection.execute(f"CREATE ROLE {SEQUENCER} NOLOGIN")
     await connection.execute(
-        f"GRANT {SEQUENCER} TO {OWNER} WITH INHERIT FALSE, SET TRUE"
+        f"GRANT {SEQUENCER} TO {owner} WITH INHERIT FALSE, SET TRUE"
     )
 
 
@@ -125,6 +150,8 @@ def main() -> None:
     )
     passwords = {role: _secret(path) for role, _, path in pairs}
     try:
+        if os.environ.get("COUNTERFOIL_STAMP") == "production":
+            asyncio.run(require_password(admin))
         asyncio.run(ensure(admin, passwords=passwords))
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
         sys.exit(f"roles: {error}")
