@@ -7,9 +7,11 @@ import json
 import time
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core import canonical as canonical_module
 from broker.core.canonical import (
     DEPTH_MAX,
     INTEGER_MAX,
@@ -62,6 +64,17 @@ def test_keys_are_ordered_by_utf16_code_units_whatever_order_they_came_in(value)
     assert canonical(backwards) == canonical(value)
     keys = list(json.loads(canonical(value)))
     assert keys == sorted(value, key=lambda key: key.encode("utf-16be"))
+
+
+@given(values | floats | st.dictionaries(texts, floats | integers | texts))
+def test_the_bytes_are_those_of_the_library_for_any_value(value):
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_the_bytes_are_those_of_the_library_for_many_values(extra):
+    many = list(range(canonical_module._PLAIN_VALUES_MAX - 1 + extra))  # noqa: SLF001
+    assert canonical(many) == rfc8785.dumps(many)
 
 
 @given(floats)
