@@ -29,17 +29,12 @@ PAGE_MAX: Final = 1_000
 
 _ENTRY = "SELECT seq, entry_id, leaf, integrated_at FROM audit_entry"
 _LEAVES = """
-SELECT r.first, array_agg(e.leaf_hash ORDER BY e.seq) AS hashes
-  FROM unnest($2::bigint[], $3::bigint[]) AS r (first, count)
-  JOIN audit_entry e ON e.log = $1 AND e.seq >= r.first AND e.seq < r.first + r.count
- GROUP BY r.first
+SELECT seq AS at, leaf_hash AS hash FROM audit_entry
+ WHERE log = $1 AND seq = ANY ($2::bigint[])
 """
 _NODES = """
-SELECT r.first, array_agg(n.hash ORDER BY n.index) AS hashes
-  FROM unnest($2::bigint[], $3::bigint[]) AS r (first, count)
-  JOIN audit_node n ON n.log = $1 AND n.level = $4
-                   AND n.index >= r.first AND n.index < r.first + r.count
- GROUP BY r.first
+SELECT index AS at, hash FROM audit_node
+ WHERE log = $1 AND index = ANY ($2::bigint[]) AND level = $3
 """
 _NOTES = """
 SELECT note FROM audit_checkpoint
@@ -172,22 +167,20 @@ class History:
     async def _roots(
         self, level: int, wanted: Sequence[tuple[Node, Stored]]
     ) -> dict[Node, bytes]:
-        # Two subtrees of a path never begin at the same place and level.
-        firsts = [stored.first for _, stored in wanted]
-        counts = [stored.count for _, stored in wanted]
+        # At most 255 for each level of tiles: a proof needs no subtree twice.
+        asked = [at for _, stored in wanted for at in _places(stored)]
         if level == 0:
-            rows = await self._rows(_LEAVES, self._log, firsts, counts)
+            rows = await self._rows(_LEAVES, self._log, asked)
         else:
-            rows = await self._rows(_NODES, self._log, firsts, counts, level)
-        hashes = {row["first"]: row["hashes"] for row in rows}
-        roots: dict[Node, bytes] = {}
-        for node, stored in wanted:
-            found = hashes.get(stored.first, ())
-            if len(found) != stored.count:
-                msg = f"the log lacks hashes at level {level}, from {stored.first}"
-                raise MerkleError(msg)
-            roots[node] = perfect_root(found)
-        return roots
+            rows = await self._rows(_NODES, self._log, asked, level)
+        hashes = {row["at"]: row["hash"] for row in rows}
+        if len(hashes) != len(set(asked)):
+            msg = f"the log lacks hashes at level {level}"
+            raise MerkleError(msg)
+        return {
+            node: perfect_root([hashes[at] for at in _places(stored)])
+            for node, stored in wanted
+        }
 
     async def _rows(self, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401
         try:
@@ -199,3 +192,7 @@ class History:
 
 def _entry(row: asyncpg.Record) -> Entry:
     return Entry(row["seq"], str(row["entry_id"]), row["leaf"], row["integrated_at"])
+
+
+def _places(stored: Stored) -> range:
+    return range(stored.first, stored.first + stored.count)
