@@ -290,22 +290,7 @@ async def _assemble(
     await vault.add(
         "retail", base_url=upstream.url, allow_private=True, secret=CANARY.encode()
     )
-    desk = Desk(
-        Post(
-            identity=identity,
-            here=Here(
-                edge=identity.edge,
-                boot=identity.boot,
-                tenant=TENANT,
-                environment=ENVIRONMENT,
-            ),
-            keys={WARRANT_KEY.kid: WARRANT_KEY.public()},
-            tools={tool.digest: tool for tool in TOOLS.values()},
-            journal=journal,
-            store=real,
-            now=now,
-        )
-    )
+    desk = Desk(_post(identity, journal, real, now))
     upstreams = Upstreams()
     after.push_async_callback(upstreams.close)
     means = Means(
@@ -329,3 +314,23 @@ async def _assemble(
         socket=socket,
     )
     return lab
+
+
+def _post(
+    identity: Identity, journal: Journal, store: Store, now: Callable[[], datetime]
+) -> Post:
+    here = Here(
+        edge=identity.edge,
+        boot=identity.boot,
+        tenant=TENANT,
+        environment=ENVIRONMENT,
+    )
+    return Post(
+        identity=identity,
+        here=here,
+        keys={WARRANT_KEY.kid: WARRANT_KEY.public()},
+        tools={tool.digest: tool for tool in TOOLS.values()},
+        journal=journal,
+        store=store,
+        now=now,
+    )
