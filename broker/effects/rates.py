@@ -63,8 +63,10 @@ class Counter(Protocol):
         """Charge one request to every key."""
 
 
-def valkey_client(url: str, *, password: str | None = None) -> Redis:
-    """Return a pooled client that answers or fails within VALKEY_ANSWER_S_MAX.
+def valkey_client(
+    url: str, *, password: str | None = None, answer_s: float = VALKEY_ANSWER_S_MAX
+) -> Redis:
+    """Return a pooled client whose every step answers or fails within ``answer_s``.
 
     Nothing is retried here: a second try costs the caller another wait, and the
     counters that stand in cost it none.
@@ -73,9 +75,9 @@ def valkey_client(url: str, *, password: str | None = None) -> Redis:
         url,
         password=password,
         max_connections=CONNECTIONS_MAX,
-        timeout=VALKEY_ANSWER_S_MAX,
-        socket_timeout=VALKEY_ANSWER_S_MAX,
-        socket_connect_timeout=VALKEY_ANSWER_S_MAX,
+        timeout=answer_s,
+        socket_timeout=answer_s,
+        socket_connect_timeout=answer_s,
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
@@ -86,9 +88,10 @@ class ValkeyCounter:
 
     counted_by = CountedBy.VALKEY
 
-    def __init__(self, client: Redis) -> None:
-        """Keep the pooled client (see `valkey_client`)."""
+    def __init__(self, client: Redis, *, answer_s: float = VALKEY_ANSWER_S_MAX) -> None:
+        """Keep the pooled client (see `valkey_client`) and how long a call may take."""
         self._client = client
+        self._answer_s = answer_s
         self._loading = asyncio.Lock()
         self._loads = 0
 
@@ -98,7 +101,7 @@ class ValkeyCounter:
         Raises:
             RedisError, OSError, TimeoutError: Valkey did not take it.
         """
-        async with asyncio.timeout(VALKEY_ANSWER_S_MAX):
+        async with asyncio.timeout(self._answer_s):
             await self._load()
 
     async def charge(self, keys: Sequence[RateKey]) -> Charge:
@@ -109,7 +112,7 @@ class ValkeyCounter:
         """
         names = [rate.key for rate in keys]
         paces = [text for rate in keys for text in (rate.interval_us, rate.burst)]
-        async with asyncio.timeout(VALKEY_ANSWER_S_MAX):
+        async with asyncio.timeout(self._answer_s):
             loads = self._loads
             try:
                 answer = await self._call(names, paces)

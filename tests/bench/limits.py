@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 from redis.asyncio import Redis
 
+from broker.core.words.budget import CountedBy
 from broker.core.words.effect import Tier
 from broker.effects.budgets import PostgresBudgets
 from broker.effects.database import Database
@@ -28,7 +29,7 @@ from broker.effects.rates import (
     ValkeyRates,
     valkey_client,
 )
-from tests.support.limits.lines import line, rate
+from tests.support.limits.lines import PATIENT_S, line, rate
 
 TURNS = 5
 CALLS = 1_500
@@ -71,7 +72,7 @@ async def rows(*, owner_dsn: str, broker_dsn: str, valkey_url: str) -> list[Row]
     await owner.close()
     password = unquote(urlsplit(broker_dsn).password or "")
     database = Database(broker_dsn, password=password, pool_max=WORKERS)
-    client = valkey_client(valkey_url)
+    client = valkey_client(valkey_url, answer_s=PATIENT_S)
     try:
         return [
             *await _reservations(database),
@@ -127,7 +128,9 @@ async def _overspend(database: Database) -> Row:
 
 async def _rates(client: Redis, database: Database) -> list[Row]:
     rates = ValkeyRates(
-        ValkeyCounter(client), sql=SqlCounter(database), process=ProcessCounter()
+        ValkeyCounter(client, answer_s=PATIENT_S),
+        sql=SqlCounter(database),
+        process=ProcessCounter(),
     )
     await rates.start()
 
@@ -138,7 +141,8 @@ async def _rates(client: Redis, database: Database) -> list[Row]:
         ]
 
         async def call(_: int) -> None:
-            assert (await rates.check(charged, tier=Tier.INTERNAL)).allowed
+            answer = await rates.check(charged, tier=Tier.INTERNAL)
+            assert answer.counted_by is CountedBy.VALKEY
 
         return call
 

@@ -13,12 +13,10 @@ from broker.core.words.effect import Tier
 from broker.effects.rates import (
     ProcessCounter,
     SqlCounter,
-    ValkeyCounter,
     ValkeyRates,
-    valkey_client,
 )
 from tests.support.fake_rates import FakeCounter, FakeRates
-from tests.support.limits.lines import broker_database, rate
+from tests.support.limits.lines import broker_database, patient_counter, rate
 
 NOWHERE = "unix://default@/nonexistent/valkey.sock?db=0"
 
@@ -43,9 +41,9 @@ async def counter(kind):
         async with broker_database(lent) as database:
             yield SqlCounter(database)
     elif name == "valkey":
-        client = valkey_client(lent)
-        yield ValkeyCounter(client)
-        await client.aclose()
+        patient = patient_counter(lent)
+        yield patient
+        await patient.aclose()
     else:
         yield (FakeCounter if name == "fake" else ProcessCounter)(clock_us=clock_us)
 
@@ -127,10 +125,9 @@ async def rates_of(side, *, lost=False):
         yield fake
         return
     pg_database, valkey_url = side
-    client = valkey_client(NOWHERE if lost else valkey_url)
     async with broker_database(pg_database) as database:
         rates = ValkeyRates(
-            ValkeyCounter(client),
+            patient_counter(NOWHERE if lost else valkey_url),
             sql=SqlCounter(database),
             process=ProcessCounter(),
         )

@@ -7,13 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.core.gcra import gcra_all
-from broker.effects.rates import (
-    ProcessCounter,
-    SqlCounter,
-    ValkeyCounter,
-    valkey_client,
-)
-from tests.support.limits.lines import broker_database, rate
+from broker.effects.rates import ProcessCounter, SqlCounter
+from tests.support.limits.lines import broker_database, patient_counter, rate
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -73,9 +68,9 @@ def test_the_valkey_function_counts_by_the_rule_of_core(valkey_url) -> None:
     @given(sequence=calls)
     def check(sequence) -> None:
         async def go() -> None:
-            client = valkey_client(valkey_url)
-            await same_as_core(ValkeyCounter(client), sequence, run=next(runs))
-            await client.aclose()
+            counter = patient_counter(valkey_url)
+            await same_as_core(counter, sequence, run=next(runs))
+            await counter.aclose()
 
         asyncio.run(go())
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from broker.core.words.budget import Line, RateKey, Total, Window
 from broker.effects.database import Database
+from broker.effects.rates import ValkeyCounter, valkey_client
 
 TODAY = datetime(2026, 11, 23, tzinfo=UTC)
 TOMORROW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -37,6 +38,16 @@ def action(number: int) -> str:
 def rate(name="calls", *, interval_us=60_000_000, burst=5, tenant="demo") -> RateKey:
     """Return a rate key that comes back so slowly that no test waits for it."""
     return RateKey(f"{{{tenant}}}:dev:rate:{name}:0", name, interval_us, burst)
+
+
+# A loaded machine may keep a healthy Valkey waiting; only tests of silence are hasty.
+PATIENT_S = 10.0
+
+
+def patient_counter(url: str, *, password: str | None = None) -> ValkeyCounter:
+    """Return a Valkey counter that does not give up on a slow machine."""
+    client = valkey_client(url, password=password, answer_s=PATIENT_S)
+    return ValkeyCounter(client, answer_s=PATIENT_S)
 
 
 async def total(budgets, asked: Line):
