@@ -17,7 +17,7 @@ and objects; no fractions: amounts are integer minor units.
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from tools import frames, limits
@@ -140,7 +140,7 @@ class Call:
     def __init__(
         self,
         *,
-        arguments: Mapping[str, object],
+        arguments: Mapping[str, Any],
         customer: str,
         action: str,
         http: Http,

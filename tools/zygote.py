@@ -79,7 +79,8 @@ class Zygote:
             OSError: A layer was refused.
         """
         os.environ.clear()
-        process.limit_zygote()
+        if self._jail.limited:
+            process.limit_zygote()
         if self._layers:
             process.give_up_privileges()
         if self._jail.ruleset is not None:
@@ -210,6 +211,7 @@ def main() -> NoReturn:
     """Be a zygote; tell the dispatcher in one message if that cannot be."""
     checkout, fd = sys.argv[1:]
     sys.path.remove(checkout)
+    sys.argv.clear()
     control = socket.socket(fileno=int(fd))
     order: dict[str, Any] = frames.decode(
         control.recv(limits.NOTICE_BYTES_MAX), depth_max=limits.FRAME_DEPTH_MAX

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 HEADER_BYTES = 4
 
@@ -91,7 +91,7 @@ class FakeEdge:
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def __aenter__(self) -> FakeEdge:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_unix_server(self._serve, str(self.path))
         return self
 
@@ -212,7 +212,7 @@ class RunnerClient:
         await self.writer.drain()
         return await _frame(self.reader)
 
-    async def run(self, jws: str, *, deadline_ms: int = 10_000) -> dict[str, Any]:
+    async def run(self, jws: str, *, deadline_ms: Any = 10_000) -> dict[str, Any]:
         """Have a warrant run."""
         return await self.ask({"op": "run", "warrant": jws, "deadline_ms": deadline_ms})
 
@@ -221,9 +221,13 @@ class RunnerClient:
 
 
 def write_catalog(
-    catalog: Path, code: str, *, connector: str = "shop", **tools: dict[str, Any]
+    catalog: Path,
+    code: str,
+    *,
+    tools: dict[str, dict[str, Any]],
+    connector: str = "shop",
 ) -> None:
-    """Write a connector and a manifest per keyword: its function, and what differs."""
+    """Write a connector, and for each function a manifest with what differs in it."""
     folder = catalog / connector
     folder.mkdir(parents=True)
     (folder / "connector.py").write_text(code, "utf-8")

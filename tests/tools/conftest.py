@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,14 @@ class Rig:
         self.client: RunnerClient
         self._numbers = 0
 
-    async def start(
-        self,
-        code: str,
-        *,
-        layers: frozenset[str] | None = None,
-        **tools: dict[str, Any],
-    ) -> None:
+    async def start(self, code: str, **tools: dict[str, Any]) -> None:
         """Start a runner for a connector of this code, with these tools."""
-        write_catalog(self.settings.catalog, textwrap.dedent(code), **tools)
-        await self.restart(layers=layers)
+        self.write(code, **tools)
+        await self.restart()
+
+    def write(self, code: str, **tools: dict[str, Any]) -> None:
+        """Write a connector of this code, with these tools."""
+        write_catalog(self.settings.catalog, textwrap.dedent(code), tools=tools)
 
     async def restart(self, *, layers: frozenset[str] | None = None) -> None:
         """Start a runner for the catalog that is there."""
@@ -67,6 +66,13 @@ class Rig:
             self.client.close()
         if hasattr(self, "dispatcher"):
             await self.dispatcher.close()
+
+
+async def until(check: Callable[[], object]) -> None:
+    """Wait until something is so, but not for long."""
+    async with asyncio.timeout(5):
+        while not check():  # noqa: ASYNC110 what is waited for is outside the loop
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The runner as a process and a socket: who may speak, what is answered, how it ends."""
+"""The runner as a process: who may speak, what is answered, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from tests.support.fake_edge import (
     warrant,
     write_catalog,
 )
-from tests.tools.conftest import Rig
-from tests.tools.test_zygotes import alive, until
+from tests.tools.conftest import Rig, until
+from tests.tools.test_zygotes import alive
 from tools import limits, posture
 from tools.dispatcher import Dispatcher
+from tools.jail import landlock
 from tools.limits import CONNECTIONS_MAX, DRAIN_S_MAX, FRAME_S_MAX, REQUEST_BYTES_MAX
 from tools.zygote_link import CHECKOUT
 
@@ -64,7 +65,7 @@ async def test_without_an_edge_there_is_an_error_and_no_greeting(rig: Rig):
         assert answer["error"]["code"] == "edge_unavailable"
 
 
-MALFORMED = (
+MALFORMED: tuple[dict[str, object], ...] = (
     {},
     {"op": "stop"},
     {"op": "run"},
@@ -234,7 +235,7 @@ async def test_the_process_serves_and_ends_on_a_signal(tmp_path, edge: FakeEdge)
     # What the connector does at import would work in the dispatcher, and leave a trace.
     marker = tmp_path / "imported"
     code = f"open({str(marker)!r}, 'w').close()\ndef echo(call): return {{}}"
-    write_catalog(tmp_path / "catalog", code, echo={})
+    write_catalog(tmp_path / "catalog", code, tools={"echo": {}})
     process = Process(tmp_path)
     await until(process.socket.exists)
     zygotes = process.zygotes()
@@ -251,7 +252,7 @@ async def test_the_process_serves_and_ends_on_a_signal(tmp_path, edge: FakeEdge)
 
 
 async def test_a_killed_runner_leaves_no_process_behind(tmp_path, edge: FakeEdge):
-    write_catalog(tmp_path / "catalog", ECHO, echo={})
+    write_catalog(tmp_path / "catalog", ECHO, tools={"echo": {}})
     process = Process(tmp_path)
     await until(process.socket.exists)
     zygotes = process.zygotes()
@@ -272,7 +273,7 @@ async def test_a_killed_runner_leaves_no_process_behind(tmp_path, edge: FakeEdge
 async def test_what_keeps_it_from_starting_is_said_in_one_line(
     tmp_path, environment, problem
 ):
-    write_catalog(tmp_path / "catalog", ECHO, echo={})
+    write_catalog(tmp_path / "catalog", ECHO, tools={"echo": {}})
     status, said = await asyncio.to_thread(Process(tmp_path, **environment).end)
     assert status == 1
     assert said.startswith("runner: refusing to start: ")
@@ -281,7 +282,7 @@ async def test_what_keeps_it_from_starting_is_said_in_one_line(
 
 
 async def test_a_host_that_cannot_confine_is_refused(rig: Rig, monkeypatch):
-    monkeypatch.setattr(posture.landlock, "abi", lambda: 0)
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
     with pytest.raises(posture.NotConfinedError, match="Landlock"):
         await rig.start(ECHO, echo={})
     assert not rig.settings.runner_socket.exists()

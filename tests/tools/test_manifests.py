@@ -29,13 +29,13 @@ def test_every_tool_of_the_shop_is_loaded_with_the_brokers_digest():
 
 
 def test_what_is_not_said_has_its_default(tmp_path):
-    write_catalog(tmp_path, "", read={})
+    write_catalog(tmp_path, "", tools={"read": {}})
     tool = load_catalog(tmp_path)["shop.read"]
     assert (tool.connector, tool.entry, tool.preload) == ("shop", "read", False)
 
 
 def test_folders_without_manifests_are_left_alone(tmp_path):
-    write_catalog(tmp_path, "", read={})
+    write_catalog(tmp_path, "", tools={"read": {}})
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("", "utf-8")
@@ -61,34 +61,36 @@ def test_folders_without_manifests_are_left_alone(tmp_path):
     ],
 )
 def test_a_manifest_with_a_wrong_field_is_named_and_refused(tmp_path, differs, problem):
-    write_catalog(tmp_path, "", read=differs)
+    write_catalog(tmp_path, "", tools={"read": differs})
     with pytest.raises(CatalogError, match=problem) as refused:
         load_catalog(tmp_path)
     assert "read.toml" in str(refused.value)
 
 
 def test_the_longest_timeout_and_preloading_a_reading_tool_are_taken(tmp_path):
-    write_catalog(tmp_path, "", read={"timeout_s": TIMEOUT_S_MAX, "preload": True})
+    write_catalog(
+        tmp_path, "", tools={"read": {"timeout_s": TIMEOUT_S_MAX, "preload": True}}
+    )
     tool = load_catalog(tmp_path)["shop.read"]
     assert (tool.timeout_s, tool.preload) == (TIMEOUT_S_MAX, True)
 
 
 def test_two_tools_of_one_name_are_refused(tmp_path):
-    write_catalog(tmp_path, "", read={}, again={"name": "shop.read"})
+    write_catalog(tmp_path, "", tools={"read": {}, "again": {"name": "shop.read"}})
     with pytest.raises(CatalogError, match="exists already"):
         load_catalog(tmp_path)
 
 
 def test_manifests_without_a_connector_are_refused(tmp_path):
-    write_catalog(tmp_path, "", read={})
+    write_catalog(tmp_path, "", tools={"read": {}})
     (tmp_path / "shop" / "connector.py").unlink()
-    with pytest.raises(CatalogError, match="no connector.py"):
+    with pytest.raises(CatalogError, match=r"no connector\.py"):
         load_catalog(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[tool", "[tool]\nname = 1", "tool = 1"])
 def test_a_file_that_is_no_manifest_is_named_and_refused(tmp_path, text):
-    write_catalog(tmp_path, "", read={})
+    write_catalog(tmp_path, "", tools={"read": {}})
     (tmp_path / "shop" / "read.toml").write_text(text, "utf-8")
     with pytest.raises(CatalogError, match=r"read\.toml"):
         load_catalog(tmp_path)
@@ -102,7 +104,7 @@ def test_a_catalog_that_is_missing_or_empty_is_refused(tmp_path):
 
 
 def test_files_are_taken_at_their_longest_and_refused_one_byte_past_it(tmp_path):
-    write_catalog(tmp_path, "#" * CONNECTOR_BYTES_MAX, read={})
+    write_catalog(tmp_path, "#" * CONNECTOR_BYTES_MAX, tools={"read": {}})
     manifest = tmp_path / "shop" / "read.toml"
     text = manifest.read_text("utf-8")
     padded = text + "#" * (MANIFEST_BYTES_MAX - len(text))
@@ -119,8 +121,8 @@ def test_files_are_taken_at_their_longest_and_refused_one_byte_past_it(tmp_path)
 
 
 def test_tools_are_counted_over_the_whole_catalog(tmp_path):
-    write_catalog(tmp_path, "", **{f"read{one}": {} for one in range(TOOLS_MAX)})
+    write_catalog(tmp_path, "", tools={f"read{one}": {} for one in range(TOOLS_MAX)})
     assert len(load_catalog(tmp_path)) == TOOLS_MAX
-    write_catalog(tmp_path, "", connector="more", read={})
+    write_catalog(tmp_path, "", connector="more", tools={"read": {}})
     with pytest.raises(CatalogError, match=f"not 1 to {TOOLS_MAX}"):
         load_catalog(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_edge import RunnerClient, claims_of, write_catalog
-from tests.tools.conftest import Rig
+from tests.tools.conftest import Rig, until
 from tools import limits, probe
 from tools.calls import FORK_S_MAX
 from tools.keeper import Keeper
@@ -62,10 +62,16 @@ def spare_of(rig: Rig) -> Child:
     return spare
 
 
-async def until(check) -> None:
-    async with asyncio.timeout(5):
-        while not check():
-            await asyncio.sleep(0.01)
+def child_pid(child: Child) -> int:
+    """Return a child's process id, as the kernel tells it."""
+    path = Path(f"/proc/self/fdinfo/{child._pidfd}")  # noqa: SLF001
+    return int(path.read_text("ascii").partition("Pid:\t")[2].split()[0])
+
+
+def namespaces(pid: int) -> dict[str, str]:
+    """Return the namespaces that a process lives in."""
+    kinds = ("user", "net", "pid", "ipc", "uts", "cgroup")
+    return {kind: str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in kinds}
 
 
 async def test_a_zygote_lives_under_seccomp_without_rights(rig: Rig):
@@ -77,17 +83,17 @@ async def test_a_zygote_lives_under_seccomp_without_rights(rig: Rig):
 
 
 async def test_a_zygote_without_the_layer_shows_that_the_test_above_looks(rig: Rig):
-    await rig.start(ECHO, layers=frozenset({"landlock"}), echo={})
+    rig.write(ECHO, echo={})
+    await rig.restart(layers=frozenset({"landlock"}))
     assert status(rig.dispatcher.zygotes()["shop"])["Seccomp"] == "0"
 
 
 async def test_the_better_posture_has_namespaces_of_its_own(rig: Rig):
     await rig.start(ECHO, echo={})
     zygote = rig.dispatcher.zygotes()["shop"]
-    for kind in ("user", "net", "pid", "ipc", "uts", "cgroup"):
-        own = Path(f"/proc/self/ns/{kind}").readlink()
-        other = Path(f"/proc/{zygote}/ns/{kind}").readlink()
-        assert (own != other) == (rig.dispatcher.posture == "strict")
+    own, other = namespaces(os.getpid()), namespaces(zygote)
+    strict = rig.dispatcher.posture == "strict"
+    assert all((own[kind] != other[kind]) == strict for kind in own)
 
 
 async def test_connector_code_is_imported_in_the_child_unless_asked_otherwise(rig: Rig):
@@ -101,7 +107,7 @@ async def test_connector_code_is_imported_in_the_child_unless_asked_otherwise(ri
 
 
 async def test_a_preloaded_connector_that_fails_to_import_leaves_others_alone(rig: Rig):
-    write_catalog(rig.settings.catalog, ECHO, connector="other", echo={})
+    write_catalog(rig.settings.catalog, ECHO, connector="other", tools={"echo": {}})
     await rig.start("raise RuntimeError", read={"preload": True})
     answer = await rig.call("shop.read")
     assert answer["error"] == {"code": "sandbox_unavailable", "detail": "import"}
@@ -122,31 +128,19 @@ async def test_a_dead_zygote_is_replaced_and_its_calls_end_with_a_receipt(rig: R
     assert rig.dispatcher.zygotes()["shop"] != zygote
 
 
-async def test_the_children_of_a_dead_zygote_die_with_it(rig: Rig):
-    for layers in (STANDARD, STRICT):
-        write_catalog(rig.settings.catalog / layers_name(layers), REST, rest={})
-        order = Order(
-            rig.settings.catalog / layers_name(layers) / "shop", layers=layers
-        )
-        link = await start_zygote(order)
-        await link.prepare(preload=False)
-        child = link.fork()
-        await child.began
-        pid = int(
-            Path(f"/proc/self/fdinfo/{child._pidfd}")  # noqa: SLF001 the kernel's view
-            .read_text("ascii")
-            .partition("Pid:\t")[2]
-            .split()[0]
-        )
-        assert alive(pid)
-        os.kill(link.pid, signal.SIGKILL)
-        await child.ended
-        await until(lambda pid=pid: not alive(pid))
-        link.forget(child)
-
-
-def layers_name(layers: frozenset[str]) -> str:
-    return "strict" if layers == STRICT else "standard"
+@pytest.mark.parametrize("layers", [STANDARD, STRICT], ids=["standard", "strict"])
+async def test_the_children_of_a_dead_zygote_die_with_it(tmp_path, layers):
+    write_catalog(tmp_path, REST, tools={"rest": {}})
+    link = await start_zygote(Order(tmp_path / "shop", layers=layers))
+    await link.prepare(preload=False)
+    child = link.fork()
+    await child.began
+    pid = child_pid(child)
+    assert alive(pid)
+    os.kill(link.pid, signal.SIGKILL)
+    await child.ended
+    await until(lambda: not alive(pid))
+    link.forget(child)
 
 
 async def test_a_zygote_that_does_not_fork_is_replaced(rig: Rig):
@@ -193,7 +187,7 @@ async def test_the_probe_tries_everything_and_all_of_it_is_refused(rig: Rig):
     [("seccomp", "fork"), ("landlock", "read_file"), ("limits", "take_memory")],
 )
 async def test_the_probe_notices_a_missing_layer(tmp_path, missing, escape):
-    write_catalog(tmp_path, ECHO, echo={})
+    write_catalog(tmp_path, ECHO, tools={"echo": {}})
     order = Order(tmp_path / "shop", layers=STRICT - {missing})
     link = await start_zygote(order)
     try:
@@ -206,7 +200,7 @@ async def test_the_probe_notices_a_missing_layer(tmp_path, missing, escape):
 
 
 async def test_a_zygote_with_an_unknown_layer_or_no_parent_does_not_start(tmp_path):
-    write_catalog(tmp_path, ECHO, echo={})
+    write_catalog(tmp_path, ECHO, tools={"echo": {}})
     link = await start_zygote(Order(tmp_path / "shop", layers=frozenset({"seccomp"})))
     link.end("the test ends")
     assert not alive(link.pid)
@@ -293,7 +287,7 @@ async def test_a_message_is_read_at_its_longest(impostor):
 
 
 async def test_a_stranger_presented_as_a_child_is_not_killed(impostor):
-    stranger = subprocess.Popen(
+    stranger = subprocess.Popen(  # noqa: ASYNC220 it starts at once
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE
     )
     pidfd = os.pidfd_open(stranger.pid)
@@ -317,14 +311,14 @@ async def test_what_a_zygote_says_of_a_childs_end_is_not_taken_for_its_end(impos
 
 async def test_a_zygote_that_never_gets_ready_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "ZYGOTE_START_S_MAX", 0.0)
-    write_catalog(tmp_path, ECHO, echo={})
+    write_catalog(tmp_path, ECHO, tools={"echo": {}})
     with pytest.raises(ZygoteError) as failed:
         await start_zygote(Order(tmp_path / "shop"))
     assert failed.value.stage == "start"
 
 
 async def test_calls_of_other_connectors_do_not_wait_for_a_busy_one(rig: Rig):
-    write_catalog(rig.settings.catalog, ECHO, connector="other", echo={})
+    write_catalog(rig.settings.catalog, ECHO, connector="other", tools={"echo": {}})
     await rig.start(REST, rest={})
     clients = [
         await RunnerClient.connect(rig.settings.runner_socket)
