@@ -235,7 +235,8 @@ class Door:
             proof = self.proof(url=ISSUER + path)
         if proof is not None:
             sent["dpop"] = proof
-        return await self.http.post(path, content=data, headers=sent)
+        encoded = {name: text.encode("latin-1") for name, text in sent.items()}
+        return await self.http.post(path, content=data, headers=encoded)  # type: ignore[arg-type]
 
     async def token(self, who: str = "agent", **changes: Any) -> str:
         """Return an access token of the agent, the worker or a person, by name."""

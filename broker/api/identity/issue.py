@@ -13,10 +13,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from authlib.oauth2.base import OAuth2Error
+from authlib.oauth2.rfc6749.errors import UnsupportedGrantTypeError
 
 from broker.api.identity.evidence import entry_of, note_refusal, token_entry
 from broker.api.identity.front import first_proof
 from broker.api.identity.server import (
+    CLIENT_CREDENTIALS,
     InvalidClientError,
     InvalidDetailsError,
     InvalidProofError,
@@ -309,4 +311,7 @@ def _claimed_text(request: TokenRequest) -> str:
 
 def _refusal(error: OAuth2Error, headers: Mapping[str, str] | None = None) -> Answer:
     status, body, _ = error()
+    # Authlib leaves it out here; what it would say repeats the request.
+    if isinstance(error, UnsupportedGrantTypeError):
+        body["error_description"] = f"the only grant is {CLIENT_CREDENTIALS}"
     return Answer(status, body, headers or {})
