@@ -201,7 +201,7 @@ def test_a_header_for_the_key_is_one_that_is_made_for_it(header) -> None:
 
 
 def test_the_customer_is_used_only_by_a_tool_that_needs_one() -> None:
-    off = {"pointer": "binding/needs_customer", "value": False}
+    off: dict[str, Any] = {"pointer": "binding/needs_customer", "value": False}
     assert "customer" in refused(changed(**off))
 
 

@@ -14,10 +14,12 @@ import asyncio
 import logging
 import re
 import ssl
+import sys
 import time
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
@@ -37,6 +39,11 @@ CONNECTIONS_MAX: Final = 32
 CONTENT_TYPE_CHARS_MAX: Final = 100
 
 OVERSIZED: Final = "oversized"
+
+# httpcore looks for sniffio at every lock it makes, five times a request. Where that is
+# not installed that costs 1.2 ms of searching the path (measured); None ends it.
+if find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 # The library's own lines quote what upstreams send, at whatever level is asked for.
 logging.getLogger("httpcore").setLevel(logging.CRITICAL + 1)
