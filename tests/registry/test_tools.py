@@ -2,11 +2,13 @@
 
 import copy
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker.core.words.effect import Effect, Tier
+from broker.core.words.tool import Binding, EgressRequest, OutputField
 from broker.registry.tools import (
     QUERY_FIELDS_MAX,
     RECEIPT_VALUES_MAX,
@@ -253,3 +255,22 @@ def test_a_receipt_names_only_so_many_values() -> None:
     parse_manifest(data, name="x")
     values["one_more"] = "/v"
     refused(data)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text("utf-8")
+
+
+def test_the_example_on_the_page_loads() -> None:
+    example = PAGE.split("```toml\n")[1].split("```")[0]
+    tool = parse_manifest(tomllib.loads(example), name="docs/manifests.md")
+    assert tool.name == "orders.refund"
+
+
+def test_every_field_is_on_the_page() -> None:
+    fields: set[str] = set()
+    for word in (Binding, EgressRequest, OutputField):
+        fields |= {name for name in word.__dataclass_fields__ if name != "label"}
+    fields |= {"name", "version", "connector", "effect", "entry", "preload"}
+    renamed = {"request_id": "id", "data_class": "class"}
+    for name in fields:
+        assert f"`{renamed.get(name, name)}`" in PAGE, name
