@@ -2,7 +2,7 @@
 
 from typing import Final
 
-REQUEST_BYTES_MAX: Final = 262_144
+REQUEST_BYTES_MAX: Final = 131_072
 """A frame from the broker: a warrant with its arguments, and little else."""
 
 REPLY_BYTES_MAX: Final = 1_048_576

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tools import probe
 from tools.calls import run_child
-from tools.jail import landlock, syscalls
+from tools.jail import landlock, probe, syscalls
 from tools.zygote_link import ZygoteError, ZygoteLink
 
 STANDARD: Final = frozenset({"landlock", "seccomp", "limits"})

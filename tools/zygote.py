@@ -21,8 +21,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any, Final, NoReturn
 
-from tools import frames, limits, probe, runner
-from tools.jail import bpf, filters, landlock, process, syscalls
+from tools import frames, limits, runner
+from tools.jail import bpf, filters, landlock, probe, process, syscalls
 
 EXIT_ENDED: Final = 0
 EXIT_NOT_STARTED: Final = 64

@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.fake_edge import RunnerClient, claims_of, write_catalog
 from tests.tools.conftest import Rig, until
-from tools import limits, probe
+from tools import limits
 from tools.calls import FORK_S_MAX
+from tools.jail import probe
 from tools.keeper import Keeper
 from tools.limits import KILL_S_MAX, NOTICE_BYTES_MAX, ZYGOTE_START_S_MAX
 from tools.posture import PROBE_S_MAX, STANDARD, STRICT, probe_zygote
