@@ -11,12 +11,13 @@ def main() -> None:
     """Run the command that the arguments name."""
     from broker.cli import processes  # noqa: PLC0415 what follows is not always needed
 
-    if sys.argv[1:2] in ([name] for name in processes.COMMANDS):
-        processes.run(sys.argv[1])
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in processes.COMMANDS:
+        processes.run(command)
         return
     from broker.cli.app import make_app  # noqa: PLC0415
 
-    make_app()()
+    make_app(command)()
 
 
 if __name__ == "__main__":

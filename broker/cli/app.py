@@ -5,19 +5,25 @@ from importlib.util import find_spec
 
 import typer
 
+OPERATE = "broker.cli.operate"
+OPERATE_COMMANDS = ("up", "down", "status", "logs", "reset", "doctor")
 COMMAND_MODULES = [
-    "broker.cli.operate",
+    OPERATE,
     "broker.cli.agents",
     "broker.cli.people",
     "broker.cli.approvals",
     "broker.cli.audit",
     "broker.cli.demo",
 ]
-"""Modules with commands, in the order of the help; each has ``register(app)``."""
+"""Modules with commands, in the order of the help: what has ``register(app)`` adds."""
 
 
-def make_app() -> typer.Typer:
-    """Return the command with all its subcommands."""
+def make_app(command: str = "") -> typer.Typer:
+    """Return the command with its subcommands.
+
+    For one that operates the stack only those are loaded: what the supervisor imports
+    stays in memory as long as the stack runs.
+    """
     app = typer.Typer(
         name="counterfoil",
         help="Put AI agents to work on customers' accounts without handing them a key.",
@@ -25,7 +31,10 @@ def make_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for name in COMMAND_MODULES:
+    modules = [OPERATE] if command in OPERATE_COMMANDS else COMMAND_MODULES
+    for name in modules:
         if find_spec(name) is not None:
-            importlib.import_module(name).register(app)
+            add = getattr(importlib.import_module(name), "register", None)
+            if add is not None:
+                add(app)
     return app
