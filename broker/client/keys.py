@@ -62,11 +62,14 @@ def read_key(path: Path) -> ClientKey:
     except OSError as error:
         msg = f"{path}: {error.strerror}"
         raise KeyFileError(msg) from None
-    with os.fdopen(fd, "rb") as file:
-        if stat.S_IMODE(os.fstat(fd).st_mode) & _OTHERS:
-            msg = f"{path} is open to others; its mode must be 0600"
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & _OTHERS:
+            msg = f"{path} is open to others; it must be a file with mode 0600"
             raise KeyFileError(msg)
-        data = file.read(KEY_FILE_BYTES_MAX + 1)
+        data = os.read(fd, KEY_FILE_BYTES_MAX + 1)
+    finally:
+        os.close(fd)
     try:
         document = parse_json(data, bytes_max=KEY_FILE_BYTES_MAX, depth_max=1)
         if not isinstance(document, dict):

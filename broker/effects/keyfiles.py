@@ -47,7 +47,7 @@ def read_secret(path: Path) -> bytes:
     except OSError as error:
         msg = f"{path}: {error.strerror}"
         raise KeyFileError(msg) from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_uid not in {os.geteuid(), 0}:
             msg = f"{path} is no file of this user"
@@ -55,7 +55,9 @@ def read_secret(path: Path) -> bytes:
         if stat.S_IMODE(about.st_mode) & 0o077:
             msg = f"{path} is open to others; its mode must be 0600"
             raise KeyFileError(msg)
-        data = file.read(KEY_FILE_BYTES_MAX + 1)
+        data = os.read(fd, KEY_FILE_BYTES_MAX + 1)
+    finally:
+        os.close(fd)
     if len(data) > KEY_FILE_BYTES_MAX:
         msg = f"{path} is longer than {KEY_FILE_BYTES_MAX} bytes"
         raise KeyFileError(msg)

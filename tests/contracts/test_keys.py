@@ -1,0 +1,168 @@
+"""The broker's keys: fake and real, one suite; and how the real ones are kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from broker.core.jwk import Algorithm, public_from_jwk
+from broker.core.jws import sign, verify
+from broker.effects.keyfiles import (
+    KEY_FILE_BYTES_MAX,
+    KeyFileError,
+    load_key,
+    load_public_key,
+    make_key,
+    read_secret,
+    save_key,
+    write_secret,
+)
+from broker.effects.keys import KeyRing, generate_keys, load_keys
+from tests.support.door import FixedKeys
+
+NAMES = ("token", "warrant", "entry", "authority")
+
+
+@pytest.fixture(params=["fake", "real"])
+def keys(request: pytest.FixtureRequest, tmp_path) -> FixedKeys | KeyRing:
+    return FixedKeys() if request.param == "fake" else generate_keys(tmp_path)
+
+
+def test_what_the_token_key_signs_the_published_keys_verify(keys):
+    token = sign({"a": 1}, key=keys.token, typ="at+jwt")
+    assert verify(token, keys=keys.tokens, typ="at+jwt") == {"a": 1}
+    published = {key["kid"]: public_from_jwk(key) for key in keys.jwks()["keys"]}
+    assert verify(token, keys=published, typ="at+jwt") == {"a": 1}
+
+
+def test_only_public_halves_of_token_keys_are_published(keys):
+    published = keys.jwks()["keys"]
+    assert all("d" not in key for key in published)
+    assert {key["kid"] for key in published} == {*keys.tokens}
+
+
+def test_the_nonce_secret_has_256_bits(keys):
+    assert len(keys.nonce_secret) == 32
+
+
+def test_no_key_shows_itself(keys):
+    text = repr(keys) + str(keys)
+    for secret in (keys.nonce_secret, getattr(keys, "payload_kek", b"absent")):
+        if isinstance(keys, KeyRing):
+            assert repr(secret) not in text
+
+
+def test_keys_are_made_once_and_loaded_ever_after(tmp_path):
+    made, again = generate_keys(tmp_path), generate_keys(tmp_path)
+    for name in NAMES:
+        assert getattr(made, name).kid == getattr(again, name).kid
+    assert made.payload_kek == again.payload_kek
+    assert load_keys(tmp_path / "broker").nonce_secret == made.nonce_secret
+    assert made.token.algorithm is Algorithm.ES256
+    assert {getattr(made, name).algorithm for name in NAMES[1:]} == {Algorithm.EDDSA}
+
+
+def test_everything_is_written_for_its_owner_alone_and_halves_are_published(tmp_path):
+    made = generate_keys(tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+    for name in NAMES:
+        half = load_public_key(tmp_path / "public" / f"{name}.jwk")
+        assert half.kid == getattr(made, name).kid
+        assert "d" not in json.loads((tmp_path / "public" / f"{name}.jwk").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_key_that_is_gone_is_not_replaced_in_silence(tmp_path, name):
+    generate_keys(tmp_path)
+    (tmp_path / "broker" / f"{name}.jwk").unlink()
+    with pytest.raises(KeyFileError, match="restore"):
+        generate_keys(tmp_path)
+
+
+def test_a_payload_key_that_is_gone_is_not_replaced_in_silence(tmp_path):
+    generate_keys(tmp_path)
+    (tmp_path / "broker" / "payload.kek").unlink()
+    with pytest.raises(KeyFileError, match=r"payload\.kek"):
+        generate_keys(tmp_path)
+
+
+def test_a_published_half_of_another_key_is_noticed(tmp_path):
+    generate_keys(tmp_path)
+    other = generate_keys(tmp_path / "other")
+    half = tmp_path / "public" / "authority.jwk"
+    half.write_bytes((tmp_path / "other" / "public" / "authority.jwk").read_bytes())
+    with pytest.raises(KeyFileError, match="not the public half"):
+        generate_keys(tmp_path)
+    assert other.authority.kid
+
+
+@pytest.mark.parametrize("name", [*(f"{n}.jwk" for n in NAMES), "payload.kek"])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_key_that_is_open_to_others_stops_the_broker(tmp_path, name, mode):
+    generate_keys(tmp_path)
+    (tmp_path / "broker" / name).chmod(mode)
+    with pytest.raises(KeyFileError, match="0600"):
+        load_keys(tmp_path / "broker")
+
+
+def test_a_key_of_the_wrong_sort_or_twice_the_same_stops_the_broker(tmp_path):
+    generate_keys(tmp_path)
+    folder = tmp_path / "broker"
+    (folder / "entry.jwk").unlink()
+    save_key(folder / "entry.jwk", make_key(Algorithm.ES256))
+    with pytest.raises(KeyFileError, match="EdDSA"):
+        load_keys(folder)
+    (folder / "entry.jwk").write_bytes((folder / "warrant.jwk").read_bytes())
+    with pytest.raises(KeyFileError, match="two"):
+        load_keys(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"AAAA", b"not base64!", b"x" * 44])
+def test_a_secret_of_another_length_stops_the_broker(tmp_path, content):
+    generate_keys(tmp_path)
+    write_secret(tmp_path / "broker" / "payload.kek", content)
+    with pytest.raises(KeyFileError):
+        load_keys(tmp_path / "broker")
+
+
+def test_an_error_names_the_file_and_repeats_nothing_of_it(tmp_path):
+    path = tmp_path / "k.jwk"
+    save_key(path, make_key(Algorithm.ES256))
+    secret = json.loads(path.read_text())["d"]
+    broken = path.read_text().replace('"crv":"P-256"', '"crv":"P-999"')
+    write_secret(path, broken.encode())
+    with pytest.raises(KeyFileError) as caught:
+        load_key(path)
+    assert "k.jwk" in str(caught.value)
+    assert secret not in str(caught.value)
+
+
+def test_a_link_a_folder_and_a_missing_file_are_no_secrets(tmp_path):
+    write_secret(tmp_path / "real", b"secret")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "folder", "missing"):
+        with pytest.raises(KeyFileError, match=name):
+            read_secret(tmp_path / name)
+
+
+def test_a_secret_at_the_size_limit_is_read_and_a_longer_one_is_not(tmp_path):
+    path = tmp_path / "secret"
+    write_secret(path, b"x" * KEY_FILE_BYTES_MAX)
+    assert len(read_secret(path)) == KEY_FILE_BYTES_MAX
+    write_secret(path, b"x" * (KEY_FILE_BYTES_MAX + 1))
+    with pytest.raises(KeyFileError, match="longer"):
+        read_secret(path)
+
+
+def test_a_write_that_fails_leaves_the_old_secret_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "secret"
+    write_secret(path, b"old")
+    with pytest.raises(TypeError):
+        write_secret(path, "no bytes")  # type: ignore[arg-type]
+    assert read_secret(path) == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
