@@ -116,30 +116,16 @@ def _receipt_key(path: Path) -> PrivateKey:
 
 
 def publish(key: PublicKey, public: Path) -> Path:
-    """Write the receipt key's public half where the broker looks for it.
+    """Write the receipt key's public half where the broker pins it from.
 
-    Where the edge may only write to a folder of its own there, it goes into that one,
-    unless the right key stands in the common place already.
-
-    Raises:
-        IdentityError: Another key stands in the common place and cannot be replaced.
+    Every part may write only to a folder of its own among the public ones.
     """
+    path = public / "edge" / "receipt.jwk"
     data = canonical(public_to_jwk(key))
-    common = public / "receipt.jwk"
-    if common.is_file() and common.read_bytes() == data:
-        return common
-    try:
-        public.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
-        write_secret(common, data)
-    except OSError:
-        if common.exists():
-            msg = f"{common} holds the key of another edge"
-            raise IdentityError(msg) from None
-        own = public / "edge" / "receipt.jwk"
-        own.parent.mkdir(mode=_FOLDER, exist_ok=True)
-        write_secret(own, data)
-        return own
-    return common
+    if not path.is_file() or path.read_bytes() != data:
+        path.parent.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+        write_secret(path, data)
+    return path
 
 
 def load_public(path: Path) -> PublicKey:

@@ -10,7 +10,15 @@ from typing import Any
 from broker.core.frames import HEADER_BYTES
 from tests.edge.fake_upstream import CUSTOMER
 
-DROP = object()
+
+class Drop:
+    """Stands for a field that is left out; its name is the same in every process."""
+
+    def __repr__(self) -> str:
+        return "DROP"
+
+
+DROP = Drop()
 ACTION = "0199aaaa-0000-7000-8000-000000000001"
 
 

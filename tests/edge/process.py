@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from broker.core.canonical import canonical
-from broker.core.jws import public_from_jwk, public_to_jwk, verify
+from broker.core.jws import PublicKey, public_from_jwk, public_to_jwk, verify
 from broker.core.orders import Hello, parse_hello, parse_receipt
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, Receipt, Warrant
 from broker.edge.catalogue import load_catalogue
@@ -98,7 +98,7 @@ class EdgeProcess:
         """Return the edge's own word of who it is, verified."""
         nonce = secrets.token_hex(8)
         answer = await self.control(op="hello", nonce=nonce)
-        said = public_from_jwk(read_json(self.state / "public" / "receipt.jwk"))
+        said = self.receipt_key()
         claims = verify(answer["edge_hello"], keys={said.kid: said}, typ=EDGE_HELLO_TYP)
         hello = parse_hello(claims)
         assert hello.nonce == nonce
@@ -183,9 +183,14 @@ class EdgeProcess:
         )
         return self._read(answer)
 
+    def receipt_key(self) -> PublicKey:
+        """Return the public half of the edge's receipt key, as it is published."""
+        path = self.state / "public" / "edge" / "receipt.jwk"
+        return public_from_jwk(read_json(path))
+
     def _read(self, answer: Any) -> Receipt:
         assert answer["ok"] is True, answer
-        said = public_from_jwk(read_json(self.state / "public" / "receipt.jwk"))
+        said = self.receipt_key()
         claims = verify(answer["receipt"], keys={said.kid: said}, typ=RECEIPT_TYP)
         return parse_receipt(claims)
 

@@ -188,7 +188,7 @@ async def test_init_makes_keys_without_a_database_and_changes_nothing_twice(
 ) -> None:
     made = make_edge(own_folder, database="postgresql://cf_edge:x@/x?host=/nowhere")
     own = [f"edge/{name}" for name in ("edge.json", "receipt.jwk", "vault.kek")]
-    files = [*own, "edge/journal/00000001.log", "public/receipt.jwk"]
+    files = [*own, "edge/journal/00000001.log", "public/edge/receipt.jwk"]
     seen = []
     for _ in range(2):
         done = made.command("init")
