@@ -180,7 +180,8 @@ async def with_totals(ports: Ports, case: Case) -> Case:
     watched = limit.watched_keys(rules, case.facts, now=now)
     keys = sorted({*watched, *(line.key for line in lines)})
     totals = await ports.store.totals(keys, besides=case.request.action_id)
-    lines = limit.with_totals(lines, totals)
+    reads = case.view.policy.book.reads
+    lines = limit.with_totals(lines, totals, looked_at=reads)
     standing_fits = all(
         limit.fits(line) for line in lines if line.rule_id == STANDING_RULE
     )

@@ -99,10 +99,11 @@ async def submit(ports: Ports, ask: Ask) -> Answer:
                 return replace(answer, record=done, repeated=True)
             case StoredWord.CONFLICT:
                 raise _conflict()
-            case StoredWord.OVER:
+            case StoredWord.OVER if cases.STANDING_RULE not in kept.over:
                 return await _refuse(ports, case, _over(kept.over), rate)
-            case StoredWord.STALE:
-                # Totals that the policy saw have moved: read them and decide again.
+            case StoredWord.STALE | StoredWord.OVER:
+                # What the decision saw has moved, or somebody else used up what was
+                # signed in advance: read it and decide again.
                 continue
             case _:
                 assert_never(kept.word)

@@ -56,5 +56,5 @@ async def _undisturbed(work: Awaitable[object]) -> None:
         await work
     except BrokerError as error:
         _log.info("sweep_waits", code=error.code, detail=error.detail)
-    except Exception:
+    except Exception:  # noqa: BLE001  (logged; the others must still be done)
         _log.exception("sweep_failed")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -14,18 +16,16 @@ from broker.api import (
     approvals,
     interactions,
     internal,
+    mcp,
     oauth,
     problems,
 )
 from broker.core.words.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
     from starlette.responses import Response
 
-    Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 DESCRIPTION = """
 Agents ask; the broker decides, limits, has a person sign what matters, executes in a
@@ -49,7 +49,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
-    for room in (oauth, actions, interactions, approvals, admin, internal):
+    for room in (oauth, actions, interactions, approvals, admin, internal, mcp):
         app.include_router(room.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)

@@ -42,7 +42,7 @@ class PersonClient(Session):
         card = await self.card(approval_id)
         claims = {
             "approval": approval_id,
-            "digest": card["digest"],
+            "digest": card["asked"]["digest"],
             "iat": int(self.tokens.key.now().timestamp()),
             "jti": new_id(self.tokens.key.now()),
             "person": self.tokens.client_id.partition(":")[2],

@@ -51,7 +51,9 @@ class RuleBook:
 
     ``actions`` are the entities of the schema itself: without them Cedar does not know
     that orders.refund is in "money", and a forbid on the group would match nothing.
-    ``hold`` is the quorum asked for when a guard holds what the policy would permit.
+    ``reads`` are the budget rules whose totals the text looks at: only those must not
+    have moved when the action is reserved. ``hold`` is the quorum asked for when a
+    guard holds what the policy would permit.
     """
 
     version: int
@@ -59,6 +61,7 @@ class RuleBook:
     schema: cedarpy.Schema
     actions: cedarpy.Entities
     rules: Mapping[str, Rule]
+    reads: frozenset[str]
     hold: Quorum
 
 

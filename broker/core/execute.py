@@ -153,35 +153,53 @@ def _answered(
 ) -> Judgement:
     request = tool.request(tool.receipt.request_id)
     consequential = is_consequential(tool.effect)
-    owner = str(receipt.values.get("owner") or "")
+    owner, status = str(receipt.values.get("owner") or ""), receipt.upstream_status
     if tool.binding.binds_customer and customer_id and owner != customer_id:
         # Once bound, always bound; details of somebody else look like no match.
         return _ended(OutcomeWord.DONE, "no_match", "the details do not match")
-    foreign = tool.binding.needs_customer and owner != customer_id
-    status = receipt.upstream_status
     if status not in request.done:
         if status in request.refused or not consequential:
             return _not_done(receipt, tool, failed=failed)
-        detail = f"the upstream answered {status}, which says neither yes nor no"
-        return _ended(OutcomeWord.UNKNOWN, "unclear_answer", detail, sent=True)
-    alarms = list(receipt.alarms)
+        return _unclear(receipt, f"answered {status}, which says neither yes nor no")
+    if bound.amount and receipt.values.get("currency") != bound.amount.currency:
+        return _unclear(receipt, "answered in another currency", "currency_mismatch")
+    foreign = tool.binding.needs_customer and owner != customer_id
+    if not consequential and (foreign or failed.code):
+        return _unread(receipt, failed, foreign=foreign)
+    posted, alarms = _posted(receipt, bound)
     if foreign:
         alarms.append("owner_mismatch")
-        if not consequential:
-            code, detail = "not_this_customer", "the record is not this customer's"
-            return _ended(OutcomeWord.REFUSED, code, detail, alarms=tuple(alarms))
-    posted, money_alarms = _posted(receipt, bound)
-    alarms += money_alarms
-    code, detail = failed.code, failed.detail
-    if code and not consequential:
-        return _ended(OutcomeWord.FAILED, code, detail, alarms=tuple(alarms))
+    code = failed.code or "done"
     return Judgement(
-        outcome=Outcome(OutcomeWord.DONE, code or "done", detail, sent=consequential),
+        outcome=Outcome(OutcomeWord.DONE, code, failed.detail, sent=consequential),
         post_minor_units=posted,
         owner="" if foreign else owner,
         ceilings=_ceilings(receipt, tool),
-        alarms=tuple(alarms),
+        alarms=(*receipt.alarms, *alarms),
     )
+
+
+def _unclear(receipt: Receipt, what: str, *alarms: str) -> Judgement:
+    """Leave an effect unknown whose answer says neither yes nor no."""
+    return _ended(
+        OutcomeWord.UNKNOWN,
+        "unclear_answer",
+        f"the upstream {what}",
+        sent=True,
+        alarms=(*receipt.alarms, *alarms),
+    )
+
+
+def _unread(receipt: Receipt, failed: RunError, *, foreign: bool) -> Judgement:
+    """Give nothing of a read that failed, or that found somebody else's record."""
+    if foreign:
+        return _ended(
+            OutcomeWord.REFUSED,
+            "not_this_customer",
+            "the record is not this customer's",
+            alarms=(*receipt.alarms, "owner_mismatch"),
+        )
+    return _ended(OutcomeWord.FAILED, failed.code, failed.detail, alarms=receipt.alarms)
 
 
 def _not_done(receipt: Receipt, tool: Tool, *, failed: RunError) -> Judgement:
@@ -215,11 +233,9 @@ def _posted(receipt: Receipt, bound: Bound) -> tuple[int | None, list[str]]:
     """Return what moved by the receipt; without a usable figure, what was reserved."""
     if bound.amount is None:
         return None, []
-    said, currency = receipt.values.get("amount"), receipt.values.get("currency")
+    said = receipt.values.get("amount")
     if type(said) is not int or not 0 <= said <= AMOUNT_MINOR_UNITS_MAX:
         return bound.amount.minor_units, ["receipt_incomplete"]
-    if currency != bound.amount.currency:
-        return max(said, bound.amount.minor_units), ["currency_mismatch"]
     if said > bound.amount.minor_units:
         return said, ["more_than_decided"]
     return said, []

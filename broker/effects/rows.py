@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from broker.core.words.budget import Line
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
     from broker.ports import NewAction, NewTurn, Sealed
@@ -47,21 +46,6 @@ def entry_json(entry_id: str, leaf: bytes) -> dict[str, str]:
 def ceiling_json(ref: str, sealed: bytes) -> dict[str, str]:
     """Return what bounds an object as action_finish takes it."""
     return {"ref": ref, "sealed": b64encode(sealed).decode()}
-
-
-def line_json(line: Line) -> dict[str, Any]:
-    """Return a budget line as reserve takes it."""
-    return {
-        "budget_id": line.budget_id,
-        "window_start": line.window_start.isoformat(),
-        "rule_id": line.rule_id,
-        "window": line.window.value,
-        "unit": line.unit,
-        "scope": dict(line.scope),
-        "limit": line.limit,
-        "amount": line.amount,
-        "version": line.version,
-    }
 
 
 def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, Any]:

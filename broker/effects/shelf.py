@@ -1,4 +1,4 @@
-"""The shelf: manifests read once from tools/catalog, as data. No tool code is imported."""
+"""The shelf: manifests read once from the catalog, as data; no tool is imported."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from broker.core.words.approval import ApprovalState
 from broker.core.words.budget import Total
 from broker.core.words.effect import is_consequential
 from broker.effects import rows
+from broker.effects.budgets import line_document
 from broker.effects.rows import LEASE_S
 from broker.ports import Claim, PayloadDraft, Stored, StoredWord
 
@@ -143,7 +144,7 @@ class PostgresStore:
         document: dict[str, Any] = {
             "action": rows.action_json(new, tool=tool, where=where),
             "payloads": [rows.payload_json(new.payload)],
-            "lines": [rows.line_json(line) for line in new.lines],
+            "lines": [line_document(line) for line in new.lines],
             "approval": rows.approval_json(new.approval) if new.approval else None,
         }
         if not is_consequential(tool.effect) and not new.lines and new.approval is None:

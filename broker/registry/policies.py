@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING, Any
 import cedarpy
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, Rule, RuleBook
+from broker.core.limit import UNCOVERED
 from broker.core.words.budget import BudgetRule, RateRule, Scope, Window
 from broker.core.words.decision import Quorum
 from broker.core.words.effect import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from broker.registry.tools import Tool
 
 CEDAR_BYTES_MAX = 262_144
 RULES_MAX = 500
+LIMITS_MAX = 32
+"""Most rates, and most budgets, of one policy: each costs every action something."""
+
+RESERVED_NAMES = frozenset({"standing", UNCOVERED})
 
 
 class PolicyError(ValueError):
@@ -88,6 +93,7 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
         schema=schema,
         actions=cedarpy.Entities.from_json_str("[]", schema),
         rules=_rules(cedar),
+        reads=frozenset(name for name in totals if name in cedar),
         hold=_quorum(body["hold"], where="hold"),
     )
 
@@ -178,4 +184,18 @@ def limits_of(
     except (KeyError, TypeError, ValueError) as error:
         msg = f"rates or budgets: {error}"
         raise PolicyError(msg) from error
+    _own_names([rule.rule_id for rule in rates], what="rates")
+    _own_names([rule.rule_id for rule in budgets], what="budgets")
     return rates, budgets
+
+
+def _own_names(names: Sequence[str], *, what: str) -> None:
+    if len(names) > LIMITS_MAX:
+        msg = f"{what}: more than {LIMITS_MAX}"
+        raise PolicyError(msg)
+    taken = {name for name in names if names.count(name) > 1} | (
+        RESERVED_NAMES & set(names)
+    )
+    if taken:
+        msg = f"{what}: {min(taken)!r} is used twice, or is a name of ours"
+        raise PolicyError(msg)

@@ -47,6 +47,7 @@ democrm and edge
     COUNTERFOIL_CRM_URL              Base URL of the demo CRM.
     COUNTERFOIL_CRM_CREDENTIAL_FILE  The CRM's bearer credential in the clear, as its
                                      owner hands it over; the edge seals it.
+    COUNTERFOIL_CRM_CONTROL_FILE     democrm only: opens its journal, faults and reset.
 
 The one who calls `counterfoil up` may set COUNTERFOIL_DATABASE_URL (of a role that may
 make roles), _REDIS_URL, _TEMPORAL_ADDRESS, _CRM_URL, _SIGNER_SOCKET, _EDGE_SOCKET or

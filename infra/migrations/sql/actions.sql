@@ -431,6 +431,10 @@ BEGIN
     WHEN 'unknown' THEN said := reservation_unknown(mine);
     ELSE NULL;
   END CASE;
+  IF said ->> 'state' = 'unknown' AND p ->> 'money' = 'post' THEN
+    -- Another currency than was reserved: nobody can say what was spent.
+    p := p || '{"state": "unknown"}';
+  END IF;
   PERFORM keep(p -> 'payloads', p -> 'entries');
   UPDATE action
      SET state = p ->> 'state', code = p ->> 'code', lease_owner = NULL,
@@ -557,7 +561,7 @@ CREATE FUNCTION outbox_revive(p_after_s integer) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
   WITH left_over AS (
-    SELECT o.outbox_id
+    SELECT o.outbox_id, b.approval_id
       FROM action a JOIN approval b USING (approval_id)
       JOIN outbox o ON o.topic = b.approval_id AND o.kind = 'start'
      WHERE a.state = 'ready' AND b.state = 'approved'
@@ -566,7 +570,10 @@ AS $$
      LIMIT 100 FOR UPDATE OF o SKIP LOCKED),
   again AS (
     UPDATE outbox o SET done_at = NULL, next_at = now(), tries = 0
-      FROM left_over l WHERE o.outbox_id = l.outbox_id RETURNING 1)
+      FROM left_over l WHERE o.outbox_id = l.outbox_id RETURNING 1),
+  unheard AS (
+    UPDATE approval b SET started_at = NULL
+      FROM left_over l WHERE b.approval_id = l.approval_id)
   SELECT count(*) FROM again
 $$;
 

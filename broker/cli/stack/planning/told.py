@@ -147,12 +147,17 @@ class Told:
         original = secret_file(self.state.path / "edge" / "democrm.credential")
         copy = self.state.path / "democrm" / "credential"
         put_secret(copy, original.read_text("utf-8").removesuffix("\n"))
-        return {
+        told = {
             "COUNTERFOIL_CRM_URL": self.crm_url,
             "COUNTERFOIL_CRM_CREDENTIAL_FILE": str(
                 copy if part == "democrm" else original
             ),
         }
+        if part == "democrm":
+            # Journal, faults and reset are for the people beside it, never the edge.
+            control = secret_file(self.state.path / "democrm" / "control")
+            told["COUNTERFOIL_CRM_CONTROL_FILE"] = str(control)
+        return told
 
 
 def _database(url: str, file: str) -> dict[str, str]:
