@@ -71,8 +71,17 @@ _log = structlog.get_logger("mcp")
 async def mcp(request: Request) -> Response:
     """Answer one MCP message of an agent.
 
-    The interaction is the one that the token is bound to; a DPoP token may name it in
-    the path, in the header ``Counterfoil-Interaction`` or in ``_meta``.
+    The interaction is the one that the token is bound to. A DPoP token may name it in
+    the path, in the header ``Counterfoil-Interaction`` or in the call's ``_meta``. These
+    names in ``_meta`` are ours, each of them optional:
+
+    - ``io.counterfoil/interaction``: the interaction to act in;
+    - ``io.counterfoil/idempotency-key``: a new key permits an intended second call;
+    - ``io.counterfoil/reason`` and ``io.counterfoil/citations``: as over REST.
+
+    A question that could not be answered is a JSON-RPC error: -32602 for what was sent
+    (``data.pointer`` names the field), -32010 for too many calls, -32011 if a part is
+    down (``data.retry_after_s`` says when to try again). A denial is a result.
     """
     _check_origin(request)
     caller = await agent(request)
