@@ -113,6 +113,11 @@ def verify_vote(signed: str, *, person_id: str, keys: Sequence[RegisteredKey]) -
     return vote
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text is a UUID in lower case."""
+    return _UUID.fullmatch(text) is not None
+
+
 def check_fresh(vote: Vote, *, now: datetime) -> None:
     """Require that a vote was made just now.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -18,7 +18,6 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
-    WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowUpdateFailedError,
 )
@@ -31,6 +30,7 @@ from temporalio.service import (
     RPCStatusCode,
 )
 
+from broker.core.approvals.codec import CodecError
 from broker.core.approvals.messages import TELL, WORKFLOW
 from broker.core.words.errors import UnavailableError
 from broker.effects.temporal.codec import sealing_converter
@@ -115,26 +115,18 @@ class Timekeeper:
             UnavailableError: Temporal does not answer now, or no worker does.
         """
         client = await self._connected()
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
-            WORKFLOW,
-            approval_id,
-            id=approval_id,
-            task_queue=self._place.task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        )
-        call = client.execute_update_with_start_workflow(
-            TELL,
-            id=message_id,
-            start_workflow_operation=start,
-            rpc_timeout=timedelta(seconds=CALL_S_MAX),
-        )
+        handle = client.get_workflow_handle(approval_id)
+        timeout = timedelta(seconds=CALL_S_MAX)
         try:
-            await _bounded(call)
-        except WorkflowUpdateFailedError:
+            await _bounded(
+                handle.execute_update(TELL, id=message_id, rpc_timeout=timeout)
+            )
+        except (WorkflowUpdateFailedError, CodecError):
+            # An answer in clear is nobody's of ours.
             return False
-        except RPCError as error:
-            raise _down(error) from error
+        except RPCError:
+            # There is none, or not any more: a new one begins by looking.
+            await self.start(approval_id)
         return True
 
     async def drive_out(self, approval_id: str, *, stuck: bool) -> bool:
