@@ -55,6 +55,18 @@ def test_any_other_text_is_refused(text):
         parse_checkpoint(text)
 
 
+def test_a_head_that_no_log_has_cannot_be_made() -> None:
+    for origin, size, root in (
+        ("", 1, ROOT),
+        ("a\nb", 1, ROOT),
+        (ORIGIN, -1, ROOT),
+        (ORIGIN, SIZE_MAX + 1, ROOT),
+        (ORIGIN, 1, ROOT[:31]),
+    ):
+        with pytest.raises(CheckpointError):
+            Checkpoint(origin, size, root)
+
+
 def test_the_largest_log_has_a_checkpoint() -> None:
     text = TEXT.replace("42", str(SIZE_MAX))
     assert parse_checkpoint(text).size == SIZE_MAX

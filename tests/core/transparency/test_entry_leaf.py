@@ -139,7 +139,8 @@ def test_a_leaf_at_the_limit_opens_and_a_longer_one_is_refused() -> None:
     with pytest.raises(EntryError) as caught:
         sealed(room + 4)
     assert caught.value.problem == "too_large"
-    assert problem(longest + b"x" * 3) == "too_large"
+    assert problem(b"x" * LEAF_BYTES_MAX) == "malformed"
+    assert problem(b"x" * (LEAF_BYTES_MAX + 1)) == "too_large"
 
 
 def _or_none(sealed, length):

@@ -207,6 +207,12 @@ def test_a_line_of_another_form_is_named(change):
     assert (error.problem in {"line", "seq"}, error.seq) == (True, 5)
 
 
+def test_a_line_that_is_no_object_is_named() -> None:
+    error = refusal([*LINES[:6], b"[]\n", *LINES[7:]])
+    assert (error.problem, error.seq) == ("line", 5)
+    assert refusal([b"7\n", *LINES[1:]]).problem == "header"
+
+
 def test_a_whole_log_rewritten_under_other_keys_passes_only_without_pins() -> None:
     key = Ed25519PrivateKey.from_private_bytes(b"thief".ljust(32, b"."))
     thief = NoteVerifier(LOG.name, key.public_key())
