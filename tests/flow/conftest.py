@@ -30,5 +30,4 @@ def fresh_database(
     servers: Access, pg_template: str
 ) -> Callable[[], AbstractContextManager[Database]]:
     """Return what makes one more database, for tests that need many."""
-
     return lambda: database_of_its_own(servers, pg_template)

@@ -38,10 +38,10 @@ NOTICED_BY = {
 HEAD = """# What a crash leaves behind
 
 Each row is one run: the replica dies at one step, its lease lapses, another replica's
-sweeper runs (and, for what people approved, the workflow asks again), and then the agent
-sends the same call once more. *Left* is the action's state as the dead replica left it,
-*then* what it became before the agent asked again, *in the end* after it. Nothing is
-ever refunded twice, and no money stays held without an action that says why.
+sweeper runs (and, for what people approved, the workflow asks again), and then the
+agent sends the same call once more. *Left* is the action's state as the dead replica
+left it, *then* what it became before the agent asked again, *in the end* after it.
+Nothing is ever refunded twice, and no money stays held without an action that says why.
 
 This page is written by tests/flow/test_crashes.py and checked in every run of it.
 """

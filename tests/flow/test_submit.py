@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker import flow
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny, Escalate, Permit
@@ -126,8 +128,6 @@ async def test_a_bearer_token_waits_for_a_person_where_a_proof_would_not(
     await house.read_order(interaction)
     ask = house.refund(interaction, 2_500)
     bound = house.caller(proof=False)
-    from dataclasses import replace
-
     bound = replace(
         bound,
         grant=replace(bound.grant, interaction_id=interaction.interaction_id),

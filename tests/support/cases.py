@@ -32,7 +32,7 @@ ACTION_ID = "0197a000-0000-7000-8000-000000000001"
 INTERACTION_ID = "0197a000-0000-7000-8000-0000000000e1"
 AGENT_ID = "0197a000-0000-7000-8000-00000000a001"
 CUSTOMER = "noah_brown_6181"
-REFUND = {
+REFUND: dict[str, Any] = {
     "order_id": "W7678072",
     "amount_minor_units": 2_500,
     "currency": "USD",
@@ -62,7 +62,7 @@ def request(arguments: dict[str, Any] | None = None, **changes: Any) -> ActionRe
         action_id=ACTION_ID,
         tool="orders.refund",
         arguments=given,
-        arguments_digest=digest(given),
+        arguments_digest=digest(dict(given)),
         interaction_id=INTERACTION_ID,
         reason="",
         citations=(),

@@ -6,7 +6,7 @@ the call or right after it; whatever the call did stays done, and nothing runs a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ WATCHED = {
 }
 
 
-class Died(BaseException):  # noqa: N818  (it is no error: it is the end)
+class Died(BaseException):
     """The process ended here."""
 
 
@@ -34,11 +34,7 @@ class Fuse:
     at: int = -1
     after: bool = False
     count: int = 0
-    steps: list[str] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        """Begin with no steps."""
-        self.steps = []
+    steps: list[str] = field(default_factory=list)
 
 
 class _Watched:
@@ -74,7 +70,7 @@ class _Watched:
 
 def fused(ports: Ports, fuse: Fuse) -> Ports:
     """Return ports that count steps, and die at one."""
-    return replace(
-        ports,
-        **{name: _Watched(getattr(ports, name), name, fuse) for name in WATCHED},
-    )
+    watched: dict[str, Any] = {
+        name: _Watched(getattr(ports, name), name, fuse) for name in WATCHED
+    }
+    return replace(ports, **watched)

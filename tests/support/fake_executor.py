@@ -53,7 +53,7 @@ class FakeExecutor:
             raise ExecutorUnavailableError(msg)
         return "edge-1", "boot-1"
 
-    async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:  # noqa: ARG002
+    async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:  # noqa: PLR0911
         await self.address()
         if self.dies:
             # As if this replica's process ended here.

@@ -1,7 +1,7 @@
 """The first tables: authority, log, budgets, edge, actions.
 
 The SQL stands in files, one per room, because it holds functions that are read and
-reviewed as SQL. A file is never changed after a release; a later revision brings its own.
+reviewed as SQL. No file is changed after a release; a later revision brings its own.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -48,10 +49,11 @@ LINE = Line(
     [("requests", RATE_REQUESTS_MAX), ("period_s", RATE_PERIOD_S_MAX)],
 )
 def test_a_rate_is_refused_one_past_its_limits(name, most) -> None:
-    assert getattr(replace(RATE, **{name: most, "burst": 1}), name) == most
+    most_of: dict[str, Any] = {"burst": 1} | {name: most}
+    assert getattr(replace(RATE, **most_of), name) == most
     for wrong in (most + 1, 0, -1, 1.0, True):
         with pytest.raises(ValueError, match=name):
-            replace(RATE, **{name: wrong, "burst": 1})
+            replace(RATE, **most_of | {name: wrong})
 
 
 def test_a_burst_is_refused_one_past_its_limit() -> None:
@@ -62,7 +64,7 @@ def test_a_burst_is_refused_one_past_its_limit() -> None:
 
 def test_a_burst_that_takes_more_than_a_year_to_come_back_is_refused() -> None:
     day_us = 86_400 * 1_000_000
-    slow = {"requests": 1, "period_s": 86_400}
+    slow: dict[str, Any] = {"requests": 1, "period_s": 86_400}
     fits = replace(RATE, **slow, burst=RATE_HORIZON_US_MAX // day_us)
     assert fits.interval_us * fits.burst == RATE_HORIZON_US_MAX
     with pytest.raises(ValueError, match="year"):
@@ -145,10 +147,10 @@ def test_a_tenant_that_could_leave_its_hash_tag_is_refused(wrong) -> None:
 def test_facts_are_bounded_in_length_and_number() -> None:
     order = CappedObject("order", "0" * SCOPE_VALUE_CHARS_MAX, None)
     orders = tuple(replace(order, ref=str(n)) for n in range(CAPPED_OBJECTS_MAX))
-    assert replace(FACTS, objects=orders)
+    assert replace(FACTS, objects=orders).objects == orders
     with pytest.raises(ValueError, match="objects"):
         replace(FACTS, objects=(*orders, order))
-    assert replace(FACTS, objects=(order,))
+    assert replace(FACTS, objects=(order,)).objects == (order,)
     with pytest.raises(ValueError, match="longer"):
         replace(FACTS, objects=(replace(order, ref=order.ref + "0"),))
 
@@ -156,7 +158,7 @@ def test_facts_are_bounded_in_length_and_number() -> None:
 @pytest.mark.parametrize("name", ["use_case", "agent_id", "tool"])
 def test_facts_without_an_agent_tool_or_use_case_are_refused(name) -> None:
     with pytest.raises(ValueError, match="needed"):
-        replace(FACTS, **{name: ""})
+        replace(FACTS, **cast("dict[str, Any]", {name: ""}))
 
 
 def test_an_action_is_admitted_while_it_is_held_and_not_once_it_has_ended() -> None:
