@@ -393,17 +393,20 @@ def application() -> FastAPI:
 
 
 @asynccontextmanager
-async def open_door() -> AsyncIterator[Door]:
+async def open_door(
+    *, issuer: str = ISSUER, times: Times | None = None
+) -> AsyncIterator[Door]:
     """Open a door with everybody registered and one interaction open."""
-    times, registry, journal = Times(), FakeRegistry(), Logbook()
+    times = times or Times()
+    registry, journal = FakeRegistry(), Logbook()
     await populate(registry)
     registry.entries.clear()
     memory = FakeMemory(now=times.now)
     # SQL keeps the assertions of both in one table.
     identities = FakeIdentities(registry, now=times.now, seen=memory.slow)
     desk = Desk(
-        issuer=ISSUER,
-        origins=frozenset({ISSUER, "http://127.0.0.1:8401"}),
+        issuer=issuer,
+        origins=frozenset({issuer, "http://127.0.0.1:8401"}),
         tenant=TENANT,
         environment=ENVIRONMENT,
         replica="broker-0",
@@ -420,7 +423,7 @@ async def open_door() -> AsyncIterator[Door]:
     app = application()
     app.state.desk = desk
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
+    async with httpx.AsyncClient(transport=transport, base_url=issuer) as http:
         yield Door(times, registry, memory, journal, identities, desk, http)
 
 

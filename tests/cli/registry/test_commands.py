@@ -1,0 +1,203 @@
+"""`counterfoil agents` and `counterfoil people`, against a door that serves HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from broker.cli.app import make_app
+from broker.cli.exits import Exit
+from broker.client.keys import ClientKey, read_key, write_key
+from broker.client.session import Session
+from broker.core.words.entry import EntryKind
+from tests.support.door import PEOPLE, TOOLS, Door, Times, application, open_door
+from tests.support.identities import AGENT_ID, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Now(Times):
+    """The host's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass
+class Desk:
+    """A state folder with everybody's keys, and a broker that answers."""
+
+    door: Door
+    url: str
+    state: Path
+
+    def run(self, *words: str, code: int = Exit.OK, who: str = "carol") -> Any:
+        """Run a command as a person; return its JSON, or its text if it has none."""
+        where = ["--state", str(self.state), "--url", self.url]
+        name = ["--as", who] if who else []
+        result = CliRunner().invoke(make_app(), [*words, *where, *name, "--json"])
+        assert result.exit_code == code, result.output
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        return lines[0] if len(lines) == 1 else lines
+
+    def say(self, *words: str, code: int = Exit.OK, who: str = "carol") -> str:
+        """Run a command as a person; return what people read."""
+        where = ["--state", str(self.state), "--url", self.url]
+        name = ["--as", who] if who else []
+        result = CliRunner().invoke(make_app(), [*words, *where, *name])
+        assert result.exit_code == code, result.output
+        return str(result.output)
+
+    def what(self) -> list[str]:
+        """Return what was changed, as the log calls it."""
+        return [e.detail["what"] for e in self.door.logged(EntryKind.AUTHORITY)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for name, (person_id, _) in PEOPLE.items():
+            key = ClientKey(f"person:{person_id}", name, key_of(name))
+            write_key(tmp_path / "clients" / "people" / f"{name}.jwk", key)
+        ready, made = threading.Event(), []
+        config = uvicorn.Config(application(), log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+
+        async def serve() -> None:
+            async with open_door(issuer=url, times=Now()) as door:
+                made.append(door)
+                ready.set()
+                await server.serve(sockets=[listening])
+
+        thread = threading.Thread(target=asyncio.run, args=(serve(),))
+        thread.start()
+        assert ready.wait(10)
+        yield Desk(made[0], url, tmp_path)
+        server.should_exit = True
+        thread.join(10)
+
+
+def test_agents_are_listed_and_shown(desk):
+    listed = desk.run("agents", "list")
+    assert [agent["name"] for agent in listed] == ["agent", "other"]
+    assert desk.run("agents", "show", "agent")["id"] == AGENT_ID
+    assert desk.run("agents", "show", AGENT_ID)["name"] == "agent"
+    text = desk.say("agents", "show", "agent")
+    assert "agent (active)" in text
+    assert "last used never" in text
+    assert AGENT_ID in desk.say("agents", "list")
+
+
+def test_an_agent_is_registered_with_a_key_file_that_gets_a_token(desk):
+    words = ["agents", "register", "second", "--owner", "olivia"]
+    words += ["--use-case", "retail-care", "--tool", "orders.get", "--tier-max", "2"]
+    made = desk.run(*words)
+    key = read_key(desk.state / "clients" / "agents" / "second.jwk")
+    assert key.client_id == made["client_id"]
+
+    async def call() -> Any:
+        async with Session(desk.url, client_id=key.client_id, key=key.key) as session:
+            return (await session.call("GET", "/v1/tools")).checked()
+
+    assert asyncio.run(call())["subject"] == made["client_id"]
+    assert desk.what() == ["agent.register"]
+    answer = desk.run(*words, code=Exit.FAILED)
+    assert "there already" in answer["error"]
+
+
+def test_an_agents_life_from_suspension_to_its_end(desk):
+    for words, status in (
+        (["agents", "suspend", "agent", "--reason", "odd refunds"], "suspended"),
+        (["agents", "resume", "agent"], "active"),
+        (["agents", "revoke", "agent"], "revoked"),
+    ):
+        assert desk.run(*words)["status"] == status
+    answer = desk.run("agents", "resume", "agent", code=Exit.FAILED)
+    assert "revoked" in answer["error"]
+    assert desk.what() == ["agent.suspend", "agent.resume", "agent.revoke"]
+
+
+def test_revoking_asks_first_unless_told_not_to(desk):
+    assert "Aborted" in desk.say("agents", "revoke", "agent", code=1)
+    assert "revoked" in desk.say("agents", "revoke", "agent", "--yes")
+
+
+def test_tools_are_granted_and_taken_away(desk):
+    granted = desk.run("agents", "grant", "agent", "orders.cancel")
+    assert granted["tools"] == sorted([*TOOLS, "orders.cancel"])
+    left = desk.run("agents", "ungrant", "agent", "orders.cancel", "orders.get")
+    assert left["tools"] == ["customers.get", "orders.refund"]
+
+
+@pytest.mark.parametrize("who", ["alice", "olivia"])
+def test_who_may_not_is_told_so_and_nothing_changes(desk, who):
+    words = ["agents", "grant", "agent", "orders.cancel"]
+    answer = desk.run(*words, who=who, code=Exit.DENIED)
+    assert answer["error"]
+    assert desk.what() == []
+
+
+def test_people_are_listed_shown_added_and_suspended(desk):
+    assert {one["name"] for one in desk.run("people", "list")} == {*PEOPLE}
+    assert "2,000.00 USD" in desk.say("people", "list")
+    words = ["people", "add", "erin", "--role", "supervisor", "--limit", "USD=150000"]
+    made = desk.run(*words)
+    assert made["approval_limits"] == {"USD": 150_000}
+    assert desk.run("people", "sign-in", "erin", who="")["name"] == "erin"
+    assert desk.run("people", "suspend", "erin")["status"] == "suspended"
+    desk.run("people", "sign-in", "erin", who="", code=Exit.DENIED)
+    assert desk.run("people", "show", "erin")["status"] == "suspended"
+
+
+def test_a_limit_that_is_no_number_of_minor_units_is_refused(desk):
+    words = ["people", "add", "erin", "--role", "supervisor", "--limit", "2000 USD"]
+    assert "minor units" in desk.run(*words, code=Exit.USAGE)["hint"]
+
+
+def test_who_signed_in_is_taken_for_the_commands_that_follow(desk):
+    desk.run("agents", "list", who="", code=Exit.USAGE)
+    assert "signed in as carol" in desk.say("people", "sign-in", "carol", who="")
+    assert desk.run("agents", "show", "agent", who="")["id"] == AGENT_ID
+    note = desk.state / "clients" / "signed-in"
+    assert note.stat().st_mode & 0o777 == 0o600
+    assert json.loads(Path(note.read_text()).read_text())["name"] == "carol"
+
+
+def test_what_is_not_there_is_named(desk):
+    assert (
+        "nobody" in desk.run("agents", "show", "nobody", code=Exit.NOT_FOUND)["error"]
+    )
+    answer = desk.run("agents", "list", who="mallory", code=Exit.NOT_FOUND)
+    assert "mallory.jwk" in answer["error"]
+
+
+def test_a_key_that_others_can_read_is_not_used(desk):
+    path = desk.state / "clients" / "people" / "carol.jwk"
+    path.chmod(0o644)
+    assert "0600" in desk.run("agents", "list", code=Exit.NOT_FOUND)["error"]
+
+
+def test_a_broker_that_is_not_there_is_named(desk):
+    desk.url = "http://127.0.0.1:9"
+    answer = desk.run("agents", "list", code=Exit.UNREACHABLE)
+    assert "127.0.0.1:9" in answer["error"]
+
+
+def test_without_a_running_stack_the_way_to_start_one_is_shown(tmp_path):
+    result = CliRunner().invoke(
+        make_app(), ["agents", "list", "--state", str(tmp_path), "--key", "/none"]
+    )
+    assert result.exit_code in {Exit.NOT_FOUND, Exit.UNREACHABLE}
