@@ -1,6 +1,5 @@
 """Start, watch and stop the embedded stack: up, down, status, logs, reset, doctor."""
 
-import importlib
 import json
 import os
 import signal
@@ -8,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -30,7 +28,6 @@ from broker.cli.stack.state import (
     running_pid,
 )
 from broker.cli.stack.table import display, show_findings, show_rows, write_line
-from broker.cli.stack.up import FirstCalls
 
 DOWN_S_MAX = 60.0
 POLL_S = 0.05
@@ -85,20 +82,10 @@ def up(
         stamp=Stamp.PRODUCTION if production else Stamp.DEMO,
         brokers=brokers,
         workers=workers,
-        first_calls=None if bare or production else _first_calls(),
+        first_calls=not bare and not production,
     )
     begin = start.background if detach else start.foreground
     raise typer.Exit(begin(order, display(as_json=as_json)))
-
-
-def _first_calls() -> FirstCalls | None:
-    """Return what the demo agent does first, where the demo is installed."""
-    if find_spec("broker.cli.demo") is None:
-        return None
-    calls: FirstCalls | None = getattr(
-        importlib.import_module("broker.cli.demo"), "first_calls", None
-    )
-    return calls
 
 
 def down(state: StateOption = STATE_DEFAULT, as_json: JsonOption = False) -> None:

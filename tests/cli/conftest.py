@@ -29,6 +29,6 @@ def running(checkout, tmp_path_factory):
     stack = tree.Stack(checkout, tmp_path_factory.mktemp("running") / "state")
     done = stack.run("up", "--detach", "--json", "--brokers", "2", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    stack.first_events = [json.loads(line) for line in done.stdout.splitlines()]
+    stack.first_events += [json.loads(line) for line in done.stdout.splitlines()]
     yield stack
     stack.end()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import typer
+
 from broker.cli.app import COMMAND_MODULES, OPERATE, OPERATE_COMMANDS, make_app
 from broker.cli.exits import Exit
 
 
-def names(app) -> set[str]:
-    commands = {
-        command.name or command.callback.__name__ for command in app.registered_commands
-    }
-    return commands | {group.name for group in app.registered_groups}
+def names(app: typer.Typer) -> set[str]:
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return {*command.commands}
 
 
 def test_a_command_that_operates_the_stack_loads_only_those() -> None:

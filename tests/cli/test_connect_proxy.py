@@ -81,7 +81,8 @@ async def close(writer) -> None:
 async def status(path, head: str) -> str:
     reader, writer = await ask(path, head)
     try:
-        return (await reader.readline()).decode().strip()
+        line: bytes = await reader.readline()
+        return line.decode().strip()
     finally:
         await close(writer)
 

@@ -28,25 +28,27 @@ from tests.support.servers import connect_temporal
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     return tmp_path / "servers"
 
 
 def on_postgres(access, statement, *, role=OWNER, database=DATABASE):
     async def ask():
-        async with asyncio.timeout(15):
-            while True:
-                try:
-                    connection = await asyncpg.connect(
-                        access.dsn(role=role, database=database)
-                    )
-                    break
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    await asyncio.sleep(0.1)
+        connection = await connected()
         try:
             return await connection.fetchval(statement)
         finally:
             await connection.close()
+
+    async def connected() -> asyncpg.Connection:
+        async with asyncio.timeout(15):
+            while True:
+                try:
+                    return await asyncpg.connect(
+                        access.dsn(role=role, database=database)
+                    )
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await asyncio.sleep(0.1)
 
     return asyncio.run(ask())
 

@@ -7,6 +7,7 @@ import secrets
 import asyncpg
 import pytest
 
+from broker.cli.stack.embedded import Access
 from broker.cli.stack.servers.accounts import BROKER, DATABASE, EDGE, OWNER, SEQUENCER
 from broker.cli.stack.servers.roles import (
     CONNECT_S_MAX,
@@ -14,7 +15,7 @@ from broker.cli.stack.servers.roles import (
     ensure,
     require_password,
 )
-from tests.support.servers import ADMIN, Access
+from tests.support.servers import ADMIN
 
 
 @pytest.fixture

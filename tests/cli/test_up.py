@@ -10,6 +10,7 @@ import socket
 import stat
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from broker.cli.operate import DOWN_S_MAX
 from broker.cli.stack import environment
 from broker.cli.stack.launch.guardian import children
 from broker.cli.stack.planning.plan import MIGRATE_S_MAX, REPLICAS_MAX
-from broker.cli.stack.state import open_state, running_pid
+from broker.cli.stack.state import is_done, open_state, running_pid
+from broker.cli.stack.up import FIRST_CALLS
 from tests.cli import tree
 from tests.support.parts import end, until
 
@@ -78,7 +80,7 @@ def test_a_second_up_says_so_and_disturbs_nothing(running) -> None:
 
 
 def test_a_confined_part_reads_its_own_folder_and_nobody_elses(running) -> None:
-    (tried,) = running.said("broker-0", "tried")
+    tried = running.said("broker-0", "tried")[-1]
     assert json.loads(tried) == {
         "edge/secret": "PermissionError",
         "signer/secret": "PermissionError",
@@ -194,15 +196,14 @@ def test_every_part_that_is_killed_recovers_by_itself(running) -> None:
     for part, pid in running.pids().items():
         before = running.pids()
         os.kill(pid, signal.SIGKILL)
-        assert until(
-            lambda part=part, pid=pid: (
-                running.rows()[part].pid not in {0, pid} and running.well()
-            ),
-            within_s=20,
-        ), part
+        assert until(partial(has_recovered, running, part, pid), within_s=20), part
         after = running.pids()
         assert before.keys() == after.keys()
         assert {one for one in before if before[one] != after[one]} == {part}
+
+
+def has_recovered(stack: tree.Stack, part: str, pid: int) -> bool:
+    return stack.rows()[part].pid not in {0, pid} and stack.well()
 
 
 def test_temporals_own_process_recovers_too(running) -> None:
@@ -264,6 +265,21 @@ def taken_port(port: int):
             yield ""  # Somebody else has it, which is as good.
         else:
             yield f" by process {os.getpid()}"
+
+
+def test_first_calls_that_fail_are_said_and_made_again_the_next_time(stack) -> None:
+    shy = open_state(stack.state).path / "clients" / "shy"
+    shy.touch()
+    with stack.started("up", "--json") as up:
+        assert up.stdout is not None
+        until_event(up.stdout, "said")
+        note = json.loads(up.stdout.readline())
+        assert note["event"] == "note"
+        assert "the agent would rather not" in note["text"]
+        assert stack.well()
+        up.terminate()
+        up.communicate(timeout=30)
+    assert not is_done(open_state(stack.state), FIRST_CALLS)
 
 
 def test_ctrl_c_stops_a_stack_in_the_foreground(stack) -> None:

@@ -125,6 +125,8 @@ _MODULES = {
         "def register(app):\n    pass\n"
         "def first_calls(*, state, base_url, say):\n"
         '    say(f"read an order at {base_url}")\n'
+        '    if (state / "clients" / "shy").exists():\n'
+        '        raise RuntimeError("the agent would rather not")\n'
     ),
 }
 
@@ -157,6 +159,7 @@ class Stack:
     state: Path
     environment: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
+    first_events: list[dict] = field(default_factory=list)
     python: str = sys.executable
 
     def command(self, *arguments: str) -> list[str]:

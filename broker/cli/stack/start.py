@@ -35,14 +35,14 @@ class Order:
         stamp: What a new state is for.
         brokers: Replicas of the broker.
         workers: Replicas of the worker.
-        first_calls: Made on a fresh state once everything is ready; None for none.
+        first_calls: Let the demo agent make them on a fresh state.
     """
 
     state: Path
     stamp: Stamp
     brokers: int
     workers: int
-    first_calls: up.FirstCalls | None
+    first_calls: bool
 
 
 def foreground(order: Order, display: Display) -> int:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+from broker.cli.stack import environment as env
+from broker.cli.stack import firstcalls
 from broker.cli.stack.events import Down, Event, Failed, Note, Said, Up
 from broker.cli.stack.parts import PartEvent
 from broker.cli.stack.planning.plan import Plan
@@ -23,21 +24,12 @@ FIRST_CALLS = "first calls"
 Tell: TypeAlias = Callable[[Event], None]
 
 
-class FirstCalls(Protocol):
-    """The demo agent's first calls, on a state where nothing has happened yet."""
-
-    def __call__(
-        self, *, state: Path, base_url: str, say: Callable[[str], None]
-    ) -> None:
-        """Make them; ``say`` is told each in a line. Runs on a thread of its own."""
-
-
 async def run(
     state: State,
     plan: Plan,
     *,
     tell: Tell,
-    first_calls: FirstCalls | None = None,
+    first_calls: bool = False,
     started: Callable[[], None] = lambda: None,
 ) -> int:
     """Start the parts, keep them until a signal comes, stop them.
@@ -47,8 +39,8 @@ async def run(
     Args:
         state: The state, locked by this process.
         plan: What to start.
-        tell: Is told of everything, on this thread and on that of the first calls.
-        first_calls: Made once per state, after everything is ready.
+        tell: Is told of everything.
+        first_calls: Let the demo agent make them, once per state, when all is ready.
         started: Called when the start is over, first calls included.
 
     Returns:
@@ -81,10 +73,11 @@ async def run(
             board.ready()
             took_s = time.monotonic() - begun
             tell(Up(issuer=plan.brokers[0], took_s=took_s, rows=board.rows))
-            if first_calls is not None and not is_done(state, FIRST_CALLS):
-                await _first_of(
-                    asyncio.create_task(_call(state, plan, first_calls, tell)), stop
-                )
+            if first_calls and firstcalls.offered() and not is_done(state, FIRST_CALLS):
+                calling = asyncio.create_task(_call(state, plan, tell))
+                await _first_of(calling, stop)
+                calling.cancel()
+                await asyncio.gather(calling, return_exceptions=True)
             started()
             await stop.wait()
     except PartFailedError as error:
@@ -126,17 +119,16 @@ async def _first_of(task: "asyncio.Task[None]", stop: asyncio.Event) -> None:
     stopped.cancel()
 
 
-async def _call(state: State, plan: Plan, first_calls: FirstCalls, tell: Tell) -> None:
+async def _call(state: State, plan: Plan, tell: Tell) -> None:
     """Make the first calls; that they fail is said, and changes nothing else."""
-
-    def say(text: str) -> None:
-        tell(Said(text))
-
     try:
-        await asyncio.to_thread(
-            first_calls, state=state.path, base_url=plan.brokers[0], say=say
+        await firstcalls.make(
+            state.path,
+            plan.brokers[0],
+            environment=env.callers(),
+            say=lambda text: tell(Said(text)),
         )
-    except Exception as error:  # noqa: BLE001 the stack is up whatever they raise
+    except (OSError, firstcalls.FirstCallsError) as error:
         tell(Note(f"the first calls did not go through: {error}"))
     else:
         note_done(state, FIRST_CALLS)
