@@ -270,8 +270,9 @@ class _Claims:
     """Take claims by name, each in its one form; the set of names is exact."""
 
     def __init__(self, claims: Mapping[str, Any], names: frozenset[str]) -> None:
-        if claims.keys() != names:
-            wrong = sorted(claims.keys() ^ names)
+        found = frozenset(claims)
+        if found != names:
+            wrong = sorted(found ^ names)
             msg = f"claim {wrong[0][:TEXT_CHARS_MAX]!r} is missing or not known"
             raise OrderError(msg)
         self._claims = claims

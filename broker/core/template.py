@@ -166,15 +166,13 @@ def _compared(wanted: object, found: object, at: str) -> Iterator[tuple[str, boo
     elif isinstance(wanted, dict) and isinstance(found, dict):
         for key in sorted(wanted.keys() | found.keys()):
             here = f"{at}/{key.replace('~', '~0').replace('/', '~1')}"
-            if key not in wanted or key not in found:
+            if key in wanted and key in found:
+                yield from _compared(wanted[key], found[key], here)
+            else:
                 yield here, False
-                return
-            yield from _compared(wanted[key], found[key], here)
     elif isinstance(wanted, list) and isinstance(found, list):
-        if len(wanted) != len(found):
-            yield at, False
-            return
-        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+        yield at, len(wanted) == len(found)
+        for index, (one, other) in enumerate(zip(wanted, found, strict=False)):
             yield from _compared(one, other, f"{at}/{index}")
     else:
         yield at, wanted == found

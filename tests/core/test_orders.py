@@ -197,6 +197,11 @@ def test_a_warrant_lives_up_to_the_limit_and_not_a_millisecond_longer() -> None:
             parse_warrant(a_warrant(exp_ms=exp_ms))
 
 
+def test_a_time_that_no_calendar_reaches_is_refused() -> None:
+    with pytest.raises(OrderError, match="iat_ms"):
+        parse_warrant(a_warrant(iat_ms=EPOCH_MAX, exp_ms=EPOCH_MAX))
+
+
 @pytest.mark.parametrize("name", ["jti", "action"])
 @pytest.mark.parametrize(
     "text", ["", "x", str(UUID(int=10**37)).upper(), str(UUID(int=1)) + "\n", "0" * 32]

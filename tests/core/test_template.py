@@ -137,6 +137,11 @@ def test_an_absent_customer_is_an_error_and_no_dropped_field() -> None:
         fill_body({"customer": "{customer}"}, filling(customer=""))
 
 
+def test_an_absent_body_is_an_error() -> None:
+    with pytest.raises(TemplateError, match="whole body"):
+        fill_body("{args.a}", filling())
+
+
 def test_an_absent_element_of_a_list_is_an_error() -> None:
     with pytest.raises(TemplateError, match="list"):
         fill_body({"a": ["{args.a}"]}, filling())

@@ -1,10 +1,23 @@
 """The way to an upstream: one request, one answer, and no surprises."""
 
 import asyncio
+import ssl
+import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 
 from broker.edge.egress.upstream import (
     CONNECT_S_MAX,
@@ -17,6 +30,7 @@ from broker.edge.egress.upstream import (
 )
 from broker.edge.vault import parse_base_url
 from tests.edge.fake_upstream import FakeUpstream, Reply
+from tests.edge.lab import ROOT
 
 SECRET = b"a-secret-of-the-upstream-tests"
 
@@ -246,6 +260,95 @@ async def test_only_a_plain_content_type_is_passed_on(upstream, crm) -> None:
         crm.answer = lambda _, head=head: Reply(raw=head.encode("latin-1") + b"{}")
         answer = await upstream.send(outgoing(), guard=go)
         assert answer.content_type == passed
+
+
+TLS_PROBE = """
+import asyncio, sys
+from broker.edge.egress.upstream import Outgoing, Upstream, UpstreamError
+from broker.edge.vault import parse_base_url
+
+async def go():
+    pass
+
+async def main():
+    upstream = Upstream(parse_base_url(sys.argv[1]), allow_private=True)
+    outgoing = Outgoing(method="GET", target="/x", body=None, secret=b"s" * 20,
+                        key_header="", key="", fresh=True, timeout_s=5.0,
+                        response_bytes_max=1000)
+    try:
+        print((await upstream.send(outgoing, guard=go)).status)
+    except UpstreamError as error:
+        print(error.code, error.sent)
+    await upstream.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "said"),
+    [
+        ("localhost", True, "200"),
+        ("localhost", False, "upstream_unreachable False"),
+        ("127.0.0.1", True, "upstream_unreachable False"),
+    ],
+    ids=["trusted", "unknown issuer", "another name"],
+)
+async def test_tls_is_verified_before_anything_is_sent(
+    tmp_path, host, trusted, said
+) -> None:
+    certificate, context = make_certificate(tmp_path, name="localhost")
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    environ = {"PYTHONPATH": str(ROOT)}
+    if trusted:
+        environ["SSL_CERT_FILE"] = str(certificate)
+    probe = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", TLS_PROBE, f"https://{host}:{port}",
+        env=environ, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await probe.communicate()
+    assert out.decode().strip() == said
+    assert len(seen) == (said == "200")
+    server.close()
+    await server.wait_closed()
+
+
+def make_certificate(folder: Path, *, name: str) -> tuple[Path, ssl.SSLContext]:
+    """Return the file of a self-signed certificate, and a context that serves it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    path, key_path = folder / "certificate.pem", folder / "key.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, key_path)
+    return path, context
 
 
 async def test_a_not_modified_answer_is_an_answer(upstream, crm) -> None:
