@@ -45,8 +45,9 @@ async def door():
 
 
 def private(name: str = "agent") -> ECKey:
-    jwk = {k: v for k, v in private_to_jwk(key_of(name)).items() if k != "use"}
-    return ECKey.import_key(json.dumps(jwk))
+    jwk: dict[str, Any] = dict(private_to_jwk(key_of(name)))
+    del jwk["use"]
+    return ECKey.import_key(jwk)
 
 
 async def test_authlibs_client_gets_a_bearer_token_for_one_interaction(door):
