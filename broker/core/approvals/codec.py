@@ -133,8 +133,9 @@ def unseal(
         msg = "a payload was sealed with a key that is not known here"
         raise CodecError(msg)
     nonce, sealed = data[:CODEC_NONCE_BYTES], data[CODEC_NONCE_BYTES:]
+    context = _context(workflow_id)
     try:
-        return AESGCM(key.secret).decrypt(nonce, sealed, _context(workflow_id))
+        return AESGCM(key.secret).decrypt(nonce, sealed, context)
     except (InvalidTag, ValueError):
         msg = "a payload was changed, or sealed for another run"
         raise CodecError(msg) from None
