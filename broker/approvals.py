@@ -34,7 +34,6 @@ from broker.core.words.errors import (
 from broker.ports import CastWord
 
 if TYPE_CHECKING:
-
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import Approver, Tally, Vote
     from broker.core.words.subject import Caller

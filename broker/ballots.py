@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from broker import evidence
-from broker.core import stored
+from broker.core.sealed import action as stored
 from broker.core.words.action import Outcome, OutcomeWord
 from broker.core.words.approval import ApprovalState
 from broker.core.words.entry import EntryKind

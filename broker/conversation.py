@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker.core import interactions, record
+from broker.core import record
 from broker.core.identity.channel import (
     claimed_channel,
     verify_interaction_assertion,
     verify_turn,
 )
+from broker.core.sealed import interaction as interactions
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import (
     ForbiddenError,

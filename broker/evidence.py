@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from broker.case import STANDING_RULE, dedupe_key
 from broker.conversation import customer_ref
-from broker.core import approve, execute, record, stored
+from broker.core import approve, execute, record
+from broker.core.sealed import action as stored
 from broker.core.words.action import (
     ActionRecord,
     ActionState,

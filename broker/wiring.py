@@ -24,23 +24,23 @@ from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.executor import SocketExecutor
-from broker.effects.handles import PostgresHandles
 from broker.effects.identities import Identities
+from broker.effects.keeping.handles import PostgresHandles
+from broker.effects.keeping.store import PostgresStore
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
-from broker.effects.policies import policy_reader
-from broker.effects.rates import (
+from broker.effects.limits.rates import (
     ProcessCounter,
     SqlCounter,
     ValkeyCounter,
     ValkeyRates,
     valkey_client,
 )
+from broker.effects.policies import policy_reader
 from broker.effects.registry import Registry
 from broker.effects.replay import ReplayMemory, Valkey
 from broker.effects.scribe import Scribe
 from broker.effects.shelf import CatalogShelf
-from broker.effects.store import PostgresStore
 from broker.effects.temporal.client import Place, Timekeeper
 from broker.effects.temporal.keyfile import CODEC_FILE, load_codec_keys
 from broker.effects.temporal.outbox import Outbox

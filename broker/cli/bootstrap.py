@@ -28,7 +28,7 @@ from broker.effects.database import Database
 from broker.effects.keyfiles import make_key, read_secret, save_key, write_secret
 from broker.effects.keys import KeyRing, generate_keys
 from broker.effects.registry import Registry
-from broker.effects.rows import entry_json
+from broker.effects.scribe import entry_json
 from broker.effects.shelf import CatalogShelf
 from broker.effects.temporal.keyfile import generate_codec_keys
 from broker.registry.authority import Realm

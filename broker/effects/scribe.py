@@ -6,12 +6,12 @@ count. The Journal port and the registry's Entries are both served from here.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from broker.core.record import envelope
 from broker.core.transparency.entry_leaf import seal_entry
 from broker.effects.ledger import SqlCall
-from broker.effects.rows import entry_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from broker.core.jwk import PrivateKey
     from broker.core.words.entry import AuditEntry
     from broker.effects.ledger import CheckpointKeeper, PostgresLedger
+
+
+def entry_json(entry_id: str, leaf: bytes) -> dict[str, str]:
+    """Return a signed entry as the functions stage it."""
+    return {"entry_id": entry_id, "leaf": b64encode(leaf).decode()}
 
 
 class Scribe:

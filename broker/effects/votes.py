@@ -15,7 +15,7 @@ import asyncpg
 from broker.core.approvals.card import WORDS_SHOWN_MAX, Said
 from broker.core.approvals.votes import verify_vote
 from broker.core.guard import value_at
-from broker.core.stored import outcome_from
+from broker.core.sealed.action import outcome_from
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.core.words.errors import (
@@ -27,7 +27,7 @@ from broker.core.words.errors import (
 from broker.core.words.labels import Integrity
 from broker.core.words.money import Money
 from broker.core.words.subject import VerificationLevel
-from broker.effects import rows
+from broker.effects.keeping import rows
 from broker.effects.vault import ErasedError
 from broker.ports import CastWord, OnDesk
 from broker.registry.people import parse_person

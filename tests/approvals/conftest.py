@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from tests.support.house import House, open_house
+from tests.support.flow.house import House, open_house
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

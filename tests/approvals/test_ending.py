@@ -12,7 +12,7 @@ from broker import approvals, flow
 from broker.core.words.action import ENDED, ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import BrokerError, ConflictError
-from tests.support.house import House
+from tests.support.flow.house import House
 from tests.support.voters import (
     LARGE,
     VERY_LARGE,

@@ -9,7 +9,7 @@ from broker import approvals, flow
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import ApprovalStaleError, NotFoundError
-from tests.support.house import AGENT_ID, PEOPLE, House
+from tests.support.flow.house import AGENT_ID, PEOPLE, House
 from tests.support.identities import key_of
 from tests.support.voters import (
     LARGE,

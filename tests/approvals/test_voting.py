@@ -17,7 +17,7 @@ from broker.core.words.errors import (
     InvalidError,
     NotFoundError,
 )
-from tests.support.house import PEOPLE, House
+from tests.support.flow.house import PEOPLE, House
 from tests.support.identities import key_of
 from tests.support.voters import (
     LARGE,

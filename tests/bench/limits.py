@@ -20,9 +20,9 @@ from redis.asyncio import Redis
 
 from broker.core.words.budget import CountedBy
 from broker.core.words.effect import Tier
-from broker.effects.budgets import PostgresBudgets
 from broker.effects.database import Database
-from broker.effects.rates import (
+from broker.effects.limits.budgets import PostgresBudgets
+from broker.effects.limits.rates import (
     ProcessCounter,
     SqlCounter,
     ValkeyCounter,

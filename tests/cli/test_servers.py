@@ -14,6 +14,7 @@ from temporalio.service import HttpConnectProxyConfig
 
 from broker.cli.stack.embedded import Access
 from broker.cli.stack.machine.host import this_host
+from broker.cli.stack.servers.valkey import MEMORY_MIB_MAX
 from tests.support.servers import ADMIN, BROKER, EDGE, OWNER, Database
 
 
@@ -82,6 +83,13 @@ def test_valkey_refuses_wrong_and_missing_passwords(valkey_url: str) -> None:
             client.get("x")
     with redis.Redis.from_url(valkey_url) as client:
         assert client.get("x") is None
+
+
+def test_valkey_refuses_to_forget_when_it_is_full(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        settings = client.config_get("maxmemory*")
+    assert settings["maxmemory"] == str(MEMORY_MIB_MAX * 2**20)
+    assert settings["maxmemory-policy"] == "noeviction"
 
 
 async def test_temporal_answers_through_its_proxy(temporal_client: Client) -> None:

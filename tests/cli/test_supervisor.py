@@ -17,7 +17,13 @@ from broker.cli.stack.parts import (
     SocketAnswers,
 )
 from broker.cli.stack.process import LOG_BYTES_MAX, spawn
-from broker.cli.stack.supervisor import ATTEMPTS_MAX, PartFailedError, Supervisor
+from broker.cli.stack.supervisor import (
+    ATTEMPTS_MAX,
+    BACKOFF_S_MAX,
+    PartFailedError,
+    Supervisor,
+    backoff_s,
+)
 from tests.support.parts import alive, journal, once, server, shell, until
 
 
@@ -154,6 +160,14 @@ async def test_a_part_that_starts_at_its_last_attempt_has_started(tmp_path) -> N
     await stack.start()
     await stack.stop()
     assert len((tmp_path / "attempts").read_text()) == 2 * ATTEMPTS_MAX
+
+
+def test_the_pause_before_another_attempt_doubles_up_to_its_limit() -> None:
+    pauses = [backoff_s(attempts) for attempts in range(1, 1_000)]
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == BACKOFF_S_MAX
+    assert sum(pauses[: ATTEMPTS_MAX - 1]) < READY_S_MAX
 
 
 async def test_a_failed_one_shot_is_not_tried_again(tmp_path) -> None:

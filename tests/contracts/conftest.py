@@ -2,8 +2,8 @@
 
 import pytest
 
-from broker.effects.budgets import PostgresBudgets
-from tests.support.fake_budgets import FakeBudgets
+from broker.effects.limits.budgets import PostgresBudgets
+from tests.support.limits.budgets import FakeBudgets
 from tests.support.limits.lines import broker_database
 
 

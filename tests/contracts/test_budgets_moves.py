@@ -2,7 +2,7 @@
 
 from broker.core.words.budget import COUNT_UNIT, ReservationState, Total, Window
 from broker.core.words.money import Money
-from broker.effects.budgets import ROWS_SHOWN_MAX
+from broker.effects.limits.budgets import ROWS_SHOWN_MAX
 from tests.support.limits.lines import TOMORROW, action, line, total
 
 A, B, C = action(1), action(2), action(3)

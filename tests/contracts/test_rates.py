@@ -10,13 +10,13 @@ from broker.core.gcra import gcra_all
 from broker.core.limit import PROCESS_SHARE
 from broker.core.words.budget import CountedBy
 from broker.core.words.effect import Tier
-from broker.effects.rates import (
+from broker.effects.limits.rates import (
     ProcessCounter,
     SqlCounter,
     ValkeyRates,
 )
-from tests.support.fake_rates import FakeCounter, FakeRates
 from tests.support.limits.lines import broker_database, patient_counter, rate
+from tests.support.limits.rates import FakeCounter, FakeRates
 
 NOWHERE = "unix://default@/nonexistent/valkey.sock?db=0"
 

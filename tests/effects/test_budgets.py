@@ -6,7 +6,7 @@ import pytest
 from broker.core.limit import LINES_MAX, RESERVATION_MOVES, may_move
 from broker.core.words.budget import ReservationState
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
-from broker.effects.budgets import PostgresBudgets, line_document
+from broker.effects.limits.budgets import PostgresBudgets, line_document
 from tests.support.limits.lines import action, broker_database, line, total
 
 A = action(1)

@@ -8,7 +8,7 @@ import pytest
 
 from broker.core.words.budget import ReservationState, Total, Window
 from broker.core.words.money import Money
-from broker.effects.budgets import PostgresBudgets, line_document
+from broker.effects.limits.budgets import PostgresBudgets, line_document
 from tests.support.limits.lines import TOMORROW, action, broker_database, line, total
 
 MANY = 200

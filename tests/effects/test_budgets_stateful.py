@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 
 from broker.core.words.budget import COUNT_UNIT, ReservationState, Window
 from broker.core.words.money import Money
-from broker.effects.budgets import PostgresBudgets
-from tests.support.fake_budgets import FakeBudgets
+from broker.effects.limits.budgets import PostgresBudgets
+from tests.support.limits.budgets import FakeBudgets
 from tests.support.limits.lines import TODAY, action, broker_database, line
 from tests.support.servers import Database
 

@@ -22,7 +22,7 @@ from broker.effects.temporal.outbox import (
     STUCK_TRIES,
     Outbox,
 )
-from tests.support.house import House, open_house
+from tests.support.flow.house import House, open_house
 from tests.support.timekeeping import KEYS, open_stage, place, until
 from tests.support.voters import LARGE, approve, large_refund, state_of
 

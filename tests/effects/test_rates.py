@@ -13,7 +13,7 @@ from broker.core.words.budget import RATE_HORIZON_US_MAX, CountedBy
 from broker.core.words.effect import Tier
 from broker.core.words.errors import StoreUnavailableError
 from broker.effects.database import Database
-from broker.effects.rates import (
+from broker.effects.limits.rates import (
     CONNECTIONS_MAX,
     FUNCTION,
     PROCESS_KEYS_MAX,

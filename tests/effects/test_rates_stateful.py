@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.core.gcra import gcra_all
-from broker.effects.rates import ProcessCounter, SqlCounter
+from broker.effects.limits.rates import ProcessCounter, SqlCounter
 from tests.support.limits.lines import broker_database, patient_counter, rate
 
 NAMES = ["a", "b", "c", "d"]

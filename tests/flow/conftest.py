@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.support.house import House, open_house
+from tests.support.flow.house import House, open_house
 from tests.support.servers import database_of_its_own
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from broker.core.words.errors import (
     ExecutorUnavailableError,
     LedgerUnavailableError,
 )
-from tests.support.house import AGENT_ID, House
+from tests.support.flow.house import AGENT_ID, House
 
 
 async def test_fifty_equal_calls_at_once_are_one_action_and_one_refund(

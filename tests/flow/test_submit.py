@@ -8,8 +8,8 @@ from broker import flow
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny, Escalate, Permit
 from broker.core.words.subject import VerificationLevel
-from tests.support.fake_executor import CARD, ORDER
-from tests.support.house import STANDING_ID, House
+from tests.support.flow.executor import CARD, ORDER
+from tests.support.flow.house import STANDING_ID, House
 
 
 async def test_a_read_of_the_own_customer_is_done_and_leaves_intent_and_outcome(

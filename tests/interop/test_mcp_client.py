@@ -20,8 +20,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 from broker import flow
-from tests.support.fake_executor import CARD, ORDER
-from tests.support.house import open_house
+from tests.support.flow.executor import CARD, ORDER
+from tests.support.flow.house import open_house
 from tests.support.mcp.house import application, open_api
 from tests.support.mcp.scenario import refund_through_approval
 from tests.support.voters import LARGE, PAID_PLENTY, approve

@@ -20,14 +20,14 @@ from broker.api.identity.desk import Desk
 from broker.effects.identities import Identities
 from tests.support.door import WORKER_ID, FixedKeys, slots
 from tests.support.fake_registry import FakeMemory
-from tests.support.house import ENVIRONMENT, ISSUER, PEOPLE, TENANT, put_row
+from tests.support.flow.house import ENVIRONMENT, ISSUER, PEOPLE, TENANT, put_row
 from tests.support.identities import key_of
 from workflows.broker import ASSERTION_TYPE, Identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.support.house import House
+    from tests.support.flow.house import House
 
 
 @dataclass

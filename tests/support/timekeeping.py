@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from broker.cli.stack.embedded import Access
     from broker.ports import OnDesk
-    from tests.support.house import House
+    from tests.support.flow.house import House
 
 KEYS = CodecKeys((codec_key(hashlib.sha256(b"codec").digest()),))
 PATIENCE_S = 30.0

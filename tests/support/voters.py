@@ -14,8 +14,8 @@ from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.subject import Caller, Epochs, Grant, SubjectKind
 from broker.effects.clock import RandomIds
 from broker.registry.records import Change
-from tests.support.fake_executor import CARD
-from tests.support.house import ENVIRONMENT, PEOPLE, TENANT
+from tests.support.flow.executor import CARD
+from tests.support.flow.house import ENVIRONMENT, PEOPLE, TENANT
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from broker.approvals import Counted
     from broker.core.words.action import ActionRecord
-    from tests.support.house import House
+    from tests.support.flow.house import House
 
 IDS = RandomIds()
 LARGE, VERY_LARGE, PAID_PLENTY = 20_000, 110_000, 300_000

@@ -196,6 +196,16 @@ async def test_a_declared_failure_is_cut_to_its_limits(rig: Rig):
     assert answer["error"]["detail"].startswith("undeclared: ")
 
 
+async def test_a_connectors_own_modules_are_found_and_replace_no_others(rig: Rig):
+    rig.write("import helper, json\ndef use(call): return helper.used(json)", use={})
+    folder = rig.settings.catalog / "shop"
+    for name in ("helper", "json", "re", "tools"):
+        text = "def used(json): return {'std': hasattr(json, 'JSONDecoder')}"
+        (folder / f"{name}.py").write_text(text, "utf-8")
+    await rig.restart()
+    assert (await rig.call("shop.use"))["result"] == {"std": True}
+
+
 async def test_large_arguments_reach_the_connector_whole(rig: Rig):
     await rig.start("def count(call): return {'n': len(call.arguments['t'])}", count={})
     answer = await rig.call("shop.count", t="x" * 90_000)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.jws import public_from_jwk, verify
+from broker.core.jws import PublicKey, public_from_jwk, verify
 from broker.core.orders import parse_hello, parse_receipt
 from broker.core.words.warrant import (
     EDGE_HELLO_TYP,
@@ -41,9 +41,14 @@ class Executor:
     async def run(self, order: Warrant) -> tuple[dict[str, Any], Receipt]:
         """Have a warrant run; return the answer and its verified receipt."""
         answer = await self.client.run(signed(order))
-        key = public_from_jwk(read_json(self.edge.state / "public" / "receipt.jwk"))
-        claims = verify(answer["receipt"], keys={key.kid: key}, typ=RECEIPT_TYP)
+        claims = verify(answer["receipt"], keys=self.keys(), typ=RECEIPT_TYP)
         return answer, parse_receipt(claims)
+
+    def keys(self) -> dict[str, PublicKey]:
+        """Return the edge's receipt key, wherever it publishes it."""
+        (path,) = (self.edge.state / "public").rglob("receipt.jwk")
+        key = public_from_jwk(read_json(path))
+        return {key.kid: key}
 
     async def call(
         self, tool: str, customer: str = SOFIA, **arguments: Any
@@ -143,8 +148,7 @@ async def test_an_order_is_cancelled_or_the_shop_says_why_not(executor, crm: Crm
 
 async def test_the_edges_greeting_comes_through_the_runner(executor: Executor):
     answer = await executor.client.ask({"op": "hello", "nonce": "n-1"})
-    key = public_from_jwk(read_json(executor.edge.state / "public" / "receipt.jwk"))
-    claims = verify(answer["edge_hello"], keys={key.kid: key}, typ=EDGE_HELLO_TYP)
+    claims = verify(answer["edge_hello"], keys=executor.keys(), typ=EDGE_HELLO_TYP)
     assert parse_hello(claims).nonce == "n-1"
 
 

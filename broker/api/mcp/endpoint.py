@@ -72,8 +72,8 @@ async def mcp(request: Request) -> Response:
     """Answer one MCP message of an agent.
 
     The interaction is the one that the token is bound to. A DPoP token may name it in
-    the path, in the header ``Counterfoil-Interaction`` or in the call's ``_meta``. These
-    names in ``_meta`` are ours, each of them optional:
+    the path, in the header ``Counterfoil-Interaction`` or in the call's ``_meta``, in
+    which these names are ours, each of them optional:
 
     - ``io.counterfoil/interaction``: the interaction to act in;
     - ``io.counterfoil/idempotency-key``: a new key permits an intended second call;

@@ -21,7 +21,7 @@ POLL_S_MIN = 0.02
 POLL_S_MAX = 0.25
 WATCH_S = 2.0
 SWEEP_S = 1.0
-GENERATIONS_MAX = 16
+GENERATIONS = 16
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 5.0
 HEALTHY_S_MIN = 20.0
@@ -133,7 +133,7 @@ class Supervisor:
         if self._sweeping is not None:
             self._sweeping.cancel()
             # What a killed part leaves arrives one generation at a time.
-            for _ in range(GENERATIONS_MAX):
+            for _ in range(GENERATIONS):
                 guardian.kill_orphans(spared=())
 
     async def _sweep(self) -> None:
@@ -188,8 +188,7 @@ class Supervisor:
                 self._fail(kept, detail)
             kept.restarts += 1
             self._tell(kept, PartState.RESTARTING, detail=detail)
-            backoff_s = BACKOFF_S_MIN * 2 ** min(attempts - 1, 8)
-            await asyncio.sleep(min(backoff_s, BACKOFF_S_MAX))
+            await asyncio.sleep(backoff_s(attempts))
 
     def _fail(self, kept: _Kept, detail: str) -> None:
         self._tell(kept, PartState.FAILED, detail=detail)
@@ -285,6 +284,15 @@ class Supervisor:
                 detail=detail,
             )
         )
+
+
+def backoff_s(attempts: int) -> float:
+    """Return how long to wait before a part is started again.
+
+    Args:
+        attempts: How often it has died in a row, at least once.
+    """
+    return min(BACKOFF_S_MIN * 2.0 ** min(attempts - 1, 16), BACKOFF_S_MAX)
 
 
 def _clear(part: Part) -> None:

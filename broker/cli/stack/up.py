@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeAlias
 
 from broker.cli.stack import environment as env
@@ -64,37 +64,41 @@ async def run(
     )
     stop = _stop_signals(supervisor)
     _compile()
-    starting = asyncio.create_task(supervisor.start())
     code = 0
     try:
-        await _first_of(starting, stop)
-        if starting.done():
-            starting.result()
+        if await _unless(stop, supervisor.start()):
             board.ready()
             took_s = time.monotonic() - begun
             tell(Up(issuer=plan.brokers[0], took_s=took_s, rows=board.rows))
             if first_calls and firstcalls.offered() and not is_done(state, FIRST_CALLS):
-                calling = asyncio.create_task(_call(state, plan, tell))
-                await _first_of(calling, stop)
-                calling.cancel()
-                await asyncio.gather(calling, return_exceptions=True)
+                await _unless(stop, _call(state, plan, tell))
             started()
             await stop.wait()
     except PartFailedError as error:
         code = 1
-        tell(
-            Failed(
-                error=f"{error.part} could not be started: {error.detail}",
-                hint=f"its log is {error.log}",
-                log=tail(error.log),
-            )
-        )
+        said = f"{error.part} could not be started: {error.detail}"
+        hint = f"its log is {error.log}"
+        tell(Failed(error=said, hint=hint, log=tail(error.log)))
     finally:
-        starting.cancel()
         stopping = time.monotonic()
         await supervisor.stop()
         tell(Down(time.monotonic() - stopping))
     return code
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do something, and give it up when a signal comes; tell whether it was done."""
+    working = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        working.cancel()
+        stopped.cancel()
+        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 def _stop_signals(supervisor: Supervisor) -> asyncio.Event:
@@ -110,13 +114,6 @@ def _stop_signals(supervisor: Supervisor) -> asyncio.Event:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(signum, on_signal)
     return stop
-
-
-async def _first_of(task: "asyncio.Task[None]", stop: asyncio.Event) -> None:
-    """Return when the task is done or a signal has come; do not cancel the task."""
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
 
 
 async def _call(state: State, plan: Plan, tell: Tell) -> None:

@@ -2,7 +2,7 @@
 --
 -- Personal data stands only in payload.sealed (AES-256-GCM under the subject's data key,
 -- the ids as associated data). Each function below is one transaction's work and one
--- round trip; all of them are called by broker/effects/store*.py, which hands in signed
+-- round trip; all of them are called by broker/effects/keeping, which hands in signed
 -- audit entries to be staged in the same transaction.
 --
 -- Order of locks: action row, approval row, then budgets (see budgets.sql), then
@@ -290,7 +290,7 @@ END
 $$;
 
 -- The same for reads, many at once and without entries: their entries are integrated by
--- the group commit that calls this (see effects/ledger.py).
+-- the group commit that calls this (see effects/ledger).
 CREATE FUNCTION action_submit_reads(p_docs jsonb[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$

@@ -112,6 +112,7 @@ BAD_RESULTS = {
     "a result that is no object": frame(b'{"result":1}'),
     "more than a result": frame(b'{"result":{},"receipt":"forged"}'),
     "an error that is none": frame(b'{"error":"x"}'),
+    "more than an error": frame(b'{"error":{"code":"x","message":"y","z":1}}'),
 }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from tests.support.house import open_house
+from tests.support.flow.house import open_house
 from tests.support.mcp.house import McpHouse, open_api
 
 if TYPE_CHECKING:

@@ -18,10 +18,13 @@ from broker.core.words.action import (
     IDEMPOTENCY_KEY_LENGTH_MAX,
     REASON_LENGTH_MAX,
 )
-from broker.core.words.errors import LedgerUnavailableError
+from broker.core.words.errors import (
+    ExecutorUnavailableError,
+    LedgerUnavailableError,
+)
 from broker.core.words.subject import Grant
 from broker.ports import Ran
-from tests.support.fake_executor import CARD, ORDER
+from tests.support.flow.executor import CARD, ORDER
 from tests.support.identities import INTERACTION_ID, OTHER_AGENT_ID
 from tests.support.mcp.house import OLD, McpHouse
 from tests.support.voters import LARGE, approve, reject
@@ -481,6 +484,23 @@ async def test_a_repeated_call_waits_for_the_one_under_way(api: McpHouse) -> Non
     assert first["status"] == second["status"] == "done"
     assert first["action_id"] == second["action_id"]
     assert api.house.executor.amounts() == [SMALL]
+
+
+async def test_a_repeated_call_hears_like_the_first_that_nobody_was_there(
+    api: McpHouse,
+) -> None:
+    who = await agent(api)
+
+    async def lost(warrant: Any, *, timeout_s: int) -> Ran:
+        await asyncio.sleep(0.5)
+        msg = "gone"
+        raise ExecutorUnavailableError(msg)
+
+    api.house.executor.run = lost  # type: ignore[method-assign]
+    both = await asyncio.gather(
+        who.call("orders_refund", **refund()), who.call("orders_refund", **refund())
+    )
+    assert [found["code"] for found in both] == [-32011, -32011]
 
 
 async def test_a_client_that_disconnects_cancels_nothing(api: McpHouse) -> None:

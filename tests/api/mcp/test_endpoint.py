@@ -6,7 +6,7 @@ import json
 
 from broker.api.mcp.words import MESSAGE_BYTES_MAX
 from broker.core.words.subject import Grant
-from tests.support.fake_executor import ORDER
+from tests.support.flow.executor import ORDER
 from tests.support.identities import AGENT_ID, ISSUER
 from tests.support.mcp.house import ENVELOPE, MCP, NEW, OLD, McpHouse
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mcp.shared.inbound import (
     InboundLadderRejection,
@@ -238,6 +238,8 @@ BROKEN_META = [
     name=NAMES,
     said_name=st.just(SAME) | st.none() | NAMES.map(str) | st.text("=?bas64YQ"),
 )
+@example(ENVELOPE, "tools/call", SAME, "", "a")
+@example(ENVELOPE, "resources/read", SAME, 5, SAME)
 def test_headers_are_compared_as_in_the_reference_implementation(
     meta: Any, method: str, said_method: str | None, name: Any, said_name: str | None
 ) -> None:

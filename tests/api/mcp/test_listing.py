@@ -16,7 +16,7 @@ from broker.api.mcp.listing import OWN_TOOLS, listed, names_of, tool_of
 from broker.api.mcp.words import TOOL_NAME_CHARS_MAX
 from broker.core.words.effect import Effect
 from broker.effects.shelf import CatalogShelf
-from tests.support.house import ROOT
+from tests.support.flow.house import ROOT
 
 TOOLS = CatalogShelf(ROOT / "tools" / "catalog").tools()
 MODEL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

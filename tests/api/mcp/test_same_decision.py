@@ -10,8 +10,8 @@ import random
 from contextlib import AsyncExitStack
 from typing import Any
 
-from tests.support.fake_executor import CARD, ORDER
-from tests.support.house import House, open_house
+from tests.support.flow.executor import CARD, ORDER
+from tests.support.flow.house import House, open_house
 from tests.support.mcp.house import McpHouse, open_api
 from tests.support.servers import BROKER, database_of_its_own
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from broker.core.words.budget import Line, RateKey, Total, Window
 from broker.effects.database import Database
-from broker.effects.rates import ValkeyCounter, valkey_client
+from broker.effects.limits.rates import ValkeyCounter, valkey_client
 
 TODAY = datetime(2026, 11, 23, tzinfo=UTC)
 TOMORROW = datetime(2026, 11, 24, tzinfo=UTC)

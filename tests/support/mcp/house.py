@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import httpx2
 from fastapi import FastAPI
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from broker.api import actions, mcp, problems
 from broker.api.identity.desk import Desk
 from broker.core.identity.dpop import proof_claims, proof_key
 from broker.core.words.subject import Grant
 from broker.effects.identities import Identities
-from mcp.client import Client
-from mcp.client.streamable_http import streamable_http_client
 from tests.support.door import FixedKeys
 from tests.support.fake_registry import FakeMemory
 from tests.support.identities import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.core.words.subject import Interaction
-    from tests.support.house import House
+    from tests.support.flow.house import House
 
 NEW, OLD = "2026-07-28", "2025-11-25"
 MCP = f"{ISSUER}/mcp"

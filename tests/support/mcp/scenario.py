@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from mcp_types import CallToolResult
-
     from mcp.client import Client
+    from mcp_types import CallToolResult
 
 POLLS_MAX = 20
 ENVELOPE = {

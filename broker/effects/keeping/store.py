@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from broker.core import interactions, stored
+from broker.core.sealed import action as stored
+from broker.core.sealed import interaction as interactions
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.core.words.budget import Total
 from broker.core.words.effect import is_consequential
-from broker.effects import rows
-from broker.effects.budgets import line_document
-from broker.effects.rows import LEASE_S
+from broker.effects.keeping import rows
+from broker.effects.keeping.rows import LEASE_S
+from broker.effects.limits.budgets import line_document
 from broker.ports import Claim, PayloadDraft, Stored, StoredWord
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from broker.effects.database import Database
     from broker.effects.scribe import Scribe
     from broker.effects.vault import PayloadVault
-    from broker.effects.votes import Votes
     from broker.ports import Clock, Finish, NewAction, NewTurn, Sealed, Shelf
 
 _ACTION = """
@@ -78,6 +78,15 @@ _APPROVAL_END = {
 }
 
 
+class VerifiedVotes(Protocol):
+    """Where approvals and their votes are read, signatures verified."""
+
+    async def of(
+        self, approval_id: str
+    ) -> tuple[ApprovalRequest, Sequence[Vote]] | None:
+        """Return an approval and its votes whose signatures verify, or None."""
+
+
 class PostgresStore:
     """The Store port over PostgreSQL and the ledger."""
 
@@ -88,7 +97,7 @@ class PostgresStore:
         vault: PayloadVault,
         scribe: Scribe,
         shelf: Shelf,
-        votes: Votes,
+        votes: VerifiedVotes,
         clock: Clock,
     ) -> None:
         """Keep the adapters that rows, payloads, entries and votes go through."""

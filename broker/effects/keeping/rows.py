@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from broker.core.stored import Columns
+from broker.core.sealed.action import Columns
 from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Quorum
 from broker.core.words.money import Money
@@ -36,11 +36,6 @@ def payload_json(sealed: Sealed) -> dict[str, Any]:
         "sha256": ref.sha256,
         "sealed": b64encode(sealed.data).decode(),
     }
-
-
-def entry_json(entry_id: str, leaf: bytes) -> dict[str, str]:
-    """Return a signed entry as the functions stage it."""
-    return {"entry_id": entry_id, "leaf": b64encode(leaf).decode()}
 
 
 def ceiling_json(ref: str, sealed: bytes) -> dict[str, str]:

@@ -6,7 +6,7 @@ from broker.core.gcra import gcra_all
 from broker.core.limit import rate_answer, smaller
 from broker.core.words.budget import CountedBy
 from broker.core.words.effect import Tier
-from broker.effects.rates import Charge
+from broker.effects.limits.rates import Charge
 
 
 class FakeCounter:

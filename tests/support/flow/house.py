@@ -35,13 +35,13 @@ from broker.core.words.subject import (
 from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
-from broker.effects.handles import PostgresHandles
+from broker.effects.keeping.handles import PostgresHandles
+from broker.effects.keeping.store import PostgresStore
 from broker.effects.ledger import PostgresLedger
 from broker.effects.policies import policy_reader
 from broker.effects.registry import Registry
 from broker.effects.scribe import Scribe
 from broker.effects.shelf import CatalogShelf
-from broker.effects.store import PostgresStore
 from broker.effects.vault import PayloadVault
 from broker.effects.votes import Votes
 from broker.ports import Ports
@@ -49,7 +49,7 @@ from broker.registry.authority import Realm
 from broker.registry.records import Change
 from broker.registry.standing import STANDING_TYP, standing_claims, terms_digest
 from tests.support.channels import opening, turn
-from tests.support.fake_executor import CARD, CUSTOMER, ORDER, FakeExecutor
+from tests.support.flow.executor import CARD, CUSTOMER, ORDER, FakeExecutor
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from broker.core.words.effect import Tier
     from broker.core.words.identity import OneUse
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TENANT, ENVIRONMENT, USE_CASE = "demo", "dev", "retail-care"
 PEOPLE = {
     "alice": "0197a000-0000-7000-8000-0000000000b1",

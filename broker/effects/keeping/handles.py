@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from broker.core.stored import outcome_from
+from broker.core.sealed.action import outcome_from
 from broker.core.words.labels import Integrity
 from broker.core.words.subject import VerificationLevel
-from broker.effects.rows import draft_from
+from broker.effects.keeping.rows import draft_from
 from broker.ports import Shown
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from broker.core.words.subject import Interaction
     from broker.effects.database import Database
-    from broker.effects.rows import Row
+    from broker.effects.keeping.rows import Row
     from broker.effects.vault import PayloadVault
 
 TURNS_SEARCHED_MAX = 200

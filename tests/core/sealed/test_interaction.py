@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.interactions import from_payload, to_payload
+from broker.core.sealed.interaction import from_payload, to_payload
 from broker.core.words.subject import VerificationLevel
 from tests.support.cases import interaction
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.stored import (
+from broker.core.sealed.action import (
     Columns,
     bare_outcome,
     from_payload,

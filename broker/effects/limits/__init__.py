@@ -1,0 +1,1 @@
+"""Rates and budgets: the counters in Valkey, and the reservations in PostgreSQL."""
