@@ -121,9 +121,9 @@ async def test_what_a_killed_part_started_goes_with_it(tmp_path) -> None:
         assert until(lambda: not alive(child))
     finally:
         await stack.stop()
-    started = (tmp_path / "children").read_text().split()
+    started = [int(pid) for pid in (tmp_path / "children").read_text().split()]
     assert len(started) == 2
-    assert not any(alive(int(pid)) for pid in started)
+    assert until(lambda: not any(map(alive, started)))
 
 
 async def test_a_part_that_was_ready_is_started_again_however_often_it_dies(
