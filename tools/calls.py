@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tools.zygote_link import Child, ZygoteError, ZygoteLink
 FORK_S_MAX: Final = 2.0
 """How long a zygote may take to fork; one that takes longer is replaced."""
 
+_CODE: Final = re.compile(rf"[a-z][a-z0-9_]{{0,{limits.ERROR_CODE_CHARS_MAX - 1}}}")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 _REPORT_S: Final = 0.2
 _CHUNK_BYTES: Final = 65_536
 _RESULT_FRAME_BYTES: Final = frames.HEADER_BYTES + limits.RESULT_BYTES_MAX
@@ -256,12 +259,20 @@ async def _judge(child: Child, data: bytes) -> Ended:
     match message:
         case {"result": dict() as result, **rest} if not rest:
             return Ended(result)
-        case {"error": {"code": str() as code, "message": str() as text}}:
-            code = code[: limits.ERROR_CODE_CHARS_MAX]
-            text = text[: limits.ERROR_MESSAGE_CHARS_MAX]
-            return Ended(None, "connector_error", f"{code}: {text}")
+        case {
+            "error": {"code": str() as code, "message": str() as text, **more},
+            **rest,
+        } if not (rest or more):
+            return Ended(None, "connector_error", _declared(code, text))
         case _:
             return Ended(None, "result_invalid", "shape")
+
+
+def _declared(code: str, text: str) -> str:
+    """Cut and clean what connector code says of its failure; people may read it."""
+    word = code if _CODE.fullmatch(code) else "undeclared"
+    clean = _UNPRINTABLE.sub("?", text[: limits.ERROR_MESSAGE_CHARS_MAX])
+    return f"{word}: {clean}"
 
 
 async def _how(child: Child) -> str:

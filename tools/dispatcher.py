@@ -226,8 +226,12 @@ class Dispatcher:
         keeper = self._keepers[tool.connector, tool.preload]
         call = CallRun(warrant, tool, keeper=keeper, edge=self._edge)
         answer = await call.run(until=asyncio.get_running_loop().time() + seconds)
-        if answer["error"]:
-            LOG.warning("call of %s: %s", tool.name, answer["error"])
+        match answer["error"]:
+            case {"code": code}:
+                # Without the detail, which may be connector code's own words.
+                LOG.warning("call of %s: %s", tool.name, code)
+            case _:
+                pass
         return answer
 
     async def _hello(self, nonce: str) -> dict[str, object]:

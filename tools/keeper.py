@@ -134,7 +134,10 @@ class Keeper:
             async with asyncio.timeout(limits.ZYGOTE_START_S_MAX):
                 while self._link is None or self._link.ended.done():
                     if self._problem:
-                        raise self._problem
+                        # A new one: each raise would add to the other's traceback.
+                        raise ZygoteError(
+                            stage=self._problem.stage, why=str(self._problem)
+                        )
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

@@ -11,7 +11,6 @@ connector and touching memory for the first time happen before somebody waits fo
 import contextlib
 import fcntl
 import os
-import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
@@ -26,9 +25,6 @@ EGRESS: Final = 4
 EXIT_DONE: Final = 0
 EXIT_NOT_CONFINED: Final = 70
 EXIT_NOT_REPORTED: Final = 71
-
-_CODE: Final = re.compile(rf"[a-z][a-z0-9_]{{0,{limits.ERROR_CODE_CHARS_MAX - 1}}}")
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 Entry = Callable[[Call], object]
 Find = Callable[[str], Entry]
@@ -191,10 +187,10 @@ def _failed(error: Exception | None) -> dict[str, object]:
 
 
 def _error(code: object, message: object) -> dict[str, object]:
-    # Both come from connector code: they are cut to what a log line can bear.
-    code = code if isinstance(code, str) and _CODE.fullmatch(code) else "undeclared"
-    text = _UNPRINTABLE.sub("?", str(message))[: limits.ERROR_MESSAGE_CHARS_MAX]
-    return {"error": {"code": code, "message": text}}
+    # Both come from connector code. The dispatcher cuts and cleans them: what this
+    # process does about them, connector code could undo.
+    text = str(message)[: limits.ERROR_MESSAGE_CHARS_MAX]
+    return {"error": {"code": str(code)[: limits.NOTICE_BYTES_MAX], "message": text}}
 
 
 def _exactly(count: int) -> bytes:

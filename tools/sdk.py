@@ -34,8 +34,8 @@ class ConnectorError(Exception):
     def __init__(self, code: str, message: str = "") -> None:
         """Keep a stable code in snake case apart from a sentence for people.
 
-        Neither may hold personal data: both are logged. At most ERROR_CODE_CHARS_MAX
-        and ERROR_MESSAGE_CHARS_MAX characters are kept.
+        Neither may hold personal data: people who operate the runner read them. At most
+        ERROR_CODE_CHARS_MAX and ERROR_MESSAGE_CHARS_MAX characters are kept.
         """
         super().__init__(code, message)
         self.code = code

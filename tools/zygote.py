@@ -121,7 +121,6 @@ class Zygote:
         # What does not compile fails in the child, where failing is reported.
         with contextlib.suppress(Exception):
             self._loader.compiled = self._loader.get_code(_MODULE)
-        sys.path.append(self._folder)
         if preload:
             try:
                 self._module = self._import()
@@ -165,6 +164,9 @@ class Zygote:
     def _import(self) -> ModuleType:
         spec = spec_from_file_location(_MODULE, self._loader.path, loader=self._loader)
         assert spec is not None  # noqa: S101 a loader was given
+        # Last, and only where connector code runs anyway: its own modules are found,
+        # and none of them takes the place of another.
+        sys.path.append(self._folder)
         module = module_from_spec(spec)
         sys.modules[_MODULE] = module
         self._loader.exec_module(module)

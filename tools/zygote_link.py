@@ -290,6 +290,8 @@ async def start_zygote(order: Order) -> ZygoteLink:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
+            # A signal from a terminal is for the dispatcher, which ends calls in order.
+            process_group=0,
         )
     link = ZygoteLink(launched, ours)
     try:
