@@ -304,32 +304,29 @@ async def _unsigned(
 async def _execute(ports: Ports, case: Case, claim: Claim) -> ActionRecord | None:
     """Stage 6: one run under one warrant; the intent is in the log by now."""
     try:
-        ran = await _run(ports, case, claim)
+        edge, boot = await ports.executor.address()
+        stamp = Stamp(
+            warrant_id=claim.warrant_id,
+            edge=edge,
+            boot=boot,
+            epochs=claim.record.requester.epochs,
+            idempotency_key=claim.record.idempotency_key,
+            now=ports.clock.now(),
+        )
+        warrant = execute.warrant_for(
+            case.request, tool=case.tool, interaction=case.interaction, stamp=stamp
+        )
+        # If we die from here on, the lease lapses and the sweeper asks the edge.
+        ran = await ports.executor.run(warrant, timeout_s=case.tool.timeout_s)
     except ExecutorUnavailableError:
-        if claim.record.approval_id:
-            # What people signed for is kept; the sweeper asks the edge and resumes.
-            raise
-        down = Reason("executor-unavailable", "nobody was there to execute it")
-        await evidence.keep_unexecuted(ports, claim.record, down, ActionState.FAILED)
+        if not claim.record.approval_id:
+            down = Reason("executor-unavailable", "nobody was there to execute it")
+            await evidence.keep_unexecuted(
+                ports, claim.record, down, ActionState.FAILED
+            )
+        # What people signed for is kept; the sweeper asks the edge, and resumes.
         raise
     return await _record(ports, case, claim, ran)
-
-
-async def _run(ports: Ports, case: Case, claim: Claim) -> Ran:
-    edge, boot = await ports.executor.address()
-    stamp = Stamp(
-        warrant_id=claim.warrant_id,
-        edge=edge,
-        boot=boot,
-        epochs=claim.record.requester.epochs,
-        idempotency_key=claim.record.idempotency_key,
-        now=ports.clock.now(),
-    )
-    warrant = execute.warrant_for(
-        case.request, tool=case.tool, interaction=case.interaction, stamp=stamp
-    )
-    # If we die from here on, the lease lapses and the sweeper asks the edge's journal.
-    return await ports.executor.run(warrant, timeout_s=case.tool.timeout_s)
 
 
 async def _record(

@@ -1,0 +1,246 @@
+"""Values that pass between the flow and its ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from broker.core.authorize import AgentFacts, RuleBook
+    from broker.core.execute import RunError
+    from broker.core.words.action import ActionRecord, ActionState
+    from broker.core.words.approval import (
+        ApprovalRequest,
+        ApprovalState,
+        StandingApproval,
+        Vote,
+    )
+    from broker.core.words.budget import (
+        BudgetRule,
+        Line,
+        RateRule,
+    )
+    from broker.core.words.entry import AuditEntry, PayloadRef
+    from broker.core.words.labels import Integrity
+    from broker.core.words.money import Money
+    from broker.core.words.subject import Interaction
+    from broker.core.words.warrant import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A published policy: the rule book and what limits go with it."""
+
+    book: RuleBook
+    rates: tuple[RateRule, ...]
+    budgets: tuple[BudgetRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityView:
+    """What the signed rows say now about one agent, read in one round trip.
+
+    ``agent`` is None if there is no active agent whose row verifies.
+    """
+
+    agent: AgentFacts | None
+    epochs: Mapping[str, int]
+    policy: Policy
+    standing: tuple[StandingApproval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where a value was seen in this interaction: a released field or a turn."""
+
+    integrity: Integrity
+    source: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A payload that was encrypted for a subject, ready to be stored."""
+
+    ref: PayloadRef
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadDraft:
+    """Whose payload it is, for what, and how long it is kept."""
+
+    payload_id: str
+    subject: str
+    purpose: str
+    retention: str
+    data_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAction:
+    """An action to be stored together with everything that its decision causes.
+
+    ``lines`` are reserved in the same transaction; ``claimed_by`` is set when this
+    replica executes it at once. ``dedupe`` is empty for reads and for denials.
+    """
+
+    record: ActionRecord
+    dedupe: str
+    fingerprint: str
+    payload: Sealed
+    lines: tuple[Line, ...]
+    approval: ApprovalRequest | None
+    entries: tuple[AuditEntry, ...]
+    claimed_by: str = ""
+
+
+class StoredWord(StrEnum):
+    """What became of a new action.
+
+    ``DUPLICATE``: the same call was stored before. ``CONFLICT``: the same key, another
+    call. ``OVER``: a budget has no room. ``STALE``: totals moved since they were read.
+    """
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    OVER = "over"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a new action.
+
+    ``action_id`` names it, or the earlier one; ``over`` are the rules without room;
+    ``claim`` is there when the action was stored as claimed by this replica.
+    """
+
+    word: StoredWord
+    action_id: str = ""
+    over: tuple[str, ...] = ()
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right of one replica to execute one action until ``until``.
+
+    ``warrant_id`` is the one to use, or, when ``lapsed``, the one to ask about first.
+    """
+
+    record: ActionRecord
+    owner: str
+    warrant_id: str
+    until: datetime
+    lapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an execution ended, with everything that must be stored in one transaction.
+
+    ``money``: post | void | unknown. ``post_minor_units`` is what the receipt says.
+    ``values`` were released; ``ceilings`` are (connector, kind, id, minor units);
+    ``bind`` is the interaction with its newly known customer, if it got one.
+    """
+
+    claim: Claim
+    state: ActionState
+    code: str
+    money: str
+    post_minor_units: int | None
+    currency: str
+    payload: Sealed
+    values: tuple[Mapping[str, Any], ...]
+    ceilings: tuple[tuple[str, str, str, int], ...]
+    entries: tuple[AuditEntry, ...]
+    bind: Interaction | None = None
+    bind_payload_id: str = ""
+    forget: bool = False
+    alarms: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What was said in an interaction, to be stored with its entry."""
+
+    turn_id: str
+    interaction: Interaction
+    speaker: str
+    at: datetime
+    payload: Sealed
+    entry: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A verified vote, what it leads to, and what was looked at to say so.
+
+    ``seen`` are the ids of all votes that stood in the table, whether they counted or
+    not: if there are others by now, nothing is stored. ``state`` is what the tally with
+    this vote is, ``outcome`` the sealed outcome of a rejected action.
+    """
+
+    vote: Vote
+    state: ApprovalState
+    seen: frozenset[str]
+    payload: Sealed
+    outcome: Sealed | None
+    entries: tuple[AuditEntry, ...]
+
+
+class CastWord(StrEnum):
+    """What became of a ballot.
+
+    ``REPEATED``: this very vote was stored before. ``MOVED``: other votes are there
+    than were looked at. ``CLOSED``: the approval has ended. ``EXPIRED``: it is past
+    its expiry, by the database's clock.
+    """
+
+    COUNTED = "counted"
+    REPEATED = "repeated"
+    MOVED = "moved"
+    CLOSED = "closed"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class OnDesk:
+    """One approval as its columns say: for lists and for the clock, never to decide.
+
+    ``left_s`` is what is left until the expiry, 0 if it has passed; ``votes`` how many
+    rows there are. ``action_state`` is where its action is.
+    """
+
+    approval_id: str
+    action_id: str
+    action_state: ActionState
+    state: ApprovalState
+    tool: str
+    agent_id: str
+    customer_ref: str
+    role: str
+    approvers_min: int
+    amount: Money | None
+    barred: frozenset[str]
+    votes: int
+    created_at: datetime
+    expires_at: datetime
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What the executor reported: the connector's result or an error, and a receipt."""
+
+    result: Mapping[str, Any] | None
+    error: RunError | None
+    receipt: Receipt | None
+    receipt_jws: str = ""
