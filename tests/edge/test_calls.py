@@ -61,6 +61,8 @@ async def test_reads_and_the_effect_of_one_call_share_a_connection_to_the_edge(
         answer = await child.ask("GET", f"/orders/W1?customer={CUSTOMER}")
         assert answer.status == 200
     assert (await child.refund()).status == 201
+    # The reads shared a connection; the refund dialled its own.
+    assert lab.upstream.connections == 2
     receipt = await lab.receipt(order)
     assert [said["id"] for said in receipt.requests] == ["order", "order", "refund"]
     assert receipt.values["amount"] == 500
@@ -217,6 +219,24 @@ async def test_epochs_that_aged_while_dialling_are_read_again_before_the_first_b
     lab.disk.delay_s = 0
     assert (await lab.receipt(order)).state is SentState.NOT_SENT
     assert lab.journal.last(order.warrant_id)["k"] == "void"
+
+
+async def test_whoever_asks_while_the_epochs_are_read_keeps_it_from_being_sent(
+    lab,
+) -> None:
+    order = lab.order()
+    child = await lab.call(order)
+    await asyncio.sleep(EPOCHS_FRESH_S + 0.1)
+    heard = []
+
+    async def meanwhile() -> None:
+        heard.append(await lab.ask(order))
+
+    lab.store.before_epochs = meanwhile
+    answer = await child.refund()
+    assert heard[0].state is SentState.NOT_SENT
+    assert answer.status == 403
+    assert lab.upstream.connections == 0
 
 
 async def test_fresh_epochs_are_not_read_twice(lab) -> None:
