@@ -43,11 +43,15 @@ async def interrupted(ports: Ports) -> None:
 
 async def revoked(ports: Ports) -> None:
     """Refuse the waiting actions of identities that were revoked meanwhile."""
-    reason = Reason("revoked", "this identity was revoked")
     for action_id in await ports.store.revoked(limit=SWEEP_MAX):
-        record = await ports.store.action(action_id)
-        if record is not None:
-            await evidence.keep_unexecuted(ports, record, reason, ActionState.REFUSED)
+        await _undisturbed(_refuse(ports, action_id))
+
+
+async def _refuse(ports: Ports, action_id: str) -> None:
+    reason = Reason("revoked", "this identity was revoked")
+    record = await ports.store.action(action_id)
+    if record is not None:
+        await evidence.keep_unexecuted(ports, record, reason, ActionState.REFUSED)
 
 
 async def _undisturbed(work: Awaitable[object]) -> None:

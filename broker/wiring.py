@@ -59,9 +59,9 @@ if TYPE_CHECKING:
     from broker.effects.ledger import NewOrigin
     from broker.settings import Settings
 
-LEDGER_CONNECTIONS_MAX = 4
+LEDGER_CONNECTIONS = 4
 CALLS_MAX = 1_000
-SHUTDOWN_S_MAX = 6
+SHUTDOWN_GRACE_S = 6
 _log = structlog.get_logger("broker")
 
 
@@ -77,7 +77,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_S_MAX,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
         limit_concurrency=CALLS_MAX,
     )
 
@@ -121,7 +121,7 @@ def build(settings: Settings) -> Replica:
     clock, ids = SystemClock(), RandomIds()
     database = _database(settings)
     # Callers that wait for the log must not hold the connections that it needs.
-    logbook = _database(settings, pool_max=LEDGER_CONNECTIONS_MAX)
+    logbook = _database(settings, pool_max=LEDGER_CONNECTIONS)
     ledger = PostgresLedger(
         logbook, keys=lambda: {keys.entry.kid: keys.entry.public()}, alarm=_alarm
     )
@@ -252,7 +252,7 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
 async def _finish(tasks: set[asyncio.Task[object]]) -> None:
     """Give actions under way the time that is left; their leases cover the rest."""
     if tasks:
-        await asyncio.wait(tasks, timeout=SHUTDOWN_S_MAX)
+        await asyncio.wait(tasks, timeout=SHUTDOWN_GRACE_S)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from broker.core.canonical import CanonicalError
 from broker.core.words.errors import (
     BrokerError,
+    InvalidError,
     MalformedError,
     RateLimitedError,
     TooLargeError,
@@ -42,6 +44,7 @@ def install(app: FastAPI) -> None:
     """Answer every exception with a problem; nothing else leaves as an error."""
     app.add_exception_handler(BrokerError, _broker_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -137,6 +140,14 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
         media_type=MEDIA_TYPE,
         headers=dict(error.headers or {}),
     )
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """Name the parameter at fault; FastAPI's own answer would repeat its value."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (registered for it)
+    first = error.errors()[0]
+    pointer = "".join(f"/{part}" for part in first["loc"])
+    return problem(InvalidError(f"{pointer}: {first['msg']}", pointer=pointer))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -35,11 +35,18 @@ class PersonClient(Session):
         return (await self.call("GET", f"/v1/approvals/{approval_id}")).checked()
 
     async def vote(self, approval_id: str, verdict: str, *, reason: str = "") -> Answer:
-        """Look at the card, sign ``approve`` or ``reject`` over it, and send the vote.
+        """Look at the card, sign ``approve`` or ``reject`` over it, and send that."""
+        return await self.vote_on(await self.card(approval_id), verdict, reason=reason)
 
-        The vote is signed with the person's own key, and covers what was shown.
+    async def vote_on(
+        self, card: Mapping[str, Any], verdict: str, *, reason: str = ""
+    ) -> Answer:
+        """Sign ``approve`` or ``reject`` over a card that was shown, and send the vote.
+
+        The vote is signed with the person's own key; if the card is not what is asked
+        any more, the broker refuses an approval.
         """
-        card = await self.card(approval_id)
+        approval_id = str(card["asked"]["approval"])
         claims = {
             "approval": approval_id,
             "digest": card["asked"]["digest"],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from broker.core.canonical import canonical
-from broker.core.template import Filling
+from broker.core.warrants.template import Filling
 from broker.edge.call import (
     CREDENTIAL_ECHO,
     RULE_VIOLATION,

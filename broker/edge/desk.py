@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from broker.core.orders import id_time, is_id, is_nonce
+from broker.core.warrants.orders import id_time, is_id, is_nonce
 from broker.core.words.warrant import SentState
 from broker.edge.call import Call, journal_void
 from broker.edge.journal import JournalError

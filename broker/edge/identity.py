@@ -26,7 +26,7 @@ from broker.core.jws import (
     public_from_jwk,
     public_to_jwk,
 )
-from broker.core.orders import is_id
+from broker.core.warrants.orders import is_id
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.canonical import CanonicalError, parse_json
 from broker.core.jws import sign
-from broker.core.orders import (
+from broker.core.warrants.orders import (
     Hello,
     hello_claims,
     is_receipt_value,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from broker.core.jws import JwsError, verify
-from broker.core.orders import OrderError, parse_warrant
+from broker.core.warrants.orders import OrderError, parse_warrant
 from broker.core.words.warrant import WARRANT_TYP
 
 if TYPE_CHECKING:

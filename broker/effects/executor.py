@@ -21,7 +21,12 @@ from broker.core.frames import (
     encode_frame,
 )
 from broker.core.jws import JwsError, sign, verify
-from broker.core.orders import OrderError, parse_hello, parse_receipt, warrant_claims
+from broker.core.warrants.orders import (
+    OrderError,
+    parse_hello,
+    parse_receipt,
+    warrant_claims,
+)
 from broker.core.words.errors import ExecutorUnavailableError
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
 from broker.effects.keyfiles import load_public_key

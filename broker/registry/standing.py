@@ -31,7 +31,7 @@ CONSTRAINT_VALUES_MAX: Final = 100
 SIGNATURE_CHARS_MAX: Final = 2_048
 
 _SIGNERS = 2
-_BYTES_MAX = 8_192
+_CONSTRAINT_BYTES = 8_192
 _TERMS = frozenset(
     {
         "tool",
@@ -174,7 +174,10 @@ def _constraints(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             case _:
                 msg = 'a constraint is {"max": integer} or {"in": [values]}'
                 raise RowError(msg)
-        if not pointer.startswith("/") or len(canonical(constraint)) > _BYTES_MAX:
+        if (
+            not pointer.startswith("/")
+            or len(canonical(constraint)) > _CONSTRAINT_BYTES
+        ):
             msg = "constraints holds something that is too long or no pointer"
             raise RowError(msg)
     return constraints

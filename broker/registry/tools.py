@@ -12,7 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from broker.core.template import check_path, places
+from broker.core.warrants.template import check_path, places
 from broker.core.words.effect import Effect
 from broker.core.words.labels import Confidentiality, Integrity, Label
 from broker.core.words.tool import (

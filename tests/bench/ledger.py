@@ -28,7 +28,6 @@ from broker.effects.ledger.integration import Integrator
 from broker.effects.ledger.jobs import Job, read_leaf
 from tests.support.log.made import KEY, KEYS, entry, export_of, leaf
 
-TURNS = 5
 CALLERS = 64
 SECONDS = 1.0
 SERIAL = 150
@@ -44,7 +43,6 @@ LANGUAGE sql AS $$ INSERT INTO bench_read SELECT unnest(p_numbers) $$;
 _FLOOR = "INSERT INTO bench_log VALUES ($1, $2)"
 
 Append = Callable[[int], Awaitable[Any]]
-Row = dict[str, Any]
 
 
 async def rows(*, owner_dsn: str, broker_dsn: str) -> list[Row]:
@@ -80,7 +78,7 @@ async def _appending(database: Database, ledger: PostgresLedger) -> list[Row]:
     async def grouped(number: int) -> None:
         await ledger.append([leaf(number)])
 
-    async def with_row(number: int) -> None:
+    async def withrow(number: int) -> None:
         await ledger.append_with([leaf(number)], SqlCall("bench_reads", (number,)))
 
     async def plain(number: int) -> None:
@@ -111,13 +109,13 @@ async def _appending(database: Database, ledger: PostgresLedger) -> list[Row]:
         ("entries with a row of the caller's", with_row),
         ("entries staged, then integrated", staged),
     ):
-        fast, raw = await _turns(_speed, ours, plain, fresh)
+        fast, raw = await turns(partial(_speed, numbers=fresh), ours, plain)
         what = f"{name}, {CALLERS} callers, against one transaction each"
-        found.append(_row(what, fast, "1/s", raw))
-    wait, raw = await _turns(_serial_ms, grouped, floor, fresh)
-    found.append(_row("a lone entry, p50, against one INSERT", wait, "ms", raw))
-    cpu, raw = await _turns(_cpu_ms, grouped, floor, fresh)
-    found.append(_row("client CPU of an entry, against one INSERT", cpu, "ms", raw))
+        found.append(row(what, fast, "1/s", raw))
+    wait, raw = await turns(partial(_serial_ms, numbers=fresh), grouped, floor)
+    found.append(row("a lone entry, p50, against one INSERT", wait, "ms", raw))
+    cpu, raw = await turns(partial(_cpu_ms, numbers=fresh), grouped, floor)
+    found.append(row("client CPU of an entry, against one INSERT", cpu, "ms", raw))
     return found
 
 
@@ -132,8 +130,8 @@ async def _proving(database: Database, ledger: PostgresLedger) -> Row:
         sql = "SELECT leaf FROM audit_entry WHERE log = 'main' AND seq = $1"
         await database.value(sql, next(places))
 
-    wait, raw = await _turns(_serial_ms, prove, look_up, _numbers())
-    return _row(f"a proof in {size} entries, p50, against one lookup", wait, "ms", raw)
+    wait, raw = await turns(partial(_serial_ms, numbers=_numbers()), prove, look_up)
+    return row(f"a proof in {size} entries, p50, against one lookup", wait, "ms", raw)
 
 
 def _verifying() -> Row:
@@ -156,25 +154,12 @@ def _verifying() -> Row:
         verify_export(lines)
         mine.append(EXPORTED / (time.perf_counter() - started))
     what = "entries of an export verified, against their signatures alone"
-    return _row(what, median(mine), "1/s", median(bare))
+    return row(what, median(mine), "1/s", median(bare))
 
 
 def _numbers() -> Iterator[int]:
     return itertools.count(int(time.time()) % 10**6 * 1_000_000)
 
-
-async def _turns(
-    measure: Callable[[Append, Iterator[int]], Awaitable[float]],
-    ours: Append,
-    floor: Append,
-    numbers: Iterator[int],
-) -> tuple[float, float]:
-    mine, raw = [], []
-    for _ in range(TURNS):
-        # In turns, so that what else the machine does falls on both.
-        raw.append(await measure(floor, numbers))
-        mine.append(await measure(ours, numbers))
-    return median(mine), median(raw)
 
 
 async def _all(call: Append, numbers: Iterator[int]) -> int:
@@ -211,13 +196,3 @@ async def _serial_ms(call: Append, numbers: Iterator[int]) -> float:
         waits.append((time.perf_counter() - started) * 1_000)
     return median(waits)
 
-
-def _row(name: str, value: float, unit: str, baseline: float) -> Row:
-    ratio = value / baseline if baseline else 0.0
-    return {
-        "row": name,
-        "value": round(value, 3),
-        "unit": unit,
-        "baseline": round(baseline, 3),
-        "ratio": round(ratio, 2),
-    }

@@ -31,7 +31,6 @@ from broker.effects.limits.rates import (
 )
 from tests.support.limits.lines import PATIENT_S, line, rate
 
-TURNS = 5
 CALLS = 1_500
 WORKERS = 16
 LIMIT = 10**12
@@ -56,7 +55,6 @@ END $$;
 """
 
 Call = Callable[[int], Awaitable[Any]]
-Row = dict[str, Any]
 
 
 async def rows(*, owner_dsn: str, broker_dsn: str, valkey_url: str) -> list[Row]:
@@ -102,14 +100,14 @@ async def _reservations(database: Database) -> list[Row]:
 
     found: list[Row] = []
     for spread, name in ((1, "on one hot budget"), (50, "over 50 budgets")):
-        fast, raw = await _turns(_speed, ours(spread), floor(spread))
-        found.append(_row(f"reservations {name}", fast, "1/s", raw))
-    cpu, raw_cpu = await _turns(_cpu_ms, ours(50), floor(50))
-    found.append(_row("client CPU of a reservation", cpu, "ms", raw_cpu))
-    wait, raw_wait = await _turns(_serial_us, ours(1), floor(1))
-    found.append(_row("a reservation of 1 line, p50", wait, "us", raw_wait))
-    wait, raw_wait = await _turns(_serial_us, ours(1, 8), floor(1))
-    found.append(_row("a reservation of 8 lines, p50", wait, "us", raw_wait))
+        fast, raw = await turns(_speed, ours(spread), floor(spread))
+        found.append(row(f"reservations {name}", fast, "1/s", raw))
+    cpu, raw_cpu = await turns(_cpu_ms, ours(50), floor(50))
+    found.append(row("client CPU of a reservation", cpu, "ms", raw_cpu))
+    wait, raw_wait = await turns(_serial_us, ours(1), floor(1))
+    found.append(row("a reservation of 1 line, p50", wait, "us", raw_wait))
+    wait, raw_wait = await turns(_serial_us, ours(1, 8), floor(1))
+    found.append(row("a reservation of 8 lines, p50", wait, "us", raw_wait))
     return found
 
 
@@ -123,7 +121,7 @@ async def _overspend(database: Database) -> Row:
     total = (await budgets.totals([asked.key]))[asked.key]
     over = max(0, total.held + total.posted - asked.limit)
     lost = abs(sum(said.admitted for said in answers) - total.held)
-    return _row("overspent by 400 at once", over + lost, "units", 0)
+    return row("overspent by 400 at once", over + lost, "units", 0)
 
 
 async def _rates(client: Redis, database: Database) -> list[Row]:
@@ -155,23 +153,13 @@ async def _rates(client: Redis, database: Database) -> list[Row]:
     found: list[Row] = []
     for keys in (1, 4):
         name = f"a rate check of {keys} key{'s'[: keys - 1]}"
-        wait, raw = await _turns(_serial_us, check(keys), ping)
-        found.append(_row(f"{name}, p50, against PING", wait, "us", raw))
-        fast, raw = await _turns(_speed, check(keys), script)
-        found.append(_row(f"{name}, {WORKERS} at once, against EVAL", fast, "1/s", raw))
+        wait, raw = await turns(_serial_us, check(keys), ping)
+        found.append(row(f"{name}, p50, against PING", wait, "us", raw))
+        fast, raw = await turns(_speed, check(keys), script)
+        found.append(row(f"{name}, {WORKERS} at once, against EVAL", fast, "1/s", raw))
     await rates.aclose()
     return found
 
-
-async def _turns(
-    measure: Callable[[Call], Awaitable[float]], ours: Call, floor: Call
-) -> tuple[float, float]:
-    mine, raw = [], []
-    for _ in range(TURNS):
-        # In turns, so that what else the machine does falls on both.
-        raw.append(await measure(floor))
-        mine.append(await measure(ours))
-    return median(mine), median(raw)
 
 
 async def _speed(call: Call) -> float:
@@ -207,13 +195,3 @@ async def _all(call: Call) -> None:
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
 
-
-def _row(name: str, value: float, unit: str, baseline: float) -> Row:
-    ratio = value / baseline if baseline else 0.0
-    return {
-        "row": name,
-        "value": round(value, 3),
-        "unit": unit,
-        "baseline": round(baseline, 3),
-        "ratio": round(ratio, 2),
-    }

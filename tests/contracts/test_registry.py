@@ -16,7 +16,12 @@ from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import ConflictError, LedgerUnavailableError
 from broker.effects.clock import RandomIds
 from broker.effects.database import Database
-from broker.effects.registry import Registry
+from broker.effects.registry import (
+    FORGED_MAX,
+    LIST_MAX,
+    ROWS_KEPT_MAX,
+    Registry,
+)
 from broker.registry.authority import REVISION_MAX, AuthorityRow
 from broker.registry.records import Change
 from tests.support.fake_registry import (
@@ -247,3 +252,41 @@ async def test_a_row_and_its_epochs_are_read_together(registry):
         put,
         {AGENT: 1},
     )
+
+
+async def test_more_forged_rows_than_are_looked_through_hide_the_row(dsn):
+    """Whoever writes to the database can deny; they cannot grant."""
+    if not dsn:
+        return
+    database = Database(dsn, password="")
+    registry = RealRegistry(
+        database, realm=REALM, key=AUTHORITY_KEY, entries=Unsequenced()
+    )
+    await registry.put(change(), entry())
+    forge = """
+    INSERT INTO authority (kind, id, revision, jws)
+    SELECT 'agent', $1, n, 'forged' FROM generate_series($2::int, $3::int) AS n
+    """
+    await database.value(forge, AGENT_ID, 2, FORGED_MAX)
+    found = await registry.get("agent", AGENT_ID)
+    assert found is not None
+    assert found.revision == 1
+    await database.value(forge, AGENT_ID, FORGED_MAX + 1, FORGED_MAX + 1)
+    assert await registry.get("agent", AGENT_ID) is None
+    await database.close()
+
+
+async def test_the_rows_that_are_kept_are_the_latest_used(dsn):
+    if not dsn:
+        return
+    database = Database(dsn, password="")
+    registry = RealRegistry(
+        database, realm=REALM, key=AUTHORITY_KEY, entries=Unsequenced()
+    )
+    first = await registry.put(change(), entry())
+    for number in range(ROWS_KEPT_MAX):
+        registry._keep(row(row_id=f"n{number}"))  # noqa: SLF001
+    assert len(registry._rows) == ROWS_KEPT_MAX  # noqa: SLF001
+    assert await registry.get("agent", AGENT_ID) == first
+    assert LIST_MAX < ROWS_KEPT_MAX
+    await database.close()

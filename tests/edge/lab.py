@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import Algorithm, PrivateKey, private_from_seed, sign, verify
-from broker.core.orders import parse_receipt, warrant_claims
+from broker.core.warrants.orders import parse_receipt, warrant_claims
 from broker.core.words.tool import Tool
 from broker.core.words.warrant import (
     RECEIPT_TYP,

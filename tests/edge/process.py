@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from broker.core.canonical import canonical
 from broker.core.jws import PublicKey, public_from_jwk, public_to_jwk, verify
-from broker.core.orders import Hello, parse_hello, parse_receipt
+from broker.core.warrants.orders import Hello, parse_hello, parse_receipt
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, Receipt, Warrant
 from broker.edge.catalogue import load_catalogue
 from broker.edge.identity import read_json, uuid7, write_secret

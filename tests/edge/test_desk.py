@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from broker.core.jws import verify
-from broker.core.orders import parse_hello
+from broker.core.warrants.orders import parse_hello
 from broker.core.words.warrant import EDGE_HELLO_TYP, Receipt, SentState
 from broker.edge.desk import CALLS_KEPT_MAX, CALLS_MAX, RECEIPT_WAIT_S_MAX
 from broker.edge.identity import uuid7

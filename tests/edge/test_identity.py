@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.core.jws import public_to_jwk
-from broker.core.orders import id_time
+from broker.core.warrants.orders import id_time
 from broker.edge.catalogue import MANIFEST_BYTES_MAX, MANIFESTS_MAX, load_catalogue
 from broker.edge.identity import (
     KEY_FILE_BYTES_MAX,

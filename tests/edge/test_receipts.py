@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.orders import VALUE_CHARS_MAX, is_receipt_value
+from broker.core.warrants.orders import VALUE_CHARS_MAX, is_receipt_value
 from broker.edge.receipts import RESPONSE_DEPTH_MAX, extract
 
 keys = st.text(max_size=4) | st.sampled_from(["a/b", "~", "~1", "", "0"])

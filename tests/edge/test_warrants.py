@@ -8,7 +8,7 @@ import pytest
 
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import Algorithm, private_from_seed, sign
-from broker.core.orders import warrant_claims
+from broker.core.warrants.orders import warrant_claims
 from broker.core.words.warrant import RECEIPT_TYP, WARRANT_TYP, Warrant
 from broker.edge.warrants import SKEW_S_MAX, Here, RefusedError, examine
 from tests.edge.lab import ISSUER, READ, REFUND, TOOLS, WARRANT_KEY, signed

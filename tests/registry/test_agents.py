@@ -14,8 +14,8 @@ from broker.registry.agents import (
     with_status,
     with_tools,
 )
-from tests.support import rows
-from tests.support.rows import AGENT_BODY, row_of
+from tests.support.identity import rows
+from tests.support.identity.rows import AGENT_BODY, row_of
 
 AGENT = parse_agent(row_of(AGENT_BODY))
 moves = st.lists(st.sampled_from([*AgentStatus]), max_size=8)

@@ -19,10 +19,10 @@ from broker.registry.authority import (
     verify_row,
 )
 from broker.registry.reading import RowError
-from tests.support import rows
 from tests.support.fake_registry import AUTHORITY_KEY, REALM, signed_row
 from tests.support.identities import AGENT_ID, key_of
-from tests.support.rows import AGENT_BODY, row_of
+from tests.support.identity import rows
+from tests.support.identity.rows import AGENT_BODY, row_of
 
 
 def verify(signed, *, kind="agent", row_id=AGENT_ID, revision=1, realm=REALM):

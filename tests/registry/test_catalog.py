@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from broker.core.execute import release
-from broker.core.template import Filling, fill_body, fill_path
+from broker.core.warrants.template import Filling, fill_body, fill_path
 from broker.core.words.effect import Effect, Tier
 from broker.core.words.labels import Integrity
 from broker.core.words.tool import Tool

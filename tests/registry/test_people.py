@@ -19,9 +19,9 @@ from broker.registry.people import (
     check_may_widen,
     parse_person,
 )
-from tests.support import rows
 from tests.support.identities import AGENT_ID, PERSON_ID
-from tests.support.rows import AGENT_BODY, row_of
+from tests.support.identity import rows
+from tests.support.identity.rows import AGENT_BODY, row_of
 
 OTHER_ID = PERSON_ID.replace("b1", "b2")
 AGENT = parse_agent(row_of(AGENT_BODY))

@@ -37,9 +37,9 @@ from broker.registry.use_cases import (
     parse_use_case,
     use_case_body,
 )
-from tests.support import rows
 from tests.support.identities import NOW, key_of
-from tests.support.rows import AGENT_BODY, row_of
+from tests.support.identity import rows
+from tests.support.identity.rows import AGENT_BODY, row_of
 
 
 @given(rows.agents)

@@ -28,7 +28,7 @@ from broker.registry.standing import (
     terms_digest,
 )
 from tests.support.identities import AGENT_ID, NOW, key_of
-from tests.support.rows import row_of
+from tests.support.identity.rows import row_of
 
 STANDING_ID = "0197a000-0000-7000-8000-0000000000f1"
 IDS = {

@@ -78,7 +78,7 @@ class Office:
         return await self.http.request(method, path, headers=headers, **more)
 
 
-def application(house: House, *, origins: frozenset[str]) -> FastAPI:
+def application(house: House, *, issuer: str = ISSUER) -> FastAPI:
     """Return the routers of identity, approvals and the internal endpoint."""
     clock, ids = house.ports.clock, house.ports.ids
     memory = FakeMemory(now=clock.now)
@@ -86,12 +86,12 @@ def application(house: House, *, origins: frozenset[str]) -> FastAPI:
     problems.install(app)
     for room in (oauth, approvals, internal):
         app.include_router(room.router)
-    app.state.issuer = ISSUER
+    app.state.issuer = issuer
     app.state.ports = house.ports
     app.state.tasks = set()
     app.state.desk = Desk(
-        issuer=ISSUER,
-        origins=origins,
+        issuer=issuer,
+        origins=frozenset({issuer}),
         tenant=TENANT,
         environment=ENVIRONMENT,
         replica="broker-0",
@@ -123,7 +123,7 @@ async def register_worker(house: House, *, purpose: str = "worker") -> None:
 async def open_office(house: House) -> AsyncIterator[Office]:
     """Open the rooms in memory, with the worker registered."""
     await register_worker(house)
-    app = application(house, origins=frozenset({ISSUER}))
+    app = application(house)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
         yield Office(house, app, http)
@@ -136,7 +136,7 @@ async def serve_office(house: House) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        app = application(house, origins=frozenset({ISSUER, base}))
+        app = application(house, issuer=base)
         config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))

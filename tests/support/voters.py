@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from broker.approvals import Counted
     from broker.core.words.action import ActionRecord
+    from broker.registry.authority import AuthorityRow
     from tests.support.flow.house import House
 
 IDS = RandomIds()
@@ -129,6 +130,11 @@ async def change_person(house: House, name: str, **changes: Any) -> None:
     """Publish a new revision of a person, with other fields."""
     row = await house.registry.get("person", PEOPLE[name])
     assert row is not None
+    await change_row(house, row, **changes)
+
+
+async def change_row(house: House, row: AuthorityRow, **changes: Any) -> None:
+    """Publish a new revision of a row, with other fields."""
     now = house.ports.clock.now()
     entry = AuditEntry(
         entry_id=IDS.new(),
@@ -137,7 +143,6 @@ async def change_person(house: House, name: str, **changes: Any) -> None:
         tenant=TENANT,
         environment=ENVIRONMENT,
     )
-    body = dict(row.body) | changes
-    by = ("bootstrap",)
-    change = Change("person", PEOPLE[name], body, by, now, row.revision)
+    body, by = dict(row.body) | changes, ("bootstrap",)
+    change = Change(row.kind, row.row_id, body, by, now, row.revision)
     await house.registry.put(change, entry)

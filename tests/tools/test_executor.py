@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.core.jws import PublicKey, public_from_jwk, verify
-from broker.core.orders import parse_hello, parse_receipt
+from broker.core.warrants.orders import parse_hello, parse_receipt
 from broker.core.words.warrant import (
     EDGE_HELLO_TYP,
     RECEIPT_TYP,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.template import Filling, TemplateError, fill_path
+from broker.core.warrants.template import Filling, TemplateError, fill_path
 from tools.http1 import Connection
 from tools.sdk import ConnectorError, Http, Response, accept, segment
 

@@ -15,7 +15,7 @@ from broker.cli.demo.story import Told, expect
 if TYPE_CHECKING:
     from broker.cli.demo.world import World
 
-COMMAND_S_MAX = 60.0
+COMMAND_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -67,7 +67,7 @@ async def _counterfoil(*words: str) -> tuple[int, dict[str, Any]]:
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(_ROOT)},
     )
-    async with asyncio.timeout(COMMAND_S_MAX):
+    async with asyncio.timeout(COMMAND_TIMEOUT_S):
         out, error = await process.communicate()
     lines = out.decode().splitlines() or [json.dumps({"said": error.decode()[-400:]})]
     answer: dict[str, Any] = json.loads(lines[-1])

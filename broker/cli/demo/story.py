@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from broker.cli.demo.world import World
     from broker.client.answers import Answer
 
-SETTLED_S_MAX = 30.0
+PATIENCE_S = 30.0
 REVOKED_S_MAX = 1.0
 HIJACKED_CALLS = 200
 AT_ONCE = 8
@@ -311,7 +311,7 @@ async def waiting(world: World, action_id: str) -> str:
 
 async def ended(world: World, action_id: str) -> Mapping[str, Any]:
     """Return the action once it has ended, or as it is when patience ends."""
-    answer = await world.agent.wait(action_id, timeout_s=SETTLED_S_MAX)
+    answer = await world.agent.wait(action_id, timeout_s=PATIENCE_S)
     return answer.checked()
 
 

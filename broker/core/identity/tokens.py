@@ -35,7 +35,7 @@ TOKEN_BYTES_MAX: Final = 8_192
 ACTORS_MAX: Final = 3
 EPOCHS_MAX: Final = 8
 
-_CLAIM_CHARS_MAX = 512
+_CLAIM_CHARS = 512
 _HOLDERS = frozenset({SubjectKind.AGENT, SubjectKind.PERSON, SubjectKind.SERVICE})
 _SUBJECT = re.compile(r"([a-z]+):([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _REFUSED = "the access token is not acceptable"
@@ -184,7 +184,7 @@ def _read(claims: Mapping[str, Any]) -> AccessToken:
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
-    return text_claim(claims, name, chars_max=_CLAIM_CHARS_MAX)
+    return text_claim(claims, name, chars_max=_CLAIM_CHARS)
 
 
 def _subject(claims: Mapping[str, Any]) -> tuple[SubjectKind, str]:

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.canonical import CanonicalError, canonical, parse_json
-from broker.core.template import (
+from broker.core.warrants.template import (
     TARGET_CHARS_MAX,
     Filling,
     TemplateError,

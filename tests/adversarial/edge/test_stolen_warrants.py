@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import Algorithm, private_from_seed, public_to_jwk, sign
-from broker.core.orders import warrant_claims
+from broker.core.warrants.orders import warrant_claims
 from broker.core.words.warrant import RECEIPT_TYP, WARRANT_TYP
 from tests.edge.lab import ISSUER, WARRANT_KEY, running_lab, signed
 from tests.edge.process import EdgeProcess, make_edge

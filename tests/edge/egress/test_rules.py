@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from broker.core.template import TARGET_CHARS_MAX, Filling, difference
+from broker.core.warrants.template import TARGET_CHARS_MAX, Filling, difference
 from broker.edge.egress.rules import (
     REQUEST_BYTES_MAX,
     REQUEST_DEPTH_MAX,

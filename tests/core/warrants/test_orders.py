@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.jws import Algorithm, private_from_seed, sign, verify
-from broker.core.orders import (
+from broker.core.warrants.orders import (
     ALARMS_MAX,
     EPOCH_MAX,
     EPOCHS_MAX,

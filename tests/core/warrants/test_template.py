@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from broker.core.template import (
+from broker.core.warrants.template import (
     TEMPLATE_DEPTH_MAX,
     Filling,
     TemplateError,

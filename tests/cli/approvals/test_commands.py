@@ -1,0 +1,241 @@
+"""`counterfoil approvals`, as people use it, against a broker's real rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from broker import approvals
+from broker.cli.app import make_app
+from broker.cli.approvals import WORD, changes, printable
+from broker.cli.exits import Exit
+from broker.client.keys import ClientKey, write_key
+from broker.core.words.action import ActionState
+from tests.support.flow.house import PEOPLE, House, open_house
+from tests.support.identities import key_of
+from tests.support.office import serve_office
+from tests.support.source import TOP
+from tests.support.voters import VERY_LARGE, large_refund, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+
+@dataclass
+class Counter:
+    """A state folder with everybody's keys, and a broker that answers."""
+
+    house: House
+    loop: asyncio.AbstractEventLoop
+    url: str
+    state: Path
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Let something happen at the broker."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def run(
+        self, *words: str, who: str = "alice", code: int = Exit.OK, typed: str = ""
+    ) -> Any:
+        """Run a command as a person; return its JSON lines."""
+        result = self.invoke(*words, "--json", who=who, typed=typed)
+        assert result.exit_code == code, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def say(self, *words: str, who: str = "alice", code: int = Exit.OK) -> str:
+        """Run a command as a person; return what people read."""
+        result = self.invoke(*words, who=who)
+        assert result.exit_code == code, result.output
+        return str(result.output)
+
+    def invoke(self, *words: str, who: str, typed: str = "") -> Any:
+        where = ["--state", str(self.state), "--url", self.url]
+        name = ["--as", who] if who else []
+        command = ["approvals", *words, *where, *name]
+        return CliRunner().invoke(make_app(), command, input=typed)
+
+
+@pytest.fixture
+def counter(pg_broker_dsn: str, pg_dsn: str, tmp_path: Path) -> Iterator[Counter]:
+    ready, ends, made = threading.Event(), threading.Event(), []
+    for name, person_id in PEOPLE.items():
+        key = ClientKey(f"person:{person_id}", name, key_of(name))
+        write_key(tmp_path / "clients" / "people" / f"{name}.jwk", key)
+
+    async def serve() -> None:
+        async with (
+            open_house(pg_broker_dsn, owner_dsn=pg_dsn) as house,
+            serve_office(house) as url,
+        ):
+            made.append(Counter(house, asyncio.get_running_loop(), url, tmp_path))
+            ready.set()
+            await asyncio.to_thread(ends.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(20)
+    yield made[0]
+    ends.set()
+    thread.join(20)
+
+
+def test_it_lists_shows_and_signs_exactly_what_was_looked_at(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    [row] = counter.run("list")
+    assert row["approval"] == record.approval_id
+    assert "may sign" in counter.say("list")
+    [card] = counter.run("show", record.approval_id)
+    text = counter.say("show", record.approval_id)
+    assert text.splitlines()[0] == "Refund an amount on an order: 200.00 USD"
+    assert "Noah Brown" in text
+    words = ("approve", record.approval_id, "--shown", card["shown"])
+    [counted] = counter.run(*words)
+    assert counted["state"] == "approved"
+    assert counter.do(state_of(counter.house, record)) is ActionState.READY
+    assert counter.run("list") == []
+
+
+def test_a_yes_needs_a_look_and_there_is_no_way_around_it(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    approval = record.approval_id
+    counter.run("approve", approval, "--yes", code=Exit.USAGE)
+    counter.run("approve", approval, code=Exit.USAGE, typed=f"{WORD}\n")
+    [said] = counter.run("approve", approval, "--shown", "0" * 64, code=Exit.FAILED)
+    assert "look at it again" in said["hint"]
+    assert counter.do(state_of(counter.house, record)) is ActionState.PENDING_APPROVAL
+
+
+def test_a_card_that_changed_meanwhile_is_not_signed(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    [card] = counter.run("show", record.approval_id)
+    where = counter.do(
+        counter.house.ports.store.interaction(record.request.interaction_id)
+    )
+    counter.do(counter.house.say(where, "Stop!"))
+    words = ("approve", record.approval_id, "--shown", card["shown"])
+    counter.run(*words, code=Exit.FAILED)
+    assert counter.do(state_of(counter.house, record)) is ActionState.PENDING_APPROVAL
+
+
+def test_while_signatures_are_missing_the_command_says_pending(counter) -> None:
+    record = counter.do(large_refund(counter.house, VERY_LARGE))
+    for who, code in (("alice", Exit.PENDING), ("bob", Exit.OK)):
+        [card] = counter.run("show", record.approval_id, who=who)
+        words = ("approve", record.approval_id, "--shown", card["shown"])
+        counter.run(*words, who=who, code=code)
+    assert counter.do(state_of(counter.house, record)) is ActionState.READY
+
+
+def test_a_no_takes_one_command_and_its_reason_is_kept(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    words = ("reject", record.approval_id, "--reason", "wrong customer")
+    [counted] = counter.run(*words)
+    assert counted["state"] == "rejected"
+    after = counter.do(counter.house.ports.store.action(record.request.action_id))
+    assert after.outcome.detail == "wrong customer"
+
+
+def test_the_exit_code_says_what_went_wrong(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    approval = record.approval_id
+    counter.run("show", counter.house.ports.ids.new(), code=Exit.NOT_FOUND)
+    counter.run("show", approval, who="carol", code=Exit.NOT_FOUND)
+    counter.run("show", approval, who="", code=Exit.USAGE)
+    counter.run("reject", approval, who="nobody", code=Exit.NOT_FOUND)
+    counter.do(approvals.withdraw(counter.house.ports, record))
+    counter.run("reject", approval, code=Exit.FAILED)
+    counter.url = "http://127.0.0.1:9"
+    counter.run("list", code=Exit.UNREACHABLE)
+
+
+def test_somebody_elses_key_file_is_refused(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    forged = counter.state / "forged.jwk"
+    key = ClientKey(f"person:{PEOPLE['alice']}", "alice", key_of("bob"))
+    write_key(forged, key)
+    words = ("reject", record.approval_id, "--key", str(forged))
+    counter.run(*words, who="", code=Exit.DENIED)
+
+
+def test_a_large_limit_is_needed_and_the_refusal_says_so(counter) -> None:
+    record = counter.do(large_refund(counter.house, 210_000))
+    [card] = counter.run("show", record.approval_id)
+    assert card["you"]["why_not"]["code"] == "approver_limit"
+    assert "cannot sign it" in counter.say("show", record.approval_id)
+    words = ("approve", record.approval_id, "--shown", card["shown"])
+    counter.run(*words, code=Exit.DENIED)
+
+
+def test_watching_says_what_waits(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    [event] = counter.run("watch", "--once")
+    assert (event["event"], event["approval"]) == ("waits", record.approval_id)
+    assert "waits" in counter.say("watch", "--once")
+
+
+def test_changes_are_told_once() -> None:
+    row: dict[str, Any] = {"votes": 0}
+    assert list(changes({}, {"a": row})) == [{"event": "waits", **row}]
+    assert list(changes({"a": row}, {"a": row})) == []
+    voted = {"votes": 1}
+    assert list(changes({"a": row}, {"a": voted})) == [{"event": "vote", **voted}]
+    assert list(changes({"a": row}, {})) == [{"event": "ended", **row}]
+
+
+def test_a_card_cannot_move_the_cursor_or_turn_writing_around(counter) -> None:
+    hostile = "ok\x1b[2J\x07\u202e\napproval   forged"
+    assert printable(hostile) == "ok\ufffd[2J\ufffd\ufffd\ufffdapproval   forged"
+    record = counter.do(large_refund(counter.house))
+    where = counter.do(
+        counter.house.ports.store.interaction(record.request.interaction_id)
+    )
+    counter.do(counter.house.say(where, hostile))
+    text = counter.say("show", record.approval_id)
+    assert "\x1b" not in text
+    assert [line for line in text.splitlines() if line.startswith("approval")] == [
+        f"approval   {record.approval_id}"
+    ]
+
+
+def at_a_terminal(counter: Counter, typed: str, *words: str) -> tuple[int, str]:
+    """Run a command whose input is a terminal; return its exit code and output."""
+    ours, its = os.openpty()
+    where = ["--state", str(counter.state), "--url", counter.url, "--as", "alice"]
+    command = [sys.executable, "-P", "-m", "broker.cli", "approvals", *words, *where]
+    with subprocess.Popen(
+        command,
+        stdin=its,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=TOP,
+        env={**os.environ, "PYTHONPATH": str(TOP)},
+    ) as process:
+        os.close(its)
+        os.write(ours, typed.encode())
+        output, _ = process.communicate(timeout=60)
+        os.close(ours)
+    return process.returncode, output
+
+
+def test_at_a_terminal_the_word_must_be_typed(counter) -> None:
+    record = counter.do(large_refund(counter.house, 2_500, to="gift_card_9999999"))
+    words = ("approve", record.approval_id)
+    code, output = at_a_terminal(counter, "I called\ny\n", *words)
+    assert code == Exit.FAILED, output
+    assert "WRONG?     /payment_method_id = gift_card_9999999" in output
+    assert "nothing was signed" in output
+    code, output = at_a_terminal(counter, f"I called\n{WORD}\n", *words)
+    assert code == Exit.OK, output
+    votes, _ = counter.do(counter.house.ports.desk.votes(record.approval_id))
+    assert [vote.reason for vote in votes] == ["I called"]
