@@ -1,0 +1,291 @@
+"""Approvals from the command line: what waits, the card, and a person's signed vote.
+
+A yes is given to what was shown and to nothing else: at a terminal after a look and a
+typed word, in a script by naming the digest of the card that was looked at. There is no
+``--yes``. A no is never made to cost more than a yes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.exits import Exit
+from broker.cli.signed_in import (
+    AsOption,
+    Desk,
+    JsonOption,
+    KeyOption,
+    StateOption,
+    UrlOption,
+    desk,
+)
+from broker.cli.stack.state import STATE_DEFAULT
+from broker.client.person import PersonClient
+
+app = typer.Typer(
+    name="approvals", help="Approvals: look, sign, refuse.", no_args_is_help=True
+)
+
+WATCH_EVERY_S = 2.0
+WORD = "approve"
+"""What a person types at the terminal to sign a yes."""
+
+ApprovalArgument = Annotated[str, typer.Argument(help="Id of the approval.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why; the agent gets to read it after a no.")
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add these commands as ``approvals``."""
+    parent.add_typer(app)
+
+
+@app.command("list")
+def list_(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what waits for your roles, the next to expire first."""
+    at = desk(state, name, key, url, as_json=as_json)
+    at.table(
+        at.run(PersonClient.approvals),
+        {
+            "approval": lambda row: row["approval"],
+            "tool": lambda row: row["tool"],
+            "amount": _amount,
+            "customer": lambda row: row["customer_ref"][:8],
+            "votes": lambda row: f"{row['votes']} of {row['approvers_min']}",
+            "expires in": lambda row: _duration(row["expires_in_s"]),
+            "you": lambda row: (
+                "may sign" if row["may_approve"] else printable(row["why_not"]["text"])
+            ),
+        },
+    )
+
+
+@app.command()
+def show(
+    approval: ApprovalArgument,
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the card: what you would sign, and why it may be wrong."""
+    at = desk(state, name, key, url, as_json=as_json)
+    card = at.run(lambda me: me.card(approval))
+    at.show(card, lines=card_lines(card))
+
+
+@app.command()
+def approve(
+    approval: ApprovalArgument,
+    *,
+    reason: ReasonOption = "",
+    shown: Annotated[
+        str, typer.Option("--shown", help="Digest of the card that you looked at.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", hidden=True)] = False,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Look at the card, sign a yes with your own key, and send it.
+
+    Ends with 5 while other signatures are still missing.
+    """
+    at = desk(state, name, key, url, as_json=as_json)
+    if yes:
+        at.fail(
+            "an approval cannot be given without a look",
+            hint="look with `approvals show`, then name the card with --shown",
+            code=Exit.USAGE,
+        )
+    asks = not shown
+    if asks and not sys.stdin.isatty():
+        at.fail(
+            "nobody is there to look at the card",
+            hint="in a script, name the card that was looked at with --shown",
+            code=Exit.USAGE,
+        )
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        card = await me.card(approval)
+        if shown and card["shown"] != shown:
+            at.fail(
+                "the card is not the one that was looked at",
+                hint="look at it again with `approvals show`",
+            )
+        words = _asked_at_the_terminal(at, card, reason) if asks else reason
+        return (await me.vote_on(card, "approve", reason=words)).checked()
+
+    _report(at, at.run(work))
+
+
+@app.command()
+def reject(
+    approval: ApprovalArgument,
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a no with your own key, and send it; one no is enough."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        return (await me.vote(approval, "reject", reason=reason)).checked()
+
+    _report(at, at.run(work))
+
+
+@app.command()
+def watch(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+    once: Annotated[bool, typer.Option("--once", help="Look once, then end.")] = False,
+) -> None:
+    """Say what begins to wait and what has ended, until interrupted."""
+    at = desk(state, name, key, url, as_json=as_json)
+    before: dict[str, Mapping[str, Any]] = {}
+    try:
+        while True:
+            found = {row["approval"]: row for row in at.run(PersonClient.approvals)}
+            for event in changes(before, found):
+                at.show(event, lines=[_event_line(event)])
+            if once:
+                return
+            before = found
+            time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:
+        raise typer.Exit(Exit.OK) from None
+
+
+def changes(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield what began to wait, what got a vote, and what waits no more."""
+    for approval, row in after.items():
+        was = before.get(approval)
+        if was is None:
+            yield {"event": "waits", **row}
+        elif was["votes"] != row["votes"]:
+            yield {"event": "vote", **row}
+    for approval, row in before.items():
+        if approval not in after:
+            yield {"event": "ended", **row}
+
+
+def card_lines(card: Mapping[str, Any]) -> list[str]:
+    """Return a card as lines for a terminal: what it is, then why it may be wrong."""
+    asked, now = card["asked"], card["now"]
+    customer = asked["customer"]
+    who = customer["name"] or "unknown name"
+    amount = asked["amount"]["text"] if asked["amount"] else "no amount"
+    known = f"{customer['verification']}, {customer['channel']}"
+    missing, role = now["votes_missing"], asked["quorum"]["role"]
+    lines = [
+        f"{asked['verb']}: {amount}",
+        f"customer   {who} ({known}), ref {customer['ref'][:8]}",
+        *(
+            f"WRONG?     {one['argument']} = {one['value']}: {one['text']}"
+            for one in asked["findings"]
+        ),
+        *(
+            f"because    {one['text']} ({one['rule'] or one['code']})"
+            for one in asked["reasons"]
+        ),
+        *(_budget_line(one) for one in now["budgets"]),
+        *(f"customer:  {one['text']}" for one in asked["customer_said"]),
+        *(f"agent:     {one['text']}" for one in asked["agent_said"]),
+        *(f"argument   {key} = {value}" for key, value in asked["arguments"].items()),
+        f"state      {now['state']}, {missing} {role} missing, {asked['expires_at']}",
+        f"agent says {asked['agent_reason'] or '(nothing)'}",
+        f"approval   {asked['approval']}",
+        f"shown      {card['shown']}",
+    ]
+    if not card["you"]["may_approve"]:
+        why = card["you"]["why_not"]
+        lines.append(f"you        cannot sign it: {why['text'] if why else 'ended'}")
+    return [printable(line) for line in lines]
+
+
+def printable(text: str) -> str:
+    """Return a text without anything that moves a cursor or turns writing around.
+
+    What customers and agents write is shown to whoever is about to sign.
+    """
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
+
+
+def _asked_at_the_terminal(at: Desk, card: Mapping[str, Any], reason: str) -> str:
+    """Show the card and ask; return the reason, or end the command."""
+    for line in card_lines(card):
+        typer.echo(line, err=at.as_json)
+    if card["reason_needed"] and not reason.strip():
+        reason = typer.prompt("A guard found something. Why may it be done", err=True)
+    typed = typer.prompt(
+        f"Type {WORD} to sign", default="", show_default=False, err=True
+    )
+    if typed.strip() != WORD:
+        at.fail("nothing was signed")
+    return reason
+
+
+def _report(at: Desk, counted: Mapping[str, Any]) -> None:
+    missing = counted["approvers_min"] - counted["approved"]
+    more = f", {missing} more needed" if counted["state"] == "pending" else ""
+    at.show(counted, lines=[f"{counted['state']}{more}"])
+    if counted["state"] == "pending":
+        raise typer.Exit(Exit.PENDING)
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    votes = f"{event['votes']} of {event['approvers_min']} votes"
+    parts: Sequence[str] = (
+        f"{event['event']:<6}",
+        event["approval"],
+        event["tool"],
+        _amount(event),
+        votes,
+    )
+    return printable("  ".join(parts))
+
+
+def _amount(row: Mapping[str, Any]) -> str:
+    return str(row["amount"]["text"]) if row["amount"] else "-"
+
+
+def _budget_line(budget: Mapping[str, Any]) -> str:
+    used = budget["posted"] + budget["held_by_others"]
+    scale, unit = (100, budget["unit"]) if budget["unit"] != "count" else (1, "calls")
+    over = "  OVER" if budget["over"] else ""
+    taken = f"{used / scale:,.2f} + {budget['this'] / scale:,.2f}"
+    most = f"{budget['limit'] / scale:,.2f} {unit} per {budget['window']}"
+    return f"budget     {budget['rule']}: {taken} of {most}{over}"
+
+
+def _duration(seconds: int) -> str:
+    hours, minutes = seconds // 3_600, seconds % 3_600 // 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
