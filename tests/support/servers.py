@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import secrets
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +24,7 @@ import pytest
 import pytest_asyncio
 
 from broker.cli.stack.embedded import Access, EmbeddedServers
+from broker.cli.stack.state import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -155,6 +159,25 @@ def temporal_task_queue() -> str:
 async def temporal_client(servers: Access) -> AsyncIterator[Client]:
     """Return a connected client of Temporal."""
     yield await connect_temporal(servers)
+
+
+def this_host_elsewhere() -> dict[str, object]:
+    """Return what the stack finds out about this host, in a process of its own.
+
+    It forks, which a process with threads should not.
+    """
+    code = (
+        "import dataclasses, json; from broker.cli.stack.machine.host import this_host;"
+        "print(json.dumps(dataclasses.asdict(this_host())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={"PYTHONPATH": str(CHECKOUT)},
+        check=True,
+        capture_output=True,
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
 
 
 async def connect_temporal(access: Access) -> Client:

@@ -28,7 +28,7 @@ from broker.cli.stack.planning.backing import servers
 from broker.cli.stack.planning.given import Given
 from broker.cli.stack.process import tail
 from broker.cli.stack.servers import accounts, roles, temporal
-from broker.cli.stack.state import CHECKOUT, State, locked, open_state
+from broker.cli.stack.state import CHECKOUT, State, locked, needed, open_state
 from broker.cli.stack.supervisor import PartFailedError, Supervisor
 
 FIRST_LEASE_S_MAX = 20.0
@@ -95,9 +95,6 @@ class EmbeddedServers:
         Raises:
             ServersNotStartedError: They cannot run here, or did not come up.
         """
-        for reason in (platform_refusal(), refusal(this_host(), own_database=True)):
-            if reason:
-                raise ServersNotStartedError(reason)
         log = folder.with_name(folder.name + ".log")
         answer: dict[str, Any] = {}
         for _ in range(JOIN_TRIES_MAX):
@@ -283,8 +280,12 @@ class _Holder:
 
 def main() -> None:
     """Hold the servers of a folder: ``python -m ...embedded FOLDER fast|durable``."""
-    host = this_host()
-    state = open_state(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    host = this_host(*needed(folder))
+    problem = platform_refusal() or refusal(host, own_database=True)
+    if problem:
+        sys.exit(problem)
+    state = open_state(folder)
     address = state.run / "lease.sock"
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

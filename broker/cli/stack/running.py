@@ -122,16 +122,27 @@ def descendants(pid: int) -> tuple[int, ...]:
 def pss_kib(pids: tuple[int, ...]) -> int | None:
     """Return the processes' proportional share of memory; None if it is not told.
 
-    Source: smaps_rollup in proc_pid_smaps(5).
+    Of a process that hides its memory from its own user, as the edge does, only what
+    it has to itself is told, and that is what is counted.
+
+    Source: smaps_rollup in proc_pid_smaps(5), RssAnon in proc_pid_status(5).
     """
     total = None
     for pid in pids:
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
-            for line in text.splitlines():
-                if line.startswith("Pss:"):
-                    total = (total or 0) + int(line.split()[1])
+        for name, field in (("smaps_rollup", "Pss:"), ("status", "RssAnon:")):
+            found = _kib(Path(f"/proc/{pid}/{name}"), field)
+            if found is not None:
+                total = (total or 0) + found
+                break
     return total
+
+
+def _kib(path: Path, field: str) -> int | None:
+    with contextlib.suppress(OSError):
+        for line in path.read_text("utf-8", "replace").splitlines():
+            if line.startswith(field):
+                return int(line.split()[1])
+    return None
 
 
 def measured(found: Running) -> tuple[Row, ...]:

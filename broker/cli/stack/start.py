@@ -20,6 +20,7 @@ from broker.cli.stack.state import (
     Stamp,
     StateError,
     locked,
+    needed,
     open_state,
     running_pid,
 )
@@ -78,7 +79,7 @@ def _prepare(order: Order, display: Display) -> Host | None:
     if problem:
         display.tell(Failed(error=problem))
         return None
-    host = this_host()
+    host = this_host(*needed(order.state))
     try:
         given = given_by(env.callers())
         problem = refusal(host, own_database=not given.database_url)

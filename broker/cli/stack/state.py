@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +100,12 @@ class State:
             of: What it opens.
         """
         return secret_file(self.path / owner / f"{of}.password")
+
+
+def needed(path: Path) -> tuple[Path, ...]:
+    """Return the files and folders that parts must reach, for a state at ``path``."""
+    existing = next(one for one in (path, *path.absolute().parents) if one.exists())
+    return (Path(broker.__file__), Path(sys.executable), Path(sys.prefix), existing)
 
 
 def open_state(path: Path, *, stamp: Stamp = Stamp.DEMO) -> State:

@@ -6,9 +6,15 @@ import os
 import socket
 import sys
 
-from broker.cli.stack.machine.host import platform_refusal, this_host
+from broker.cli.stack.machine.host import (
+    Host,
+    platform_refusal,
+    refusal,
+    unreachable,
+)
 from broker.cli.stack.state import running_pid
 from tests.cli import tree
+from tests.support.servers import this_host_elsewhere
 
 # Enters a user namespace in which no other can be made, as the uid that is given, and
 # becomes the command that follows. CLONE_NEWUSER is 0x10000000.
@@ -29,7 +35,7 @@ os.execv(command[0], command)
 
 def without_namespaces(stack, uid: int):
     """Let the stack's command run as ``uid`` where no user namespace can be made."""
-    if not this_host().user_namespace_refusal:
+    if not this_host_elsewhere()["user_namespace_refusal"]:
         stack.prefix = (sys.executable, "-P", "-c", WITHOUT_NAMESPACES, str(uid))
     return stack
 
@@ -41,6 +47,39 @@ def test_root_is_told_in_one_line_what_to_do(stack) -> None:
     assert "refuses to run as root" in line
     assert "run as an ordinary user" in line
     assert running_pid(stack.state) is None
+
+
+def test_what_root_reaches_by_privilege_alone_is_named(tmp_path) -> None:
+    # As an ordinary user the folder is closed by its mode; as root by its owner, too.
+    inner = tmp_path / "home" / "checkout"
+    inner.mkdir(parents=True)
+    (inner / "code.py").write_text("")
+    assert unreachable(inner, inner / "code.py") == ""
+    if os.geteuid() == 0:
+        os.chown(inner.parent, 65534, 65534)
+        inner.parent.chmod(0o700)
+    else:
+        inner.parent.chmod(0)
+    try:
+        assert unreachable(tmp_path, inner) == str(inner)
+        assert unreachable(tmp_path, inner / "code.py") == str(inner / "code.py")
+        inner.parent.chmod(0o711)
+        assert unreachable(inner, inner / "code.py") == ""
+    finally:
+        inner.parent.chmod(0o755)
+
+
+def test_root_in_the_folder_of_somebody_else_is_told_so_in_one_line() -> None:
+    host = Host(
+        root=True,
+        user_namespace_refusal="",
+        network_namespace_refusal="",
+        landlock_abi=7,
+        unreachable="/home/nina/counterfoil",
+    )
+    text = refusal(host, own_database=True)
+    assert text.startswith("/home/nina/counterfoil is closed to root")
+    assert "\n" not in text
 
 
 def test_the_doctor_tells_root_the_same(stack) -> None:
@@ -80,6 +119,7 @@ def test_the_doctor_finds_everything_that_the_stack_found(running) -> None:
     assert {
         *("platform", "python", "postgres", "valkey", "temporal", "landlock"),
         *("seccomp", "user namespaces", "network namespaces", "state folder"),
+        "folders",
         *("socket paths", "disk", "memory", "open files", "port 8400", "port 8460"),
     } <= findings.keys()
     assert all(one["hint"] for one in findings.values() if one["health"] != "ok")

@@ -13,9 +13,15 @@ from temporalio.client import Client
 from temporalio.service import HttpConnectProxyConfig
 
 from broker.cli.stack.embedded import Access
-from broker.cli.stack.machine.host import this_host
 from broker.cli.stack.servers.valkey import MEMORY_MIB_MAX
-from tests.support.servers import ADMIN, BROKER, EDGE, OWNER, Database
+from tests.support.servers import (
+    ADMIN,
+    BROKER,
+    EDGE,
+    OWNER,
+    Database,
+    this_host_elsewhere,
+)
 
 
 async def test_a_test_has_a_database_to_itself(pg_database: Database) -> None:
@@ -120,4 +126,4 @@ async def test_temporal_has_a_port_here_only_where_namespaces_are_refused(
     else:
         reachable = True
         writer.close()
-    assert reachable == bool(this_host().network_namespace_refusal)
+    assert reachable == bool(this_host_elsewhere()["network_namespace_refusal"])

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from broker.cli.stack.launch import confine, kernel, namespaces
 from broker.cli.stack.machine import ports
-from broker.cli.stack.machine.host import platform_refusal
+from broker.cli.stack.machine.host import platform_refusal, unreachable
 from broker.cli.stack.state import (
     LONGEST_SOCKET,
     SOCKET_PATH_BYTES_MAX,
+    needed,
     running_pid,
 )
 
@@ -65,6 +66,7 @@ def examine(state: Path, *, wanted_ports: tuple[int, ...]) -> Iterator[Finding]:
     yield _landlock()
     yield _seccomp()
     yield _state_folder(state)
+    yield _reach(state)
     yield _socket_paths(state)
     yield _disk(state)
     yield _memory()
@@ -222,6 +224,18 @@ def _state_folder(state: Path) -> Finding:
             "name another folder with --state",
         )
     return Finding("state folder", Health.OK, str(state))
+
+
+def _reach(state: Path) -> Finding:
+    closed = unreachable(*needed(state))
+    if not closed:
+        return Finding("folders", Health.OK, "open to parts without privileges")
+    return Finding(
+        "folders",
+        Health.FAILED,
+        f"{closed} is closed to root without its privileges",
+        "run as the user whom the folders above it belong to, or use root's own",
+    )
 
 
 def _socket_paths(state: Path) -> Finding:

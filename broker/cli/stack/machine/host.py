@@ -3,8 +3,9 @@
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
-from broker.cli.stack.launch import confine, namespaces
+from broker.cli.stack.launch import confine, kernel, namespaces
 
 MACHINES = ("x86_64", "aarch64")
 
@@ -18,25 +19,56 @@ class Host:
         user_namespace_refusal: Why not, or empty when it may.
         network_namespace_refusal: Likewise for a network of one's own.
         landlock_abi: Version of Landlock's interface; 0 without.
+        unreachable: What the user reaches only with privileges that no part keeps;
+            empty when there is nothing of that kind.
     """
 
     root: bool
     user_namespace_refusal: str
     network_namespace_refusal: str
     landlock_abi: int
+    unreachable: str = ""
 
 
-def this_host() -> Host:
+def this_host(*needed: Path) -> Host:
     """Try what is needed; takes a few milliseconds.
 
     Call it while the process has one thread: it forks.
+
+    Args:
+        needed: Files and folders that parts must be able to read.
     """
     return Host(
         root=os.geteuid() == 0,
         user_namespace_refusal=namespaces.refusal(network=False),
         network_namespace_refusal=namespaces.refusal(network=True),
         landlock_abi=confine.abi(),
+        unreachable=unreachable(*needed),
     )
+
+
+def unreachable(*paths: Path) -> str:
+    """Return the first file that cannot be read, or folder not entered, unprivileged.
+
+    Root reads everything, its parts only what belongs to root or is open to all:
+    they give their capabilities up, and PostgreSQL runs in a user namespace. Tried in
+    a child that has given them up as well.
+    """
+    pid = os.fork()
+    if pid == 0:
+        code = 0
+        try:
+            kernel.drop_privileges()
+            for code, path in enumerate(paths, 1):  # noqa: B007 it is the answer
+                if path.is_dir():
+                    os.close(os.open(f"{path}/.", os.O_PATH))
+                else:
+                    os.close(os.open(path, os.O_RDONLY))
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return str(paths[code - 1]) if code else ""
 
 
 def platform_refusal() -> str:
@@ -65,6 +97,12 @@ def refusal(host: Host, *, own_database: bool) -> str:
         return (
             "This kernel offers no Landlock, which keeps the parts from each other's "
             "keys: use Linux 5.13 or newer with `landlock` in CONFIG_LSM (or lsm=)."
+        )
+    if host.unreachable:
+        return (
+            f"{host.unreachable} is closed to root without its privileges, and no part "
+            "of the stack keeps those: run as the user whom the folders above it "
+            "belong to, or use a checkout and a state folder of root's own."
         )
     if host.root and own_database and host.user_namespace_refusal:
         return (
