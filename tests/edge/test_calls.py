@@ -193,6 +193,7 @@ async def test_a_rule_that_is_broken_ends_the_call_and_raises_the_alarm(lab) -> 
     assert lab.upstream.connections == 0
 
 
+@pytest.mark.control("7.3")
 async def test_a_revocation_between_accepting_and_sending_stops_the_request(
     lab,
 ) -> None:

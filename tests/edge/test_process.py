@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from broker.core.words.warrant import SentState
 from broker.edge.__main__ import PURGE_EVERY_S, START_S_MAX
@@ -140,6 +141,7 @@ async def test_kill_9_after_the_answer_keeps_the_answer(edge, crm) -> None:
     assert after.requests == before.requests
 
 
+@pytest.mark.control("7.3")
 async def test_a_committed_revocation_stops_the_next_warrant(edge, crm, pg_dsn) -> None:
     owner = await asyncpg.connect(pg_dsn)
     await owner.execute(

@@ -216,6 +216,7 @@ async def test_a_new_version_takes_over_and_the_same_one_is_not_added_again() ->
     assert (await other.open("retail") or (None, b""))[1] == SECRET
 
 
+@pytest.mark.control("7.4")
 async def test_a_dev_edge_cannot_open_a_prod_credential() -> None:
     store = FakeStore()
     prod = Vault(store=cast("Store", store), kek=KEK, tenant="demo", environment="prod")

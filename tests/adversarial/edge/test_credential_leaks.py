@@ -23,6 +23,7 @@ def holds(data: bytes, secret: str) -> bool:
     return any(form in data for form in forms(secret))
 
 
+@pytest.mark.control("7.6")
 @pytest.mark.parametrize(
     "reply",
     [

@@ -85,6 +85,7 @@ async def test_a_body_that_another_reader_would_read_differently_is_not_sent(
     await refused(lab, "POST", TARGET, raw.replace(b"%s", rest[1:-1].encode()))
 
 
+@pytest.mark.control("7.6")
 @pytest.mark.parametrize(
     ("method", "target"),
     [
@@ -198,6 +199,7 @@ requests = st.lists(
 )
 
 
+@pytest.mark.control("7.6")
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=requests, honest=st.booleans())
 async def test_whatever_is_asked_only_the_decision_reaches_the_upstream(
@@ -224,6 +226,7 @@ async def test_whatever_is_asked_only_the_decision_reaches_the_upstream(
         assert (receipt.state is SentState.ANSWERED) == bool(effects)
 
 
+@pytest.mark.control("7.6")
 async def test_before_a_real_crm_no_other_amount_moves(edge, crm) -> None:
     customer = crm.get("/customers/sofia_li_9219").json()
     order_id = customer["order_ids"][0]
