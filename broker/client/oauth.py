@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S: Final = 60
 RENEW_BEFORE_S: Final = 30
+NONCE_KEPT_S: Final = 60
 ATTEMPTS_MAX: Final = 3
 """How often a request is sent: once, and again for a nonce that moved meanwhile."""
 
@@ -47,7 +48,7 @@ class Signer:
 
     key: PrivateKey
     now: Callable[[], datetime] = now_utc
-    nonces: dict[str, str] = field(default_factory=dict)
+    nonces: dict[str, tuple[str, datetime]] = field(default_factory=dict)
 
     def proof(self, method: str, url: str, *, token: str | None = None) -> str:
         """Return a DPoP proof for one request; a nonce of that server goes along."""
@@ -60,7 +61,9 @@ class Signer:
         }
         if token is not None:
             claims["ath"] = _encode(sha256(token.encode("ascii")).digest())
-        if nonce := self.nonces.get(parts.netloc):
+        nonce, learned_at = self.nonces.get(parts.netloc, ("", self.now()))
+        # A server asks for nonces for a while and then no more; an old one is refused.
+        if nonce and self.now() - learned_at < timedelta(seconds=NONCE_KEPT_S):
             claims["nonce"] = nonce
         jwk = public_to_jwk(self.key.public())
         public = {name: jwk[name] for name in ("kty", "crv", "x", "y") if name in jwk}
@@ -84,7 +87,8 @@ class Signer:
         nonce = response.headers.get("dpop-nonce")
         if not nonce:
             return False
-        self.nonces[response.request.url.netloc.decode("ascii")] = nonce
+        server = response.request.url.netloc.decode("ascii")
+        self.nonces[server] = (nonce, self.now())
         return response.status_code in {400, 401}
 
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from broker.client.answers import RefusedError, UnreachableError
 from broker.client.oauth import ATTEMPTS_MAX, RENEW_BEFORE_S
 from broker.client.person import PersonClient
 from broker.client.session import Session
+from broker.core.identity.dpop import NONCE_SETTLE_S
 from broker.core.jwk import Algorithm, public_to_jwk
 from broker.core.words.entry import EntryKind
 from tests.support.door import PEOPLE, Conversations
@@ -83,6 +84,24 @@ async def test_a_nonce_is_learned_and_used_from_then_on(door):
     door.memory.forget()
     fresh = session(door)
     assert (await fresh.call("GET", "/v1/tools")).ok
+
+
+async def test_a_nonce_is_dropped_before_the_server_would_refuse_it(door):
+    client = session(door)
+    await client.call("GET", "/v1/tools")
+    door.memory.forget()
+    assert (await client.call("GET", "/v1/tools")).ok
+    door.times.pass_(NONCE_SETTLE_S)
+    refused = []
+
+    class Listening(FakeMemory):
+        async def refresh(self):
+            refused.append(True)
+            return await FakeMemory.refresh(self)
+
+    door.memory.__class__ = Listening
+    assert (await client.call("GET", "/v1/tools")).ok
+    assert refused == []
 
 
 async def test_a_nonce_that_moves_for_ever_ends_in_an_answer(door):

@@ -1,0 +1,270 @@
+"""The Authority port on real tables: what the flow is told, and what it is not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from broker.core.jws import sign
+from broker.core.words.errors import StoreUnavailableError
+from broker.core.words.identity import RegisteredKey
+from broker.core.words.moment import write_moment
+from broker.effects.authority import SignedAuthority
+from broker.effects.database import Database
+from broker.effects.registry import Registry
+from broker.registry.reading import RowError, write_keys
+from broker.registry.records import Change
+from broker.registry.standing import STANDING_TYP, standing_claims, terms_digest
+from tests.contracts.test_registry import Unsequenced, entry
+from tests.support.fake_registry import AUTHORITY_KEY, REALM
+from tests.support.identities import (
+    AGENT,
+    AGENT_ID,
+    CHANNEL_ID,
+    OTHER_AGENT_ID,
+    key_of,
+)
+from tests.support.identity.rows import AGENT_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.registry.authority import AuthorityRow
+
+STANDING_ID = "0197a000-0000-7000-8000-0000000000f1"
+PEOPLE = {
+    name: f"0197a000-0000-7000-8000-0000000000b{number}"
+    for number, name in enumerate(("olivia", "alice", "bob"), start=1)
+}
+
+
+class Counting(Database):
+    """Counts statements."""
+
+    statements = 0
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        Counting.statements += 1
+        return await super().value(sql, *args)
+
+    async def row(self, sql: str, *args: Any) -> Any:
+        Counting.statements += 1
+        return await super().row(sql, *args)
+
+    async def rows(self, sql: str, *args: Any) -> Any:
+        Counting.statements += 1
+        return await super().rows(sql, *args)
+
+
+class Town:
+    """Rows in real tables, and the port that reads them."""
+
+    def __init__(self, database: Database) -> None:
+        self.registry = Registry(
+            database, realm=REALM, key=AUTHORITY_KEY, entries=Unsequenced()
+        )
+        self.authority = SignedAuthority(
+            database, self.registry, read_policy=read_policy
+        )
+
+    async def put(self, kind: str, row_id: str, body: Any, **changes: Any) -> None:
+        row = await self.registry.get(kind, row_id)
+        change = Change(
+            kind=kind,
+            row_id=row_id,
+            body=(dict(row.body) if row and not body else body) | changes,
+            by=("bootstrap",),
+            at=datetime.now(UTC),
+            after=row.revision if row else 0,
+        )
+        await self.registry.put(change, entry())
+
+    async def standing(self, *signers: str, **changes: Any) -> None:
+        terms = {
+            "tool": "orders.refund",
+            "agents": [AGENT_ID],
+            "constraints": {},
+            "per_action_minor_units": 5_000,
+            "total_minor_units": 20_000,
+            "currency": "USD",
+            "expires_at": write_moment(datetime.now(UTC) + timedelta(days=1)),
+        }
+        digest = terms_digest(STANDING_ID, terms)
+        signatures = [
+            sign(
+                standing_claims(PEOPLE[name], approval_id=STANDING_ID, digest=digest),
+                key=key_of(name),
+                typ=STANDING_TYP,
+            )
+            for name in signers
+        ]
+        body = terms | {
+            "signed_by": [PEOPLE[name] for name in signers],
+            "signatures": signatures,
+            "status": "active",
+        }
+        await self.put("standing_approval", STANDING_ID, body | changes)
+
+
+def read_policy(row: AuthorityRow) -> Any:
+    if "book" not in row.body:
+        msg = "the policy cannot be used"
+        raise RowError(msg)
+    return row.body["book"]
+
+
+@pytest_asyncio.fixture
+async def town(pg_broker_dsn: str) -> AsyncIterator[Town]:
+    database = Counting(pg_broker_dsn, password="")
+    town = Town(database)
+    for name, person_id in PEOPLE.items():
+        body = {
+            "name": name,
+            "roles": ["owner" if name == "olivia" else "supervisor"],
+            "approval_limits": {"USD": 200_000},
+            "keys": write_keys([RegisteredKey(key_of(name).public())]),
+            "status": "active",
+        }
+        await town.put("person", person_id, body)
+    await town.put("agent", AGENT_ID, AGENT_BODY | {"owner": PEOPLE["olivia"]})
+    await town.put("policy", "main", {"book": "first"})
+    yield town
+    await database.close()
+
+
+async def test_a_view_says_what_the_signed_rows_say(town):
+    await town.standing("alice", "bob")
+    await town.registry.revoke([AGENT], entry())
+    view = await town.authority.view(AGENT_ID, [AGENT, "global:dev"])
+    assert view.agent.agent_id == AGENT_ID
+    assert view.agent.owner == PEOPLE["olivia"]
+    assert view.epochs == {AGENT: 1}
+    assert view.policy == "first"
+    assert [one.approval_id for one in view.standing] == [STANDING_ID]
+
+
+async def test_a_view_is_one_statement_once_its_rows_are_known(town):
+    await town.standing("alice", "bob")
+    await town.authority.view(AGENT_ID, [AGENT])
+    before = Counting.statements
+    for _ in range(3):
+        view = await town.authority.view(AGENT_ID, [AGENT])
+        assert view.standing
+    assert Counting.statements - before == 3
+
+
+@pytest.mark.parametrize("status", ["suspended", "revoked"])
+async def test_an_agent_that_is_not_active_is_nobody_at_the_very_next_view(
+    town, status
+):
+    assert (await town.authority.view(AGENT_ID, [])).agent is not None
+    await town.put("agent", AGENT_ID, {}, status=status)
+    view = await town.authority.view(AGENT_ID, [])
+    assert view.agent is None
+    assert view.standing == ()
+    assert (await town.authority.view(OTHER_AGENT_ID, [])).agent is None
+
+
+async def test_a_newer_policy_counts_at_once_and_an_unusable_one_stops_everything(town):
+    await town.authority.view(AGENT_ID, [])
+    await town.put("policy", "main", {"book": "second"})
+    assert (await town.authority.view(AGENT_ID, [])).policy == "second"
+    await town.put("policy", "main", {"cedar": "permit(principal, action, resource);"})
+    with pytest.raises(StoreUnavailableError, match="policy"):
+        await town.authority.view(AGENT_ID, [])
+
+
+@pytest.mark.parametrize("signers", [("alice", "olivia"), ("olivia", "bob")])
+async def test_a_standing_approval_that_the_owner_signed_does_not_hold(town, signers):
+    await town.put("person", PEOPLE["olivia"], {}, roles=["supervisor"])
+    await town.standing(*signers)
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
+
+
+async def test_a_standing_approval_ends_with_its_signers_its_row_or_its_terms(town):
+    await town.standing("alice", "bob")
+    assert (await town.authority.view(AGENT_ID, [])).standing
+    await town.put("person", PEOPLE["bob"], {}, status="suspended")
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
+    await town.put("person", PEOPLE["bob"], {}, status="active")
+    assert (await town.authority.view(AGENT_ID, [])).standing
+    await town.put("standing_approval", STANDING_ID, {}, per_action_minor_units=9_999)
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
+    await town.standing("alice", "bob", status="revoked")
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
+
+
+async def test_approvers_are_everybody_with_their_roles_and_limits(town):
+    approvers = await town.authority.approvers()
+    assert {*approvers} == {*PEOPLE.values()}
+    assert approvers[PEOPLE["alice"]].roles == {"supervisor"}
+    await town.put("person", PEOPLE["alice"], {}, status="suspended")
+    assert not (await town.authority.approvers())[PEOPLE["alice"]].active
+
+
+async def test_a_channel_speaks_while_it_is_active(town):
+    body = {
+        "name": "webchat",
+        "keys": write_keys([RegisteredKey(key_of("channel").public())]),
+        "use_cases": ["retail-care"],
+        "verification_max": 2,
+        "status": "active",
+    }
+    assert await town.authority.channel(CHANNEL_ID) is None
+    await town.put("channel", CHANNEL_ID, body)
+    facts = await town.authority.channel(CHANNEL_ID)
+    assert facts.verification_max == 2
+    await town.put("channel", CHANNEL_ID, body, status="suspended")
+    assert await town.authority.channel(CHANNEL_ID) is None
+
+
+async def test_the_brokers_role_can_change_no_row_and_set_no_epoch(
+    town, pg_broker_dsn, pg_dsn
+):
+
+    broker = await asyncpg.connect(pg_broker_dsn)
+    owner = await asyncpg.connect(pg_dsn)
+    await town.registry.revoke([AGENT], entry())
+    for statement in (
+        "UPDATE authority SET jws = 'x'",
+        "DELETE FROM authority",
+        "TRUNCATE authority",
+        "UPDATE revocation_epoch SET epoch = 0",
+        "DELETE FROM revocation_epoch",
+        "INSERT INTO revocation_epoch VALUES ('x:y', 1)",
+        "DELETE FROM seen_once",
+        "DELETE FROM replay_epoch",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await broker.execute(statement)
+    # Not even the owner does so by accident.
+    for statement in (
+        "UPDATE authority SET jws = 'x'",
+        "DELETE FROM authority",
+        "TRUNCATE authority",
+        "UPDATE revocation_epoch SET epoch = epoch",
+        "UPDATE revocation_epoch SET epoch = 0",
+        "DELETE FROM revocation_epoch",
+        "TRUNCATE revocation_epoch",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await owner.execute(statement)
+    await broker.close()
+    await owner.close()
+
+
+async def test_the_edges_role_reads_epochs_and_nothing_else_of_this(pg_edge_dsn):
+
+    edge = await asyncpg.connect(pg_edge_dsn)
+    assert await edge.fetch("SELECT * FROM revocation_epoch") == []
+    for table in ("authority", "instance", "key_use", "seen_once", "replay_epoch"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await edge.fetch(f"SELECT * FROM {table}")  # noqa: S608  (a constant)
+    for call in ("revoke_scopes(ARRAY['x:y'])", "authority_revoke(ARRAY['x'], '[]')"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await edge.execute(f"SELECT {call}")
+    await edge.close()
