@@ -121,6 +121,9 @@ class SocketExecutor:
         if answer.get("receipt") is None:
             return await self._asked_or_nothing(warrant, error=error)
         receipt, token = self._receipt(answer, warrant.warrant_id, warrant.action_id)
+        if receipt.edge != warrant.edge:
+            # Another edge cannot know what the one that got the warrant has sent.
+            return Ran(None, RunError("other_edge", "another edge answered"), None)
         result = answer.get("result")
         return Ran(result if isinstance(result, dict) else None, error, receipt, token)
 
