@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,11 +27,12 @@ from broker.effects.database import Database
 from broker.effects.ledger import PostgresLedger, SqlCall
 from broker.effects.ledger.integration import Integrator
 from broker.effects.ledger.jobs import Job, read_leaf
+from tests.bench.measure import TURNS, Row, row, turns
 from tests.support.log.made import KEY, KEYS, entry, export_of, leaf
 
 CALLERS = 64
-SECONDS = 1.0
-SERIAL = 150
+SECONDS = 0.6
+SERIAL = 60
 EXPORTED = 400
 FLOOR = """
 CREATE TABLE IF NOT EXISTS bench_log (
@@ -78,7 +80,7 @@ async def _appending(database: Database, ledger: PostgresLedger) -> list[Row]:
     async def grouped(number: int) -> None:
         await ledger.append([leaf(number)])
 
-    async def withrow(number: int) -> None:
+    async def with_row(number: int) -> None:
         await ledger.append_with([leaf(number)], SqlCall("bench_reads", (number,)))
 
     async def plain(number: int) -> None:
@@ -161,7 +163,6 @@ def _numbers() -> Iterator[int]:
     return itertools.count(int(time.time()) % 10**6 * 1_000_000)
 
 
-
 async def _all(call: Append, numbers: Iterator[int]) -> int:
     """Call from many callers at once for SECONDS; return how often."""
     until = time.perf_counter() + SECONDS
@@ -195,4 +196,3 @@ async def _serial_ms(call: Append, numbers: Iterator[int]) -> float:
         await call(next(numbers))
         waits.append((time.perf_counter() - started) * 1_000)
     return median(waits)
-

@@ -29,9 +29,10 @@ from broker.effects.limits.rates import (
     ValkeyRates,
     valkey_client,
 )
+from tests.bench.measure import Row, row, turns
 from tests.support.limits.lines import PATIENT_S, line, rate
 
-CALLS = 1_500
+CALLS = 500
 WORKERS = 16
 LIMIT = 10**12
 EVAL = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])"
@@ -78,6 +79,7 @@ async def rows(*, owner_dsn: str, broker_dsn: str, valkey_url: str) -> list[Row]
             *await _rates(client, database),
         ]
     finally:
+        await client.aclose()
         await database.close()
 
 
@@ -161,7 +163,6 @@ async def _rates(client: Redis, database: Database) -> list[Row]:
     return found
 
 
-
 async def _speed(call: Call) -> float:
     """Return calls per second with WORKERS at once."""
     started = time.perf_counter()
@@ -194,4 +195,3 @@ async def _all(call: Call) -> None:
             await call(number)
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
-
