@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.support.fake_edge import RunnerClient, Seen, claims_of
 from tests.tools.conftest import Rig, until
 from tools import limits
+from tools.edge_link import EdgeLink
 
 ECHO = """
     def echo(call):
@@ -58,6 +60,24 @@ async def test_the_edges_connection_has_ended_before_the_receipt_is_fetched(rig:
     assert open_calls == [1]
     await asyncio.sleep(0.01)
     assert rig.edge.open_calls == 0
+
+
+async def test_a_hoarded_connection_ends_with_the_call(rig: Rig):
+    await rig.start(ECHO, echo={})
+    kept = []
+
+    class Hoarding(EdgeLink):
+        async def open_call(self, warrant: str) -> socket.socket:
+            peer = await super().open_call(warrant)
+            kept.append(peer.dup())
+            return peer
+
+    rig.dispatcher._edge = Hoarding(rig.edge.path)  # noqa: SLF001
+    assert (await rig.call("shop.echo"))["error"] is None
+    await until(lambda: not rig.edge.open_calls)
+    (hoarded,) = kept
+    with hoarded, pytest.raises(BrokenPipeError):
+        hoarded.send(b"GET / HTTP/1.1\r\n\r\n")
 
 
 FAILURES = {

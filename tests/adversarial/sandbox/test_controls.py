@@ -15,10 +15,12 @@ from tests.adversarial.sandbox.importing_names import IMPORT_ATTEMPTS
 from tests.adversarial.sandbox.stage import Host, findings
 from tools import settings, zygote_link
 from tools.dispatcher import Dispatcher
+from tools.jail import landlock
 
 pytestmark = [pytest.mark.xdist_group("sandbox"), pytest.mark.timeout(180)]
 
 # What a kernel may not offer at all, or not to everybody.
+PORTS, SCOPES = 4, 6  # Landlock's interfaces that brought them
 KERNEL_MAY_LACK = frozenset(
     {
         *("use_io_rings", "store_a_key", "read_the_keyring", "load_a_kernel_program"),
@@ -49,6 +51,29 @@ STOPPED_BY = {
     ),
     "landlock": ("read_canary_file", "read_accounts", "list_processes", "list_home"),
     "limits": ("take_memory",),
+}
+
+# What two layers stop is stopped by either of them alone.
+STILL_STOPPED = {
+    "seccomp": (
+        *("read_canary_file", "read_brokers_environment", "read_zygotes_memory"),
+        *("read_zygote_through_proc", "trace_zygote", "start_a_program"),
+        *("write_a_file", "write_own_code", "make_a_symlink", "delete_a_file"),
+        "open_a_terminal",
+        *(("connect_loopback",) if landlock.abi() >= PORTS else ()),
+        *(
+            ("kill_zygote", "signal_broker", "connect_abstract_socket")
+            if landlock.abi() >= SCOPES
+            else ()
+        ),
+    ),
+    "landlock": (
+        *("read_zygotes_memory", "trace_zygote", "kill_zygote", "signal_broker"),
+        *("connect_loopback", "connect_socket_file", "connect_abstract_socket"),
+        *("start_a_program", "start_from_memory", "bomb_with_forks"),
+        *("write_a_file", "write_own_code", "make_a_symlink", "delete_a_file"),
+        *("truncate_while_opening", "truncate_by_path", "change_a_mode"),
+    ),
 }
 
 
@@ -91,6 +116,15 @@ def test_without_any_layer_importing_gets_everything():
 def test_without_its_layer_alone_the_attempt_succeeds(layer, name):
     outcome = findings(without(layer))["attempts"][name]
     assert outcome["succeeded"], outcome
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [(layer, name) for layer, names in STILL_STOPPED.items() for name in names],
+)
+def test_without_one_layer_another_one_still_stops_it(layer, name):
+    outcome = findings(without(layer))["attempts"][name]
+    assert not outcome["succeeded"], outcome
 
 
 def test_no_variable_leaves_a_layer_out():
