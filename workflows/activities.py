@@ -6,14 +6,17 @@ token, gets into Temporal's history.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from workflows.broker import Broker, BrokerAwayError, NoSuchApprovalError
 from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, SETTLE, Standing
+
+BEAT_EVERY_S: Final = 2.0
 
 
 class BrokerActivities:
@@ -46,6 +49,7 @@ class BrokerActivities:
 async def _asked(
     ask: Callable[[str], Awaitable[Standing]], approval_id: str
 ) -> Standing:
+    beating = asyncio.create_task(_beat())
     try:
         return await ask(approval_id)
     except NoSuchApprovalError as error:
@@ -54,3 +58,12 @@ async def _asked(
         ) from None
     except BrokerAwayError as error:
         raise ApplicationError(str(error), type="broker_away") from None
+    finally:
+        beating.cancel()
+
+
+async def _beat() -> None:
+    """Say that this worker still waits: without it, another one asks again."""
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(BEAT_EVERY_S)

@@ -21,8 +21,14 @@ from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, SETTLE, Standing
 
-ANSWER_S_MAX = 45
-"""Longest answer of the broker to one question, the tool's own time included."""
+LOOK_S_MAX = 10
+"""Longest answer of the broker to where an approval is, in seconds."""
+
+SETTLED_S_MAX = 60
+"""Longest answer to settling, the tool's own time and other brokers included."""
+
+BEAT_S_MAX = 6
+"""A worker that has not said for so long that it still waits is taken for dead."""
 
 SETTLE_AGAIN_S_MAX = 60
 """Longest wait before an action that has no end yet is settled again, in seconds."""
@@ -97,11 +103,13 @@ class Approval:
 
     async def _ask(self, activity: str) -> Standing:
         """Ask the broker until it answers; it may be away for long."""
+        most_s = SETTLED_S_MAX if activity == SETTLE else LOOK_S_MAX
         standing: Standing = await workflow.execute_activity(
             activity,
             self._approval_id,
             result_type=Standing,
-            start_to_close_timeout=timedelta(seconds=ANSWER_S_MAX),
+            start_to_close_timeout=timedelta(seconds=most_s),
+            heartbeat_timeout=timedelta(seconds=BEAT_S_MAX),
             retry_policy=_RETRY,
         )
         return standing

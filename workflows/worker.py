@@ -35,6 +35,9 @@ POLLERS_EVERY_S: Final = 0.1
 GRACE_S: Final = 5
 """What is under way gets so long to end; it is repeated elsewhere if it does not."""
 
+STICKY_S: Final = 2
+"""A run that this worker does not take up again in time may be taken by another."""
+
 CACHED_RUNS_MAX: Final = 200
 RUNS_AT_ONCE_MAX: Final = 20
 QUESTIONS_AT_ONCE_MAX: Final = 32
@@ -54,6 +57,7 @@ def make_worker(client: Client, settings: Settings, broker: Broker) -> Worker:
         workflows=[Approval],
         activities=BrokerActivities(broker).all(),
         max_cached_workflows=CACHED_RUNS_MAX,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_S),
         max_concurrent_workflow_tasks=RUNS_AT_ONCE_MAX,
         max_concurrent_activities=QUESTIONS_AT_ONCE_MAX,
         graceful_shutdown_timeout=timedelta(seconds=GRACE_S),
