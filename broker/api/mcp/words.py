@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.api.bodies import BODY_BYTES_MAX, BODY_DEPTH_MAX
 from broker.core.words.errors import (
     ForbiddenError,
     RateLimitedError,
@@ -31,8 +32,8 @@ OURS: Final = "io.counterfoil/"
 """Prefix of our names in ``_meta``: ``interaction``, ``idempotency-key``, ``reason``
 and ``citations`` in a call; ``tool``, ``effect`` and ``tier`` in a listing."""
 
-MESSAGE_BYTES_MAX: Final = 65_536
-MESSAGE_DEPTH_MAX: Final = 17
+MESSAGE_BYTES_MAX: Final = BODY_BYTES_MAX
+MESSAGE_DEPTH_MAX: Final = BODY_DEPTH_MAX + 1
 """One deeper than over REST, because arguments stand inside ``params``."""
 
 MESSAGE_ID_CHARS_MAX: Final = 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
 from broker.api.mcp.words import MESSAGE_BYTES_MAX
 from broker.core.words.subject import Grant
@@ -93,6 +94,18 @@ async def test_a_body_past_the_limit_is_not_read_to_its_end(api: McpHouse) -> No
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == -32600
     assert answer.json()["id"] is None
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while taken < 100 * MESSAGE_BYTES_MAX:
+            taken += 1_024
+            yield b" " * 1_024
+
+    headers = who | {"content-type": "application/json"}
+    answer = await api.http.post("/mcp", content=endless(), headers=headers)
+    assert answer.status_code == 413
+    assert taken <= 2 * MESSAGE_BYTES_MAX
 
 
 async def test_what_is_no_message_gets_an_error_without_an_id(api: McpHouse) -> None:
@@ -266,6 +279,7 @@ async def test_a_listing_shows_what_row_and_token_both_grant(api: McpHouse) -> N
     ):
         grant = Grant(tools=granted, interaction_id=interaction.interaction_id)
         who = api.bearer(interaction, grant=grant)
-        answer = await api.rpc("tools/list", who=who)
-        names = {tool["name"] for tool in answer.json()["result"]["tools"]}
+        answer = (await api.rpc("tools/list", who=who)).json()["result"]
+        names = {tool["name"] for tool in answer["tools"]}
+        assert answer["cacheScope"] == "private"
         assert names == {name.replace(".", "_") for name in expected} | own
