@@ -47,6 +47,7 @@ HELLO_KEPT_S = 1.0
 # The runner ends a call at the manifest's deadline; this much later it is gone itself.
 RUN_GRACE_S = 3.0
 RETRY_AFTER_S = 2
+_EDGE_SPEAKS = frozenset({"edge_refused", "edge_unavailable"})
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -115,7 +116,8 @@ class SocketExecutor:
             # The warrant may be at work: only the edge can say what was sent.
             return await self._asked_or_nothing(warrant)
         error = _error(answer)
-        if error is not None and error.code in {"edge_refused", "edge_unavailable"}:
+        raw = answer.get("error")
+        if isinstance(raw, dict) and raw.get("code") in _EDGE_SPEAKS:
             # Most often an edge that was restarted: greet it anew next time.
             self._hello = None
         if answer.get("receipt") is None:
