@@ -66,7 +66,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environment is None else environment
     host, _, port = _need(env, "LISTEN").rpartition(":")
-    if not port.isdigit():
+    if not (host and port.isdecimal()):
         msg = "COUNTERFOIL_LISTEN must be host:port, such as 127.0.0.1:8400"
         raise SettingsError(msg)
     issuer = _need(env, "ISSUER").rstrip("/")

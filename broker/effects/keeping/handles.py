@@ -39,7 +39,8 @@ _TEXTS = """
 SELECT v.pointer, v.integrity, v.source, p.*
   FROM released_value v JOIN action a USING (action_id)
   JOIN payload p ON p.payload_id = a.outcome_payload
- WHERE v.interaction_id = $1 AND v.data_class = 'free_text' LIMIT $2
+ WHERE v.interaction_id = $1 AND v.data_class = 'free_text'
+ ORDER BY a.created_at DESC, v.pointer LIMIT $2
 """
 
 

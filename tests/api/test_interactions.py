@@ -1,0 +1,95 @@
+"""Interactions over HTTP: the channel's assertion is the whole credential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from broker.api import interactions, problems
+from broker.api.interactions import ASSERTION_CHARS_MAX
+from broker.core.words.moment import write_moment
+from tests.support.channels import opening, turn
+from tests.support.flow.executor import CUSTOMER
+from tests.support.flow.house import AGENT_ID, ISSUER, House, open_house
+from tests.support.identities import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+URL = "/v1/interactions"
+
+
+@pytest_asyncio.fixture
+async def house(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[House]:
+    async with open_house(pg_broker_dsn, owner_dsn=pg_dsn) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    problems.install(app)
+    app.include_router(interactions.router)
+    app.state.issuer, app.state.ports = ISSUER, house.ports
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+        yield client
+
+
+def claims(house: House) -> dict[str, Any]:
+    stamp = int(house.ports.clock.now().timestamp())
+    return {"iat": stamp, "exp": stamp + 60, "jti": house.ports.ids.new()}
+
+
+def opened(house: House, **changes: Any) -> str:
+    base = {
+        "customer": CUSTOMER,
+        "ai_disclosed_at": write_moment(house.ports.clock.now()),
+    }
+    return opening(**claims(house) | base | changes)
+
+
+async def test_a_channel_opens_an_interaction_and_reports_what_was_said(
+    house, http
+) -> None:
+    answer = await http.post(URL, json={"assertion": opened(house)})
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["agent"] == AGENT_ID
+    assert (made["customer_bound"], made["verification_level"]) == (True, 2)
+    assert CUSTOMER not in answer.text
+    said = turn(
+        interaction=made["interaction"],
+        at=write_moment(house.ports.clock.now()),
+        **claims(house),
+    )
+    path = f"{URL}/{made['interaction']}/turns"
+    reported = await http.post(path, json={"assertion": said})
+    assert reported.status_code == 201
+    assert reported.json()["turn"]
+
+
+async def test_a_forged_assertion_is_answered_401_with_a_challenge(house, http) -> None:
+    forged = opened(house, key=key_of("agent"))
+    answer = await http.post(URL, json={"assertion": forged})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.headers["www-authenticate"]
+
+
+async def test_a_level_above_the_channels_own_is_answered_403(house, http) -> None:
+    token = opened(house, verification_level=3)
+    answer = await http.post(URL, json={"assertion": token})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("path", [URL, f"{URL}/{'0' * 36}/turns"])
+async def test_an_assertion_is_as_long_as_the_limit_and_not_longer(http, path) -> None:
+    longest = await http.post(path, json={"assertion": "x" * ASSERTION_CHARS_MAX})
+    assert (longest.status_code, longest.json()["code"]) == (401, "unauthenticated")
+    longer = await http.post(path, json={"assertion": "x" * (ASSERTION_CHARS_MAX + 1)})
+    assert (longer.status_code, longer.json()["code"]) == (422, "invalid")
+    assert longer.json()["pointer"] == "/assertion"
