@@ -1,4 +1,4 @@
-"""The executor: only the edge's own receipt for this very warrant says what happened."""
+"""The executor: only the edge's receipt for this very warrant says what happened."""
 
 from __future__ import annotations
 

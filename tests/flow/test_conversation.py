@@ -193,8 +193,12 @@ async def test_a_turn_of_one_interaction_is_none_of_another(house: House) -> Non
 
 @pytest.mark.parametrize(
     "claims",
-    [{"key": key_of("agent")}, {"key": key_of("other-channel")}]
-    + [{"typ": INTERACTION_TYP}, {"iss": NOBODY}],
+    [
+        {"key": key_of("agent")},
+        {"key": key_of("other-channel")},
+        {"typ": INTERACTION_TYP},
+        {"iss": NOBODY},
+    ],
     ids=str,
 )
 async def test_a_forged_turn_is_not_kept(house: House, claims: dict[str, Any]) -> None:
