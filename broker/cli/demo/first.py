@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from broker.cli.demo.story import LARGE, SMALL, Told, act, expect, money, refund
-from broker.cli.demo.world import ORDER, open_world
+from broker.cli.demo.world import FIRST_ORDER, open_world
 from broker.cli.stack.running import running
 
 
@@ -34,13 +34,13 @@ async def _calls(
         words = "One of my orders arrived broken. May I have some money back?"
         (await world.channel.turn(told.conversation, words)).checked()
         (await act(world, told, "customers.get")).checked()
-        order = (await act(world, told, "orders.get", order_id=ORDER)).checked()
+        order = (await act(world, told, "orders.get", order_id=FIRST_ORDER)).checked()
         expect(order["status"] == "done", "the order is read")
-        say(f"the demo agent read order {ORDER}")
-        small = (await refund(world, told, SMALL)).checked()
+        say(f"the demo agent read order {FIRST_ORDER}")
+        small = (await refund(world, told, SMALL, order=FIRST_ORDER)).checked()
         expect(small["status"] == "done", "the small refund is done")
         say(f"it refunded {money(SMALL)} under its standing approval")
-        large = (await refund(world, told, LARGE)).checked()
+        large = (await refund(world, told, LARGE, order=FIRST_ORDER)).checked()
         expect(large["status"] == "pending_approval", "the large refund waits")
         say(
             f"it asked for {money(LARGE)}, which waits for a person: "

@@ -23,6 +23,9 @@ PAYEE = "gift_card_7245904"
 ORDER, ORDER_PAID = "W3470184", 135_418
 OTHER_ORDER = "W3220203"
 SMALL_ORDER, SMALL_PAID = "W4316152", 18_960
+# The first calls after `up` have an order of their own, so that the story finds its own
+# untouched.
+FIRST_ORDER = "W9311069"
 FOREIGN_ORDER = "W2611340"
 CALL_S_MAX = 20.0
 
