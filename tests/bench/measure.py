@@ -14,7 +14,7 @@ from broker.cli.stack.running import descendants
 
 TURNS = 5
 TURNS_MIN = 2
-ROW_S_MAX = 5.0
+ROW_S_MAX = 3.0
 """A slow machine takes fewer turns, so that the whole bench stays short."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _CPUCLOCK_SCHED = 2
