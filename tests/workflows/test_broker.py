@@ -18,6 +18,7 @@ from workflows.broker import (
     ANSWER_BYTES_MAX,
     CALL_S_MAX,
     CONNECT_S_MAX,
+    TOKEN_S_MAX,
     TOKEN_SPARE_S,
     Broker,
     BrokerAwayError,
@@ -192,3 +193,6 @@ async def test_the_client_waits_no_longer_than_its_limits() -> None:
         assert http.timeout.read == CALL_S_MAX
         assert http.timeout.connect == CONNECT_S_MAX
         assert not http.follow_redirects
+    brokers = Brokers()
+    await caller(brokers, Clock()).look(ID)
+    assert brokers.seen[0].extensions["timeout"]["read"] == TOKEN_S_MAX
