@@ -12,10 +12,8 @@ from broker.api.approvals import VoteBody
 from broker.core.approvals.votes import VOTE_BYTES_MAX
 from broker.core.words.action import ActionState
 from broker.core.words.approval import VoteWord
-from tests.support.door import WORKER_ID
-from tests.support.flow.house import House, open_house
-from tests.support.office import Office, open_office
-from tests.support.voters import (
+from tests.support.approvals.office import Office, open_office
+from tests.support.approvals.voters import (
     LARGE,
     VERY_LARGE,
     change_row,
@@ -23,6 +21,8 @@ from tests.support.voters import (
     signed_vote,
     state_of,
 )
+from tests.support.door import WORKER_ID
+from tests.support.flow.house import House, open_house
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,8 +12,7 @@ from broker import approvals, flow
 from broker.core.words.action import ENDED, ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import BrokerError, ConflictError
-from tests.support.flow.house import House
-from tests.support.voters import (
+from tests.support.approvals.voters import (
     LARGE,
     VERY_LARGE,
     approve,
@@ -22,6 +21,7 @@ from tests.support.voters import (
     state_of,
     voter,
 )
+from tests.support.flow.house import House
 
 if TYPE_CHECKING:
     from broker.core.words.action import ActionRecord

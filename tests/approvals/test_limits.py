@@ -11,14 +11,14 @@ from broker.approvals import CAST_TRIES_MAX, EXPIRED_AT_ONCE_MAX, PENDING_SHOWN_
 from broker.core.words.approval import VoteWord
 from broker.core.words.errors import UnavailableError
 from broker.effects.votes import NAME_PARTS_MAX, VOTES_MAX
-from tests.support.flow.house import House
-from tests.support.voters import (
+from tests.support.approvals.voters import (
     VERY_LARGE,
     approve,
     large_refund,
     look_and_sign,
     voter,
 )
+from tests.support.flow.house import House
 
 COPY = """
 WITH copied AS (

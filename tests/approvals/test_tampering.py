@@ -9,9 +9,7 @@ from broker import approvals, flow
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import ApprovalStaleError, NotFoundError
-from tests.support.flow.house import AGENT_ID, PEOPLE, House
-from tests.support.identities import key_of
-from tests.support.voters import (
+from tests.support.approvals.voters import (
     LARGE,
     VERY_LARGE,
     approve,
@@ -21,6 +19,8 @@ from tests.support.voters import (
     state_of,
     voter,
 )
+from tests.support.flow.house import AGENT_ID, PEOPLE, House
+from tests.support.identities import key_of
 
 SUSPENDED = {"status": "suspended"}
 

@@ -17,9 +17,7 @@ from broker.core.words.errors import (
     InvalidError,
     NotFoundError,
 )
-from tests.support.flow.house import PEOPLE, House
-from tests.support.identities import key_of
-from tests.support.voters import (
+from tests.support.approvals.voters import (
     LARGE,
     VERY_LARGE,
     approve,
@@ -32,6 +30,8 @@ from tests.support.voters import (
     vote,
     voter,
 )
+from tests.support.flow.house import PEOPLE, House
+from tests.support.identities import key_of
 
 
 async def test_one_supervisors_yes_lets_the_refund_happen_once(house: House) -> None:

@@ -22,9 +22,9 @@ from broker.effects.temporal.outbox import (
     STUCK_TRIES,
     Outbox,
 )
+from tests.support.approvals.timekeeping import KEYS, open_stage, place, until
+from tests.support.approvals.voters import LARGE, approve, large_refund, state_of
 from tests.support.flow.house import House, open_house
-from tests.support.timekeeping import KEYS, open_stage, place, until
-from tests.support.voters import LARGE, approve, large_refund, state_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,9 +15,9 @@ import pytest
 
 from broker import flow, sweeper
 from broker.core.words.action import ActionState
+from tests.support.approvals.voters import approve
 from tests.support.flow.crashing import Died, Fuse, fused
 from tests.support.flow.house import House, open_house
-from tests.support.voters import approve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

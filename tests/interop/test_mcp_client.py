@@ -20,11 +20,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 from broker import flow
+from tests.support.approvals.voters import LARGE, PAID_PLENTY, approve
 from tests.support.flow.executor import CARD, ORDER
 from tests.support.flow.house import open_house
 from tests.support.mcp.house import application, open_api
 from tests.support.mcp.scenario import refund_through_approval
-from tests.support.voters import LARGE, PAID_PLENTY, approve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

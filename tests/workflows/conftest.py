@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
+from tests.support.approvals.timekeeping import Stage, open_stage
 from tests.support.flow.house import House, open_house
-from tests.support.timekeeping import Stage, open_stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,7 +20,7 @@ from temporalio.worker import Worker
 from broker.cli.stack.embedded import EmbeddedServers
 from broker.core.approvals.messages import TELL, WORKFLOW
 from broker.effects.temporal.client import connect
-from tests.support.timekeeping import KEYS, place, until
+from tests.support.approvals.timekeeping import KEYS, place, until
 from workflows.activities import BrokerActivities
 from workflows.approval import Approval
 from workflows.broker import BrokerAwayError, NoSuchApprovalError

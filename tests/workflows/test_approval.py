@@ -7,8 +7,8 @@ import asyncio
 from broker import approvals
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
-from tests.support.timekeeping import Stage, until
-from tests.support.voters import (
+from tests.support.approvals.timekeeping import Stage, until
+from tests.support.approvals.voters import (
     LARGE,
     VERY_LARGE,
     approve,

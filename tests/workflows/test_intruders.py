@@ -24,15 +24,15 @@ from broker.core.approvals.codec import ENCODING, CodecKeys, codec_key
 from broker.core.approvals.messages import TELL, TOLD_MAX, WORKFLOW
 from broker.core.words.action import ActionState
 from broker.effects.temporal.client import connect
-from tests.support.servers import connect_temporal
-from tests.support.timekeeping import KEYS, Stage, place, until
-from tests.support.voters import (
+from tests.support.approvals.timekeeping import KEYS, Stage, place, until
+from tests.support.approvals.voters import (
     LARGE,
     VERY_LARGE,
     approve,
     large_refund,
     state_of,
 )
+from tests.support.servers import connect_temporal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

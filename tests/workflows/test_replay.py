@@ -13,7 +13,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from broker.core.approvals.messages import TELL, WORKFLOW
-from tests.support.timekeeping import KEYS
+from tests.support.approvals.timekeeping import KEYS
 from tests.workflows.record import HISTORIES, ID, SCENES
 from workflows.approval import Approval
 from workflows.codec import sealing_converter

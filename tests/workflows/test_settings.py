@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.jwk import private_to_jwk
+from tests.support.approvals.timekeeping import KEYS
 from tests.support.identities import ISSUER, key_of
-from tests.support.timekeeping import KEYS
 from workflows.settings import (
     BROKERS_MAX,
     SECRET_BYTES_MAX,

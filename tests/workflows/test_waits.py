@@ -10,7 +10,7 @@ from temporalio.worker import Worker
 
 from broker.core.approvals.messages import WORKFLOW
 from broker.effects.temporal.client import connect
-from tests.support.timekeeping import KEYS, place, until
+from tests.support.approvals.timekeeping import KEYS, place, until
 from tests.workflows.record import ID, PENDING, READY, ScriptedBroker
 from workflows.activities import BEAT_EVERY_S, BrokerActivities
 from workflows.approval import (

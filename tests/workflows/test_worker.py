@@ -9,10 +9,10 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tests.support.office import serve_office
+from tests.support.approvals.office import serve_office
+from tests.support.approvals.timekeeping import PATIENCE_S, Stage, until
+from tests.support.approvals.voters import LARGE, approve, large_refund
 from tests.support.source import TOP
-from tests.support.timekeeping import PATIENCE_S, Stage, until
-from tests.support.voters import LARGE, approve, large_refund
 from tests.workflows.test_settings import environment
 from workflows.worker import (
     CACHED_RUNS_MAX,

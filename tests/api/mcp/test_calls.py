@@ -24,10 +24,10 @@ from broker.core.words.errors import (
 )
 from broker.core.words.subject import Grant
 from broker.ports import Ran
+from tests.support.approvals.voters import LARGE, approve, reject
 from tests.support.flow.executor import CARD, ORDER
 from tests.support.identities import INTERACTION_ID, OTHER_AGENT_ID
 from tests.support.mcp.house import OLD, McpHouse
-from tests.support.voters import LARGE, approve, reject
 
 OURS = "io.counterfoil/"
 KEY = f"{OURS}idempotency-key"

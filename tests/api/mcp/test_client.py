@@ -6,10 +6,10 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from broker import flow
+from tests.support.approvals.voters import LARGE, PAID_PLENTY, approve
 from tests.support.flow.executor import CARD, ORDER
 from tests.support.mcp.house import NEW, OLD, McpHouse
 from tests.support.mcp.scenario import refund_through_approval
-from tests.support.voters import LARGE, PAID_PLENTY, approve
 
 REFUND = {
     "order_id": ORDER,

@@ -21,11 +21,11 @@ from broker.cli.approvals import WORD, changes, printable
 from broker.cli.exits import Exit
 from broker.client.keys import ClientKey, write_key
 from broker.core.words.action import ActionState
+from tests.support.approvals.office import serve_office
+from tests.support.approvals.voters import VERY_LARGE, large_refund, state_of
 from tests.support.flow.house import PEOPLE, House, open_house
 from tests.support.identities import key_of
-from tests.support.office import serve_office
 from tests.support.source import TOP
-from tests.support.voters import VERY_LARGE, large_refund, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
