@@ -76,9 +76,13 @@ async def test_nobody_at_the_address_is_unavailable_with_a_time_to_try_again() -
 
 
 async def test_somebody_who_never_answers_is_unavailable_in_time() -> None:
+    over = asyncio.Event()
+
     async def silent(reader, writer) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        over.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -87,6 +91,7 @@ async def test_somebody_who_never_answers_is_unavailable_in_time() -> None:
     with pytest.raises(StoreUnavailableError):
         await database.value("SELECT 1")
     assert time.monotonic() - begun < CONNECT_S_MAX + SLACK_S
+    await over.wait()
     server.close()
 
 
