@@ -56,7 +56,8 @@ async def api(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[McpHouse]:
 def slow(api: McpHouse, port: str, method: str) -> SlowPart:
     """Put a slow part in the place of one of the house's."""
     part = SlowPart(getattr(api.house.ports, port), method)
-    api.house.ports = replace(api.house.ports, **{port: part})
+    changed: dict[str, Any] = {port: part}
+    api.house.ports = replace(api.house.ports, **changed)
     api.app.state.ports = api.house.ports
     return part
 

@@ -171,6 +171,7 @@ async def test_a_turn_is_kept_sealed_and_under_the_interactions_level(
         row = await owner.fetchrow(
             "SELECT t.*, p.sealed FROM turn t JOIN payload p USING (payload_id)"
         )
+    assert row is not None
     assert str(row["turn_id"]) == turn_id
     assert row["verification"] == VerificationLevel.MATCHED
     assert b"W7678072" not in row["sealed"]
