@@ -132,8 +132,13 @@ class Votes:
         row = await self._database.row(_REQUEST, approval_id)
         if row is None:
             return None
+        try:
+            request = rows.approval_from(row)
+        except ValueError:
+            # Somebody wrote what no approval can say: then there is none.
+            return None
         votes, _ = await self.votes(approval_id)
-        return rows.approval_from(row), votes
+        return request, votes
 
     async def voter(self, person_id: str) -> tuple[RegisteredKey, ...]:
         """Return the keys in a person's signed row; none if there is no active one."""
@@ -189,7 +194,8 @@ class Votes:
     async def waiting(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
         """Return pending approvals for these roles, the next to expire first."""
         found = await self._database.rows(_WAITING, list(roles), limit)
-        return [_on_desk(row) for row in found]
+        listed = [_on_desk(row) for row in found]
+        return [one for one in listed if one is not None]
 
     async def due(self, *, limit: int) -> list[str]:
         """Return ids of actions whose approvals have passed their expiry."""
@@ -261,8 +267,14 @@ class Votes:
         }
 
 
-def _on_desk(row: asyncpg.Record) -> OnDesk:
-    amount = row["amount"]
+def _on_desk(row: asyncpg.Record) -> OnDesk | None:
+    """Read a row; None if it says what no approval can say."""
+    amount = None
+    if row["amount"] is not None:
+        try:
+            amount = Money(row["amount"], row["currency"] or "")
+        except ValueError:
+            return None
     return OnDesk(
         approval_id=str(row["approval_id"]),
         action_id=str(row["action_id"]),
@@ -273,7 +285,7 @@ def _on_desk(row: asyncpg.Record) -> OnDesk:
         customer_ref=row["customer_ref"],
         role=row["role"],
         approvers_min=row["approvers_min"],
-        amount=None if amount is None else Money(amount, row["currency"]),
+        amount=amount,
         barred=frozenset(row["barred"]),
         votes=row["votes"],
         created_at=row["created_at"],

@@ -89,6 +89,34 @@ async def test_loosening_the_columns_of_an_approval_loosens_nothing(
     assert await settled(house, action_id) == (ActionState.REFUSED, "approval_invalid")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "amount = -1",
+        "currency = 'nonsense'",
+        "role = ''",
+        "expires_at = created_at",
+        "digest = ''",
+    ],
+)
+async def test_columns_that_make_no_sense_make_no_approval_and_hide_no_other(
+    house: House, change: str
+) -> None:
+    record, other = await large_refund(house), await large_refund(house, LARGE + 1)
+    await approve(house, "alice", record.approval_id)
+    async with house.admin() as owner:
+        await owner.execute(
+            f"UPDATE approval SET {change} WHERE approval_id = $1",  # noqa: S608
+            record.approval_id,
+        )
+    action_id = record.request.action_id
+    state, _ = await settled(house, action_id)
+    assert state is ActionState.REFUSED
+    assert house.executor.amounts() == []
+    listed = await approvals.pending(house.ports, voter(house, "alice"))
+    assert [one.desk.approval_id for one in listed] == [other.approval_id]
+
+
 async def test_a_row_that_somebody_wrote_is_no_vote(house: House) -> None:
     record = await large_refund(house, VERY_LARGE)
     await approve(house, "alice", record.approval_id)
