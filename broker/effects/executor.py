@@ -45,7 +45,7 @@ CONNECT_S_MAX = 2.0
 ASK_S_MAX = 4.0
 HELLO_KEPT_S = 1.0
 # The runner ends a call at the manifest's deadline; this much later it is gone itself.
-RUN_GRACE_S = 3.0
+RUN_GRACE_S = 6.0
 RETRY_AFTER_S = 2
 _EDGE_SPEAKS = frozenset({"edge_refused", "edge_unavailable"})
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

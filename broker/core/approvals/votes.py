@@ -133,7 +133,7 @@ def check_fresh(vote: Vote, *, now: datetime) -> None:
 
 
 def _read(claims: Mapping[str, Any], kid: str) -> Vote:
-    if set(claims) != _CLAIMS:
+    if set(claims) ^ _CLAIMS:
         msg = f"a vote has the claims {', '.join(sorted(_CLAIMS))}, nothing else"
         raise InvalidError(msg, pointer="/vote")
     return Vote(
