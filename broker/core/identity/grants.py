@@ -98,14 +98,14 @@ def parse_scope(scope: str) -> Grant:
     """Read the ``scope`` parameter: ``interaction:<id>`` and ``tool:<name>`` words.
 
     Raises:
-        GrantError: A word of another kind, one twice, or too many.
+        GrantError: A word of another kind, one twice, or more than GRANT_TOOLS_MAX.
     """
     if len(scope) > SCOPE_CHARS_MAX:
         msg = f"scope is longer than {SCOPE_CHARS_MAX} characters"
         raise GrantError(msg)
     words = scope.split(" ") if scope else []
-    if len({*words}) != len(words) or len(words) > GRANT_TOOLS_MAX + 1:
-        msg = "scope repeats itself or is too long"
+    if len({*words}) != len(words):
+        msg = "scope repeats itself"
         raise GrantError(msg)
     interaction, tools = "", set[str]()
     for word in words:
@@ -117,6 +117,9 @@ def parse_scope(scope: str) -> Grant:
         else:
             msg = "scope takes interaction:<id> and tool:<name>"
             raise GrantError(msg)
+    if len(tools) > GRANT_TOOLS_MAX:
+        msg = f"scope names more than {GRANT_TOOLS_MAX} tools"
+        raise GrantError(msg)
     return Grant(tools=frozenset(tools), interaction_id=interaction)
 
 

@@ -58,6 +58,10 @@ def test_what_a_channel_signed_is_what_was_opened():
     assert word.verification is VerificationLevel.MATCHED
     assert word.topics == ("refund",)
     assert word.evidence == {"method": "login"}
+    assert word.issued_at == NOW
+    earlier = NOW - timedelta(seconds=30)
+    assert opened(iat=int(earlier.timestamp())).issued_at == earlier
+    assert opened(iat=...).issued_at == NOW
 
 
 def test_who_opens_is_read_before_anything_is_verified():
@@ -135,6 +139,8 @@ def test_a_claim_that_is_missing_unknown_or_of_another_type_is_named(claims):
 
 def test_a_disclosure_is_a_moment_or_none():
     assert opened(ai_disclosed_at=write_moment(NOW)).ai_disclosed_at == NOW
+    ahead = NOW + timedelta(seconds=CLOCK_AHEAD_S_MAX)
+    assert opened(ai_disclosed_at=write_moment(ahead)).ai_disclosed_at == ahead
     assert opened(ai_disclosed_at="").ai_disclosed_at is None
     assert opened(ai_disclosed_at=None).ai_disclosed_at is None
     assert opened(ai_disclosed_at=...).ai_disclosed_at is None

@@ -83,6 +83,9 @@ def test_the_last_second_that_exists_is_read_and_an_absent_one_is_none():
     assert last is not None
     assert last.year == 9999
     assert time_claim({}, "exp") is None
+    first = time_claim({"exp": 0}, "exp")
+    assert first is not None
+    assert first.year == 1970
 
 
 @given(st.one_of(st.none(), st.integers(), st.lists(st.just(ISSUER)), st.text()))

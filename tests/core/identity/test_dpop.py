@@ -139,6 +139,27 @@ def test_no_nonce_is_needed_unless_memory_was_lost_lately_or_is_degraded(age, re
     assert nonce_accepted("", rule) is (not required and age >= NONCE_SETTLE_S)
 
 
+def test_nonces_are_demanded_until_the_last_second_of_settling():
+    last = NOW - timedelta(seconds=NONCE_SETTLE_S - 1)
+    assert NonceRule(1, last).demands(NOW)
+    assert not NonceRule(1, NOW - timedelta(seconds=NONCE_SETTLE_S)).demands(NOW)
+    assert NonceRule(1, LONG_AGO, required=True).demands(NOW)
+
+
+def test_an_artefact_of_another_type_is_no_proof():
+    for typ in ("JWT", "at+jwt", "DPoP+jwt", "", ...):
+        with pytest.raises(ProofError, match="typ"):
+            verify(proof(header={"typ": typ}))
+
+
+def test_the_window_holds_at_its_edges():
+    for age in (PROOF_AGE_S_MAX, -CLOCK_AHEAD_S_MAX):
+        assert verify(proof(now=NOW - timedelta(seconds=age)))
+    for age in (PROOF_AGE_S_MAX + 1, -CLOCK_AHEAD_S_MAX - 1):
+        with pytest.raises(ProofError):
+            verify(proof(now=NOW - timedelta(seconds=age)))
+
+
 def test_a_refused_proof_is_told_a_nonce_that_is_then_accepted():
     rule = NonceRule(4, NOW, required=True)
     with pytest.raises(NonceNeededError) as caught:

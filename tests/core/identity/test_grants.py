@@ -57,6 +57,64 @@ def test_what_two_grants_leave_is_within_both(one, other):
     assert narrow(other, one) == both
 
 
+GET, REFUND = frozenset({"orders.get"}), frozenset({"orders.refund"})
+
+
+def test_what_both_leave_is_taken_axis_by_axis():
+    wide = Grant(GET | REFUND, 500, "USD", "")
+    by = Grant(REFUND, 300, "USD", INTERACTION_ID)
+    assert narrow(wide, by) == Grant(REFUND, 300, "USD", INTERACTION_ID)
+    assert narrow(Grant(), by) == by
+    assert narrow(Grant(GET), Grant(amount_max_minor_units=1, currency="EUR")) == Grant(
+        GET, 1, "EUR", ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Grant(GET), Grant(REFUND)),
+        (Grant(interaction_id=INTERACTION_ID), Grant(interaction_id=OTHER_ID)),
+        (Grant(frozenset(), 1, "USD"), Grant(frozenset(), 1, "EUR")),
+    ],
+)
+def test_grants_that_contradict_each_other_leave_nothing(one, other):
+    with pytest.raises(GrantError):
+        narrow(one, other)
+
+
+PARENT = Grant(GET | REFUND, 500, "USD", INTERACTION_ID)
+
+
+@pytest.mark.parametrize(
+    ("child", "parent"),
+    [
+        (Grant(GET | frozenset({"x.y"}), 500, "USD", INTERACTION_ID), PARENT),
+        (Grant(frozenset(), 500, "USD", INTERACTION_ID), PARENT),
+        (Grant(GET, 501, "USD", INTERACTION_ID), PARENT),
+        (Grant(GET, 500, "EUR", INTERACTION_ID), PARENT),
+        (Grant(GET, None, "", INTERACTION_ID), PARENT),
+        (Grant(GET, 500, "USD", OTHER_ID), PARENT),
+        (Grant(GET, 500, "USD", ""), PARENT),
+        (Grant(GET), Grant(interaction_id=INTERACTION_ID)),
+        (Grant(interaction_id=INTERACTION_ID), Grant(GET, None, "", INTERACTION_ID)),
+        (Grant(GET, None, "", OTHER_ID), Grant(GET, None, "", INTERACTION_ID)),
+        (Grant(REFUND, None, "", INTERACTION_ID), Grant(GET, None, "", INTERACTION_ID)),
+    ],
+)
+def test_more_on_any_one_axis_is_not_within(child, parent):
+    assert not is_within(child, parent)
+
+
+def test_the_same_or_less_on_every_axis_is_within():
+    for child in (
+        PARENT,
+        Grant(GET, 500, "USD", INTERACTION_ID),
+        Grant(GET, 0, "USD", INTERACTION_ID),
+    ):
+        assert is_within(child, PARENT)
+
+
 @given(grants(), grants(), grants())
 def test_being_within_is_passed_on(one, two, three):
     if is_within(one, two) and is_within(two, three):
@@ -163,6 +221,13 @@ def test_as_many_tools_as_the_limit_are_read_and_one_more_is_not():
         parse_details(json.dumps([BASE | {"tools": tools}]))
 
 
+def test_as_many_tools_as_the_limit_and_an_interaction_fit_into_a_scope():
+    words = [f"tool:t.x{number}" for number in range(GRANT_TOOLS_MAX)]
+    grant = parse_scope(" ".join([*words, f"interaction:{INTERACTION_ID}"]))
+    assert len(grant.tools) == GRANT_TOOLS_MAX
+    assert parse_details(json.dumps([write_detail(grant)])) == grant
+
+
 def test_scopes_say_the_same_as_details():
     scope = f"interaction:{INTERACTION_ID} tool:orders.get"
     assert parse_scope(scope) == Grant(
@@ -184,7 +249,7 @@ def test_scopes_say_the_same_as_details():
         "tool:orders.get\x00",
         " ",
         "tool:" + "a" * SCOPE_CHARS_MAX,
-        " ".join(f"tool:t.x{number}" for number in range(GRANT_TOOLS_MAX + 2)),
+        " ".join(f"tool:t.x{number}" for number in range(GRANT_TOOLS_MAX + 1)),
     ],
 )
 def test_another_scope_is_refused(scope):

@@ -95,6 +95,14 @@ def test_an_address_at_the_length_limit_is_read_and_a_longer_one_is_not():
     assert not names_target(longest + "a", target)
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/a%", "/v1/a%2", "/v1/a%zz", "/v1/\u00e4", "/a b"]
+)
+def test_a_request_line_that_is_no_path_matches_no_proof(path):
+    target = Target("GET", HOME.origins, path)
+    assert not names_target(f"https://broker.example{path}", target)
+
+
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_comparison(text):
     assert names_target(text, HOME) in {True, False}

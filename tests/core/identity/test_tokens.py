@@ -76,6 +76,18 @@ def test_a_token_is_good_from_its_issue_until_just_before_its_end(offset):
             verify(text, now=now)
 
 
+def test_a_token_has_ended_at_its_end_and_begins_within_the_tolerated_clock():
+    text = signed_token()
+    assert verify(text, now=NOW + timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX - 1))
+    assert verify(text, now=NOW - timedelta(seconds=CLOCK_AHEAD_S_MAX))
+    for now in (
+        NOW + timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX),
+        NOW - timedelta(seconds=CLOCK_AHEAD_S_MAX + 1),
+    ):
+        with pytest.raises(UnauthenticatedError):
+            verify(text, now=now)
+
+
 def test_a_token_that_lives_a_second_too_long_is_refused_whoever_signed_it():
     end = NOW + timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX + 1)
     with pytest.raises(UnauthenticatedError, match="too long"):
