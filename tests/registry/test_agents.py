@@ -45,7 +45,14 @@ def test_granting_and_taking_away_is_set_arithmetic(body, add, drop):
     except ConflictError:
         assert agent.status is AgentStatus.REVOKED or wanted == agent.tools
     else:
+        assert agent.status is not AgentStatus.REVOKED
         assert changed.tools == wanted != agent.tools
+
+
+def test_a_revoked_agent_is_granted_nothing():
+    revoked = with_status(AGENT, AgentStatus.REVOKED)
+    with pytest.raises(ConflictError, match="revoked"):
+        with_tools(revoked, add=["orders.cancel"])
 
 
 def test_an_agent_has_as_many_tools_as_the_limit_and_no_more():

@@ -95,6 +95,15 @@ def test_a_row_that_we_signed_by_mistake_does_not_count(changes):
         verify(signed)
 
 
+def test_a_kind_that_does_not_exist_verifies_nowhere():
+    with pytest.raises(RowError, match="kind"):
+        verify(signed_row(row_of(AGENT_BODY, kind="king")), kind="king")
+
+
+def test_the_last_revision_is_the_largest_integer_of_the_column():
+    assert REVISION_MAX == 2_147_483_647
+
+
 def test_as_many_signers_as_the_limit_are_read():
     by = tuple(f"person:{number}" for number in range(SIGNERS_MAX))
     assert verify(signed_row(row_of(AGENT_BODY, by=by))).by == by

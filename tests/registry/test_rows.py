@@ -28,6 +28,7 @@ from broker.registry.reading import (
     TEXT_CHARS_MAX,
     RowError,
     items,
+    natural_id,
     read_keys,
     text,
     write_keys,
@@ -181,6 +182,31 @@ def test_texts_and_lists_at_their_limits_are_read_and_longer_ones_are_not():
     assert items({"a": ["x" * NAME_CHARS_MAX]}, "a")
     with pytest.raises(RowError):
         items({"a": ["x" * (NAME_CHARS_MAX + 1)]}, "a")
+
+
+@pytest.mark.parametrize("word", ["", "A", "a b", "-a", "a" * 65, "\u00e4", None, 5])
+def test_an_id_is_a_short_plain_word(word):
+    with pytest.raises(RowError):
+        natural_id({"id": word}, "id")
+    assert natural_id({"id": "a" * 64}, "id") == "a" * 64
+
+
+@pytest.mark.parametrize("found", [[""], ["a", "a"], ["a\nb"], [5], "a", None])
+def test_a_list_holds_different_plain_words(found):
+    with pytest.raises(RowError):
+        items({"a": found}, "a")
+
+
+def test_a_role_that_nobody_has_makes_no_person():
+    body = {
+        "name": "n",
+        "roles": ["king"],
+        "keys": [],
+        "status": "active",
+        "approval_limits": {},
+    }
+    with pytest.raises(RowError, match="roles"):
+        parse_person(row_of(body))
 
 
 def test_each_kinds_own_limits_hold_at_the_limit_exactly():

@@ -220,6 +220,17 @@ def test_a_body_that_is_not_of_this_form_is_refused(changes):
         read(body() | changes)
 
 
+def test_a_signature_and_a_constraint_at_their_lengths_are_read_and_longer_are_not():
+    longest = "x" * SIGNATURE_CHARS_MAX
+    assert read(body(signatures=[longest, longest]))
+    room = 8_192 - len('{"in":[""]}')
+    fits = {"constraints": {"/a": {"in": ["x" * room]}}}
+    assert read(body() | fits)
+    longer = {"constraints": {"/a": {"in": ["x" * (room + 1)]}}}
+    with pytest.raises(RowError, match="too long"):
+        read(body() | longer)
+
+
 def test_a_body_at_its_limits_is_read():
     terms = TERMS | {
         "agents": [f"a{number}" for number in range(STANDING_AGENTS_MAX)],
