@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.cli import tree
+
+
+@pytest.fixture
+def tmp_path():
+    """Return a folder with a short path, so that sockets fit below it."""
+    with TemporaryDirectory(prefix="counterfoil-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +32,12 @@ def stack(checkout, tmp_path):
     stack.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(checkout, tmp_path_factory):
-    """Return a stack with two brokers and two workers that runs for all of a module."""
+    """Return a stack with two brokers and two workers that runs for all tests.
+
+    Those that ask for it belong to one xdist group, so that it is started once.
+    """
     stack = tree.Stack(checkout, tmp_path_factory.mktemp("running") / "state")
     done = stack.run("up", "--detach", "--json", "--brokers", "2", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr

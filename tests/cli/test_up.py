@@ -24,6 +24,8 @@ from broker.cli.stack.up import FIRST_CALLS
 from tests.cli import tree
 from tests.support.parts import end, until
 
+pytestmark = pytest.mark.xdist_group("stack")
+
 # ------------------------------------------------------------------ a stack that runs
 
 
@@ -179,6 +181,7 @@ def test_logs_are_shown_by_part(running) -> None:
 
 def test_a_log_is_followed_as_it_is_written(running) -> None:
     path = running.state / "logs" / "followed.log"
+    path.touch(mode=0o600)
     path.write_text("what was there\n")
     with running.started("logs", "-f", "followed") as following:
         assert following.stdout is not None
@@ -208,10 +211,11 @@ def has_recovered(stack: tree.Stack, part: str, pid: int) -> bool:
 
 
 def test_temporals_own_process_recovers_too(running) -> None:
-    (server,) = children(running.pids()["temporal"])
+    before = running.pids()["temporal"]
+    (server,) = children(before)
     os.kill(server, signal.SIGKILL)
-    assert until(lambda: server not in running.processes())
-    assert until(running.well, within_s=20)
+    recovered = partial(has_recovered, running, "temporal", before)
+    assert until(recovered, within_s=20)
 
 
 # ------------------------------------------------------------------- start and stop
@@ -228,10 +232,13 @@ def test_the_life_of_a_state_from_the_first_start_to_its_end(stack) -> None:
     assert down.returncode == 0
     assert tree.events(down.stdout)[0]["took_s"] < DOWN_S_MAX
     assert tree.gone(pids)
-    order = [
-        float(stack.said(part, "stopped")[0])
+    words = [
+        stack.said(part, "stopped")
         for part in ("worker-0", "broker-0", "runner", "edge", "democrm")
     ]
+    log = (stack.state / "logs" / "supervisor.log").read_text()
+    assert all(words), (words, log)
+    order = [float(word) for (word,) in words]
     assert order == sorted(order), "not in reverse order"
     for part in ("postgres", "valkey"):
         assert "shut" in (stack.state / "logs" / f"{part}.log").read_text().lower()
@@ -277,7 +284,7 @@ def test_first_calls_that_fail_are_said_and_made_again_the_next_time(stack) -> N
         note = json.loads(up.stdout.readline())
         assert note["event"] == "note"
         assert "the agent would rather not" in note["text"]
-        assert stack.well()
+        assert until(stack.well)
         up.terminate()
         up.communicate(timeout=30)
     assert not is_done(open_state(stack.state), FIRST_CALLS)

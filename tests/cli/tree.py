@@ -61,9 +61,7 @@ def until_stopped():
     signal.sigwait([signal.SIGTERM])
     print("stopped", time.monotonic(), flush=True)
 
-def listen(variable, folder):
-    with open(os.path.join(state, folder, "secret"), "w") as file:
-        file.write("secret")
+def listen(variable):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.environ[variable])
         server.listen()
@@ -92,17 +90,15 @@ def serve():
 """
 _MODULES = {
     "broker/wiring.py": f"{_COMMON}{_PAGES}",
-    "broker/edge/__main__.py": f'{_COMMON}\nlisten("COUNTERFOIL_EDGE_SOCKET", "edge")',
-    "broker/signer/__main__.py": (
-        f'{_COMMON}\nlisten("COUNTERFOIL_SIGNER_SOCKET", "signer")'
-    ),
+    "broker/edge/__main__.py": f'{_COMMON}\nlisten("COUNTERFOIL_EDGE_SOCKET")',
+    "broker/signer/__main__.py": (f'{_COMMON}\nlisten("COUNTERFOIL_SIGNER_SOCKET")'),
     "tools/dispatcher.py": (
         f"{_COMMON}\n"
         # A zygote: in a session of its own, and deaf to everything but SIGKILL.
         "import subprocess\n"
         'subprocess.Popen(["/bin/sh", "-c", "trap : TERM INT HUP; sleep 1000"],\n'
         "                 start_new_session=True)\n"
-        'listen("COUNTERFOIL_RUNNER_SOCKET", "runner")'
+        'listen("COUNTERFOIL_RUNNER_SOCKET")'
     ),
     "workflows/worker.py": (
         f"{_COMMON}\n"
@@ -118,6 +114,9 @@ _MODULES = {
         "        from broker.wiring import serve\n"
         "        return serve()\n"
         '    print("migrated as", os.environ["COUNTERFOIL_DATABASE_URL"])\n'
+        '    for name in ("edge", "signer"):\n'
+        '        path = os.environ["COUNTERFOIL_STATE"] + f"/{name}/secret"\n'
+        "        os.close(os.open(path, os.O_CREAT, 0o600))\n"
         '    if os.path.exists(os.environ["COUNTERFOIL_STATE"] + "/clients/broken"):\n'
         '        raise SystemExit("the tables are broken")\n'
     ),

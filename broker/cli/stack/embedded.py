@@ -23,6 +23,7 @@ from urllib.parse import quote
 from broker.cli.stack import environment as env
 from broker.cli.stack.launch import guardian
 from broker.cli.stack.machine.host import Host, platform_refusal, refusal, this_host
+from broker.cli.stack.machine.ports import Reservations
 from broker.cli.stack.parts import PartEvent, PartState
 from broker.cli.stack.planning.backing import servers
 from broker.cli.stack.planning.given import Given
@@ -183,8 +184,14 @@ class _Holder:
 
     def __init__(self, state: State, host: Host, *, fast: bool) -> None:
         self._state = state
+        self._reserved = Reservations()
         self._servers = servers(
-            state, host=host, given=Given(), caller=env.callers(), fast=fast
+            state,
+            host=host,
+            given=Given(),
+            caller=env.callers(),
+            reserved=self._reserved,
+            fast=fast,
         )
         self._supervisor = Supervisor(
             self._servers.parts,
@@ -230,6 +237,7 @@ class _Holder:
         finally:
             server.close()
             await self._supervisor.stop()
+            self._reserved.close()
 
     async def _lend(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -11,7 +11,7 @@ from broker.cli.stack import environment as env
 from broker.cli.stack.events import Event, Failed
 from broker.cli.stack.launch import guardian
 from broker.cli.stack.machine.host import Host, platform_refusal, refusal, this_host
-from broker.cli.stack.machine.ports import NoFreePortError
+from broker.cli.stack.machine.ports import NoFreePortError, Reservations
 from broker.cli.stack.planning.given import given_by
 from broker.cli.stack.planning.plan import Wish, plan
 from broker.cli.stack.planning.production import require_fit
@@ -107,7 +107,7 @@ def _run(
     """Hold the state and run its stack; return an exit code."""
     try:
         state = open_state(order.state, stamp=order.stamp)
-        with locked(state.path):
+        with locked(state.path), Reservations() as reserved:
             wish = Wish(
                 brokers=order.brokers,
                 workers=order.workers,
@@ -117,7 +117,7 @@ def _run(
             return asyncio.run(
                 up.run(
                     state,
-                    plan(state, host=host, wish=wish),
+                    plan(state, host=host, wish=wish, reserved=reserved),
                     tell=tell,
                     first_calls=order.first_calls,
                     started=started,

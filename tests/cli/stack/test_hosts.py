@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 
+import pytest
+
 from broker.cli.stack.machine.host import (
     Host,
     platform_refusal,
@@ -15,6 +17,8 @@ from broker.cli.stack.machine.host import (
 from broker.cli.stack.state import running_pid
 from tests.cli import tree
 from tests.support.servers import this_host_elsewhere
+
+pytestmark = pytest.mark.xdist_group("stack")
 
 # Enters a user namespace in which no other can be made, as the uid that is given, and
 # becomes the command that follows. CLONE_NEWUSER is 0x10000000.

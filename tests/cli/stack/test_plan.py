@@ -6,9 +6,11 @@ import pytest
 
 from broker.cli.stack.launch.confine import around
 from broker.cli.stack.machine.host import Host, refusal
+from broker.cli.stack.machine.ports import Reservations
 from broker.cli.stack.parts import Namespaces, in_order
+from broker.cli.stack.planning import plan as plans
 from broker.cli.stack.planning.given import Given
-from broker.cli.stack.planning.plan import REPLICAS_MAX, Wish, plan
+from broker.cli.stack.planning.plan import REPLICAS_MAX, Wish
 from broker.cli.stack.planning.production import refusals, require_fit
 from broker.cli.stack.state import Stamp, StateError, open_state
 
@@ -43,6 +45,12 @@ ELSEWHERE = Given(
 @pytest.fixture
 def state(tmp_path):
     return open_state(tmp_path / "state")
+
+
+def plan(state, *, host=FREE, wish=None):
+    """Plan, and let the ports go again."""
+    with Reservations() as reserved:
+        return plans.plan(state, host=host, wish=wish or Wish(), reserved=reserved)
 
 
 def by_name(state, host=FREE, **wish):

@@ -17,6 +17,9 @@ from broker.cli.stack.servers.roles import (
 )
 from tests.support.servers import ADMIN
 
+# They change roles that all test processes share; two at once would collide.
+pytestmark = pytest.mark.xdist_group("roles")
+
 
 @pytest.fixture
 def superuser(servers: Access) -> Admin:

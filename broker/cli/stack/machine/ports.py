@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 TRIES_MAX = 100
 LOOPBACK = "127.0.0.1"
@@ -38,22 +39,56 @@ class Choice:
         return f"port {self.wanted} is taken{by}, so {self.port} is used"
 
 
-def choose(wanted: int, *, apart_from: frozenset[int] = frozenset()) -> Choice:
-    """Return ``wanted`` if it is free, else the next port that is.
+class Reservations:
+    """Ports that were chosen for parts which have yet to bind them.
 
-    Args:
-        wanted: The first port to try.
-        apart_from: Ports that were chosen for something else already.
-
-    Raises:
-        NoFreePortError: ``TRIES_MAX`` ports in a row are taken.
+    Two stacks that start at once would otherwise choose the same: between the choice
+    and the part's own bind the port is free. A reservation is an abstract socket with
+    the port's number in its name; the kernel drops it with the process.
     """
-    for port in range(wanted, min(wanted + TRIES_MAX, 65536)):
-        if port not in apart_from and is_free(port):
-            by = owner(wanted) if port != wanted else ""
-            return Choice(port, wanted, by)
-    msg = f"no free port among the {TRIES_MAX} from {wanted}"
-    raise NoFreePortError(msg)
+
+    def __init__(self) -> None:
+        """Reserve nothing yet."""
+        self._held: dict[int, socket.socket] = {}
+
+    def choose(self, wanted: int) -> Choice:
+        """Reserve ``wanted`` if it is free, else the next port that is.
+
+        Raises:
+            NoFreePortError: ``TRIES_MAX`` ports in a row are taken.
+        """
+        for port in range(wanted, min(wanted + TRIES_MAX, 65536)):
+            if self._reserve(port):
+                return Choice(port, wanted, owner(wanted) if port != wanted else "")
+        msg = f"no free port among the {TRIES_MAX} from {wanted}"
+        raise NoFreePortError(msg)
+
+    def _reserve(self, port: int) -> bool:
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            reservation.bind(f"\0counterfoil-port-{port}")
+        except OSError:
+            reservation.close()
+            return False
+        if not is_free(port):
+            reservation.close()
+            return False
+        self._held[port] = reservation
+        return True
+
+    def close(self) -> None:
+        """Give every port back."""
+        for reservation in self._held.values():
+            reservation.close()
+        self._held.clear()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give every port back."""
+        self.close()
 
 
 def is_free(port: int) -> bool:

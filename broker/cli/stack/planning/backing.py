@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.cli.stack import environment as env
-from broker.cli.stack.machine import ports
 from broker.cli.stack.machine.host import Host
+from broker.cli.stack.machine.ports import LOOPBACK, Reservations
 from broker.cli.stack.parts import (
     FileExists,
     Namespaces,
@@ -39,6 +39,7 @@ def servers(
     host: Host,
     given: Given,
     caller: Mapping[str, str],
+    reserved: Reservations,
     fast: bool = False,
 ) -> Servers:
     """Plan PostgreSQL, Valkey and Temporal, those of them that are not given.
@@ -48,6 +49,7 @@ def servers(
         host: What the kernel allows.
         given: What runs elsewhere.
         caller: The caller's environment.
+        reserved: Takes the ports that are chosen.
         fast: For tests: trade safety from power cuts for speed.
     """
     parts: list[Part] = []
@@ -55,13 +57,15 @@ def servers(
     database_folder = state.run / "pg"
     redis_socket = state.run / "valkey.sock"
     proxy = state.run / "temporal.sock"
-    address = f"{ports.LOOPBACK}:{temporal.PORT}"
+    address = f"{LOOPBACK}:{temporal.PORT}"
     if not given.database_url:
         parts.append(_postgres(state, host, caller, fast=fast))
     if not given.redis_url:
         parts.append(_valkey(state, caller, redis_socket, fast=fast))
     if not given.temporal_address:
-        part, address, note = _temporal(state, host, caller, proxy)
+        part, address, note = _temporal(
+            state, host, caller, proxy=proxy, reserved=reserved
+        )
         parts.append(part)
         notes.extend([note] if note else [])
     return Servers(
@@ -123,13 +127,18 @@ def _valkey(
 
 
 def _temporal(
-    state: State, host: Host, caller: Mapping[str, str], proxy: Path
+    state: State,
+    host: Host,
+    caller: Mapping[str, str],
+    *,
+    proxy: Path,
+    reserved: Reservations,
 ) -> tuple[Part, str, str]:
     """Return the part, the address behind its proxy, and a note or nothing."""
     port, http, note = temporal.PORT, temporal.HTTP_PORT, ""
     if host.network_namespace_refusal:
-        port = ports.choose(port).port
-        http = ports.choose(http, apart_from=frozenset({port})).port
+        port = reserved.choose(port).port
+        http = reserved.choose(http).port
         note = (
             f"temporal has no network of its own ({host.network_namespace_refusal}): "
             f"other users of this machine can reach it on port {port}"
@@ -165,4 +174,4 @@ def _temporal(
             else Namespaces.USER_AND_NETWORK
         ),
     )
-    return part, f"{ports.LOOPBACK}:{port}", note
+    return part, f"{LOOPBACK}:{port}", note

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from broker.cli.stack import environment as env
-from broker.cli.stack.machine import ports
 from broker.cli.stack.machine.host import Host
+from broker.cli.stack.machine.ports import LOOPBACK, Choice, Reservations
 from broker.cli.stack.parts import (
     Ends,
     FileExists,
@@ -66,8 +66,14 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(state: State, *, host: Host, wish: Wish) -> Plan:
+def plan(state: State, *, host: Host, wish: Wish, reserved: Reservations) -> Plan:
     """Plan the whole stack.
+
+    Args:
+        state: Where it keeps what it keeps.
+        host: What the kernel allows.
+        wish: What the caller asked for.
+        reserved: Takes the ports that are chosen; to be held while the stack runs.
 
     Raises:
         NoFreePortError: Too many ports are taken.
@@ -78,11 +84,13 @@ def plan(state: State, *, host: Host, wish: Wish) -> Plan:
             msg = f"1 to {REPLICAS_MAX} replicas, not {count}"
             raise ValueError(msg)
     given = wish.given
-    backing = servers(state, host=host, given=given, caller=wish.caller)
-    choices = _choose(BROKER_PORT, wish.brokers)
-    crm_choices = () if given.crm_url else _choose(CRM_PORT, 1)
-    addresses = [f"{ports.LOOPBACK}:{choice.port}" for choice in choices]
-    crm_url = given.crm_url or f"http://{ports.LOOPBACK}:{crm_choices[0].port}"
+    backing = servers(
+        state, host=host, given=given, caller=wish.caller, reserved=reserved
+    )
+    choices = _choose(reserved, BROKER_PORT, wish.brokers)
+    crm_choices = () if given.crm_url else _choose(reserved, CRM_PORT, 1)
+    addresses = [f"{LOOPBACK}:{choice.port}" for choice in choices]
+    crm_url = given.crm_url or f"http://{LOOPBACK}:{crm_choices[0].port}"
     told = Told(
         state=state,
         caller=wish.caller,
@@ -109,10 +117,10 @@ def plan(state: State, *, host: Host, wish: Wish) -> Plan:
     )
 
 
-def _choose(wanted: int, count: int) -> tuple[ports.Choice, ...]:
-    chosen: list[ports.Choice] = []
+def _choose(reserved: Reservations, wanted: int, count: int) -> tuple[Choice, ...]:
+    chosen: list[Choice] = []
     for _ in range(count):
-        chosen.append(ports.choose(wanted))
+        chosen.append(reserved.choose(wanted))
         wanted = chosen[-1].port + 1
     return tuple(chosen)
 
