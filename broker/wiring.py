@@ -122,39 +122,13 @@ def build(settings: Settings) -> Replica:
     database = _database(settings)
     # Callers that wait for the log must not hold the connections that it needs.
     logbook = _database(settings, pool_max=LEDGER_CONNECTIONS)
-    ledger = PostgresLedger(
-        logbook, keys=lambda: {keys.entry.kid: keys.entry.public()}, alarm=_alarm
-    )
-    scribe_of: list[Scribe] = []
-    keeper = CheckpointKeeper(
-        ledger,
-        logbook,
-        SignerClient(settings.signer_socket),
-        alarm=_alarm,
-        on_new_origin=lambda new: _record_origin(scribe_of[0], settings, clock, new),
-    )
-    scribe = Scribe(ledger, key=keys.entry, keeper=keeper)
-    scribe_of.append(scribe)
-    realm = Realm(
-        settings.tenant,
-        settings.environment,
-        {keys.authority.kid: keys.authority.public()},
-    )
-    registry = Registry(database, realm=realm, key=keys.authority, entries=scribe)
+    ledger, keeper, scribe = _log_room(settings, keys, clock, logbook=logbook)
+    registry = _registry(settings, keys, database, scribe=scribe)
     shelf = CatalogShelf(settings.catalog)
     vault = PayloadVault(database, kek=keys.payload_kek)
-    replay = ReplayMemory(
-        database,
-        valkey=Valkey(settings.redis_url, password=settings.redis_password or None),
-        clock=clock,
-    )
+    replay = _replay(settings, database, clock)
     rates = _rates(settings, database)
-    executor = SocketExecutor(
-        settings.runner_socket,
-        issuer=settings.issuer,
-        key=keys.warrant,
-        receipt_key=settings.receipt_key,
-    )
+    executor = _executor(settings, keys)
     outbox = Outbox(database, keeper=_timekeeper(settings))
     desk = Votes(
         database,
@@ -181,21 +155,8 @@ def build(settings: Settings) -> Replica:
         replica=settings.part,
         tenant=settings.tenant,
     )
-    identity = IdentityDesk(
-        issuer=settings.issuer,
-        origins=frozenset(origin_of(origin) for origin in settings.origins),
-        tenant=settings.tenant,
-        environment=settings.environment,
-        replica=settings.part,
-        clock=clock,
-        ids=ids,
-        keys=keys,
-        identities=Identities(database, registry),
-        proofs=replay,
-        replay=replay,
-        registry=registry,
-        interactions=ports.store,
-        journal=scribe,
+    identity = _identity(
+        settings, keys, ports, database=database, registry=registry, replay=replay
     )
     return Replica(
         settings=settings,
@@ -210,6 +171,82 @@ def build(settings: Settings) -> Replica:
         outbox=outbox,
         ports=ports,
         identity=identity,
+    )
+
+
+def _log_room(
+    settings: Settings, keys: KeyRing, clock: SystemClock, *, logbook: Database
+) -> tuple[PostgresLedger, CheckpointKeeper, Scribe]:
+    """Put the log together: who writes it, who has it signed, who signs entries."""
+    ledger = PostgresLedger(
+        logbook, keys=lambda: {keys.entry.kid: keys.entry.public()}, alarm=_alarm
+    )
+    scribe_of: list[Scribe] = []
+    keeper = CheckpointKeeper(
+        ledger,
+        logbook,
+        SignerClient(settings.signer_socket),
+        alarm=_alarm,
+        on_new_origin=lambda new: _record_origin(scribe_of[0], settings, clock, new),
+    )
+    scribe = Scribe(ledger, key=keys.entry, keeper=keeper)
+    scribe_of.append(scribe)
+    return ledger, keeper, scribe
+
+
+def _identity(  # noqa: PLR0913  (rooms, by name)
+    settings: Settings,
+    keys: KeyRing,
+    ports: Ports,
+    *,
+    database: Database,
+    registry: Registry,
+    replay: ReplayMemory,
+) -> IdentityDesk:
+    """Put together what establishing a caller needs."""
+    return IdentityDesk(
+        issuer=settings.issuer,
+        origins=frozenset(origin_of(origin) for origin in settings.origins),
+        tenant=settings.tenant,
+        environment=settings.environment,
+        replica=settings.part,
+        clock=ports.clock,
+        ids=ports.ids,
+        keys=keys,
+        identities=Identities(database, registry),
+        proofs=replay,
+        replay=replay,
+        registry=registry,
+        interactions=ports.store,
+        journal=ports.journal,
+    )
+
+
+def _registry(
+    settings: Settings, keys: KeyRing, database: Database, *, scribe: Scribe
+) -> Registry:
+    realm = Realm(
+        settings.tenant,
+        settings.environment,
+        {keys.authority.kid: keys.authority.public()},
+    )
+    return Registry(database, realm=realm, key=keys.authority, entries=scribe)
+
+
+def _replay(settings: Settings, database: Database, clock: SystemClock) -> ReplayMemory:
+    return ReplayMemory(
+        database,
+        valkey=Valkey(settings.redis_url, password=settings.redis_password or None),
+        clock=clock,
+    )
+
+
+def _executor(settings: Settings, keys: KeyRing) -> SocketExecutor:
+    return SocketExecutor(
+        settings.runner_socket,
+        issuer=settings.issuer,
+        key=keys.warrant,
+        receipt_key=settings.receipt_key,
     )
 
 

@@ -50,6 +50,17 @@ STATUSES_MAX = 16
 RECEIPT_VALUES_MAX = 32
 QUERY_FIELDS_MAX = 32
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_TOOL_FIELDS = {
+    "name",
+    "version",
+    "connector",
+    "title",
+    "description",
+    "effect",
+    "entry",
+    "preload",
+    "timeout_s",
+}
 _CONNECTOR = re.compile(r"[a-z][a-z0-9_]*")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Never a header that the edge itself sends, or one that changes how a message is read.
@@ -96,28 +107,9 @@ def _parse(data: Mapping[str, Any]) -> Tool:
         msg = f"schema must be {SCHEMA_VERSION}"
         raise ValueError(msg)
     tool, egress = data["tool"], data["egress"]
-    _only(
-        tool,
-        {
-            "name",
-            "version",
-            "connector",
-            "title",
-            "description",
-            "effect",
-            "entry",
-            "preload",
-            "timeout_s",
-        },
-        "[tool]",
-    )
+    _only(tool, _TOOL_FIELDS, "[tool]")
     _only(egress, {"requests_max", "response_bytes_max", "requests"}, "[egress]")
-    if not _NAME.fullmatch(tool["name"]) or len(tool["name"]) > TOOL_NAME_LENGTH_MAX:
-        msg = f"tool.name {tool['name']!r} must look like 'orders.refund'"
-        raise ValueError(msg)
-    if not _CONNECTOR.fullmatch(tool["connector"]):
-        msg = f"tool.connector {tool['connector']!r} must look like 'retail'"
-        raise ValueError(msg)
+    _check_names(tool)
     requests = tuple(_request(item) for item in egress["requests"])
     binding = _binding(data.get("binding", {}), arguments=_arguments(data))
     receipt = _receipt(data["receipt"], requests)
@@ -148,6 +140,15 @@ def _parse(data: Mapping[str, Any]) -> Tool:
     )
     _cross_check(parsed)
     return parsed
+
+
+def _check_names(tool: Mapping[str, Any]) -> None:
+    if not _NAME.fullmatch(tool["name"]) or len(tool["name"]) > TOOL_NAME_LENGTH_MAX:
+        msg = f"tool.name {tool['name']!r} must look like 'orders.refund'"
+        raise ValueError(msg)
+    if not _CONNECTOR.fullmatch(tool["connector"]):
+        msg = f"tool.connector {tool['connector']!r} must look like 'retail'"
+        raise ValueError(msg)
 
 
 def _cross_check(tool: Tool) -> None:

@@ -9,9 +9,10 @@ import pytest
 from temporalio.worker import Worker
 
 from broker.core.approvals.messages import WORKFLOW
+from broker.effects.clock import RandomIds
 from broker.effects.temporal.client import connect
 from tests.support.approvals.timekeeping import KEYS, place, until
-from tests.workflows.record import ID, PENDING, READY, ScriptedBroker
+from tests.workflows.record import PENDING, READY, ScriptedBroker
 from workflows.activities import BEAT_EVERY_S, BrokerActivities
 from workflows.approval import (
     BEAT_S_MAX,
@@ -38,7 +39,9 @@ async def events_until_timers(
         client, task_queue=queue, workflows=[Approval], activities=activities
     )
     async with worker:
-        handle = await client.start_workflow(WORKFLOW, ID, id=ID, task_queue=queue)
+        # Other test processes play on the same server: each run has its own id.
+        own = RandomIds().new()
+        handle = await client.start_workflow(WORKFLOW, own, id=own, task_queue=queue)
         events: list[Any] = []
 
         async def started() -> bool:

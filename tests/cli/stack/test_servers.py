@@ -99,7 +99,7 @@ def test_valkey_refuses_to_forget_when_it_is_full(valkey_url: str) -> None:
 
 
 async def test_temporal_answers_through_its_proxy(temporal_client: Client) -> None:
-    assert (await temporal_client.count_workflows()).count == 0
+    assert await temporal_client.service_client.check_health()
 
 
 @pytest.mark.parametrize("auth", [None, ("broker", "wrong"), ("nobody", "x")])
