@@ -267,6 +267,41 @@ async def test_each_key_that_an_agent_proves_is_an_instance_of_its_own(door):
     assert len(await door.identities.instances(AGENT)) == 2
 
 
+async def test_a_proof_is_good_for_one_token(door):
+    proof = door.proof()
+    assert (await door.ask(proof=proof)).status_code == 200
+    answer = await door.ask(proof=proof)
+    assert answer.json() == {
+        "error": "invalid_dpop_proof",
+        "error_description": "the DPoP proof was used before",
+    }
+
+
+async def test_too_many_keys_within_an_hour_are_refused_and_the_known_ones_go_on(door):
+    door.identities.instances_max = 1
+    assert (await door.ask()).status_code == 200
+    answer = await door.ask(proof=door.proof(key=key_of("second machine")))
+    assert answer.status_code == 429
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert (await door.ask()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("scope", f"interaction:{INTERACTION_ID}", "invalid_scope"),
+        ("resource", f"{ISSUER}/mcp/{INTERACTION_ID}", "invalid_target"),
+        ("authorization_details", details(), "invalid_authorization_details"),
+    ],
+)
+async def test_the_error_names_the_way_in_which_the_interaction_was_named(
+    door, field, value, error
+):
+    door.desk.interactions.open.clear()
+    answer = await door.ask(door.form(**{field: value}), proof=None)
+    assert answer.json()["error"] == error
+
+
 async def test_the_tools_of_a_narrowed_token_reach_the_caller(door):
     token = await door.token(scope="tool:orders.get")
     answer = await door.call("GET", "/v1/tools", token)

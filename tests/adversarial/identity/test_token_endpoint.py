@@ -256,6 +256,33 @@ async def test_an_unknown_field_is_ignored_and_an_empty_one_counts_as_absent(doo
     assert (await post(door, form.encode())).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a=%",
+        b"a=%2",
+        b"a=%zz",
+        b"%zz=1",
+        b"a=%ff",
+        b"a=\xff",
+        b"a=%00",
+        b"a=b%0bc",
+        b"a=%7f",
+        b"a%0a=1",
+        b"a=1&a=1",
+        b"a=1&%61=2",
+    ],
+)
+def test_what_has_no_single_meaning_is_no_form(content):
+    with pytest.raises(FormError):
+        parse_form(content, content_type=FORM)
+
+
+def test_a_form_reads_as_it_was_meant():
+    found = parse_form(b"a=b+c%20d&e=%C3%A4&f=&g", content_type=FORM)
+    assert found == {"a": "b c d", "e": "\u00e4"}
+
+
 def test_a_form_at_its_limits_is_read_and_one_past_them_is_not():
     fields = b"&".join(b"f%d=1" % number for number in range(FORM_FIELDS_MAX))
     assert len(parse_form(fields, content_type=FORM)) == FORM_FIELDS_MAX
