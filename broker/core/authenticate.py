@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broker.core.identity.assertions import (
     ClientId,
@@ -32,9 +32,12 @@ from broker.core.identity.dpop import NonceRule, check_nonce, make_nonce, verify
 from broker.core.identity.target import Target, origin_of
 from broker.core.identity.tokens import (
     TOKEN_BYTES_MAX,
+    ReadToken,
     Trust,
     access_token_claims,
+    check_access_token,
     instance_id,
+    read_access_token,
     revocation_scopes,
     verify_access_token,
 )
@@ -42,10 +45,13 @@ from broker.core.words.errors import ProofError, UnauthenticatedError
 from broker.core.words.subject import Caller, SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from broker.core.jwk import PublicKey
     from broker.core.words.identity import AccessToken, Proof
+
+    Reader: TypeAlias = Callable[[str, Mapping[str, PublicKey]], ReadToken]
 
 __all__ = [
     "ChannelFacts",
@@ -53,11 +59,13 @@ __all__ = [
     "Credentials",
     "NonceRule",
     "Presented",
+    "ReadToken",
     "Standing",
     "Target",
     "Trust",
     "access_token_claims",
     "admit",
+    "check_access_token",
     "check_nonce",
     "claimed_channel",
     "claimed_client",
@@ -65,6 +73,7 @@ __all__ = [
     "make_nonce",
     "origin_of",
     "parse_client_id",
+    "read_access_token",
     "read_call",
     "read_credentials",
     "revocation_scopes",
@@ -145,16 +154,29 @@ def read_credentials(
 
 
 def read_call(
-    credentials: Credentials, *, target: Target, trust: Trust, now: datetime
+    credentials: Credentials,
+    *,
+    target: Target,
+    trust: Trust,
+    now: datetime,
+    read: Reader | None = None,
 ) -> Presented:
     """Verify what a request carries, as far as the request alone can tell.
+
+    Args:
+        credentials: What stood in the headers.
+        target: What was called.
+        trust: What a token is compared with here.
+        now: The moment of the request.
+        read: `read_access_token`, or something that remembers its answers.
 
     Raises:
         UnauthenticatedError: The token is not ours, or its scheme is not its own: a
             bound token shown as Bearer, or an unbound one as DPoP.
         ProofError: The proof is not for this request, token and key.
     """
-    token = verify_access_token(credentials.token, trust=trust, now=now)
+    found = (read or read_access_token)(credentials.token, trust.keys)
+    token = check_access_token(found, trust=trust, now=now)
     bound = bool(token.jkt)
     if bound is not (credentials.scheme == DPOP):
         msg = "the token's type is not the scheme that it was sent with"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from broker.api.identity.read_tokens import ReadTokens
 from broker.api.identity.refusals import Refusals
 from broker.core.authenticate import Trust
 
@@ -133,6 +134,7 @@ class Desk:
     interactions: Interactions
     journal: Journal
     refusals: Refusals = field(default_factory=Refusals)
+    tokens: ReadTokens = field(default_factory=ReadTokens)
 
     def trust(self, *audiences: str) -> Trust:
         """Return what a token is compared with at a resource of these names."""

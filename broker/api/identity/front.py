@@ -121,7 +121,9 @@ async def _establish(
     credentials = read_credentials(authorization, proofs)
     now = desk.clock.now()
     trust = desk.trust(*accepted(kind, target.path, issuer=desk.issuer))
-    presented = read_call(credentials, target=target, trust=trust, now=now)
+    presented = read_call(
+        credentials, target=target, trust=trust, now=now, read=desk.tokens.read
+    )
     if presented.token.kind is not kind:
         msg = "an identity of another kind belongs here"
         raise ForbiddenError(msg)

@@ -18,8 +18,8 @@ from uuid import UUID
 
 from broker.core.identity.claims import CLOCK_AHEAD_S_MAX, text_claim, time_claim
 from broker.core.identity.grants import GrantError, read_detail, write_detail
-from broker.core.jwk import JwsError
-from broker.core.jws import verify
+from broker.core.jwk import JwsError, Problem
+from broker.core.jws import check, claims_of, unpack
 from broker.core.words.errors import UnauthenticatedError
 from broker.core.words.identity import ACCESS_TOKEN_TYP, AccessToken
 from broker.core.words.subject import Epochs, Grant, SubjectKind
@@ -56,6 +56,15 @@ class Trust:
     keys: Mapping[str, PublicKey]
     tenant: str
     environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadToken:
+    """A token whose signature holds: what it says, who issued it, with which key."""
+
+    token: AccessToken
+    issuer: str
+    kid: str
 
 
 def instance_id(subject: str, *, jkt: str) -> str:
@@ -126,16 +135,39 @@ def verify_access_token(token: str, *, trust: Trust, now: datetime) -> AccessTok
 
     Source: RFC 9068 section 4.
     """
+    return check_access_token(
+        read_access_token(token, trust.keys), trust=trust, now=now
+    )
+
+
+def read_access_token(token: str, keys: Mapping[str, PublicKey]) -> ReadToken:
+    """Verify the signature of a token and read it; what it is for is checked apart.
+
+    This half depends on the text and the keys alone, so it may be remembered.
+
+    Raises:
+        UnauthenticatedError: It is not one of ours.
+    """
     try:
-        claims = verify(
-            token, keys=trust.keys, typ=ACCESS_TOKEN_TYP, bytes_max=TOKEN_BYTES_MAX
-        )
+        claims, kid = _signed(token, keys)
     except JwsError as error:
         msg = f"{_REFUSED} ({error.problem})"
         raise UnauthenticatedError(msg, hint=_HINT) from None
-    read = _read(claims)
+    return ReadToken(_read(claims), _text(claims, "iss"), kid)
+
+
+def check_access_token(token: ReadToken, *, trust: Trust, now: datetime) -> AccessToken:
+    """Check that a token is for here and for now.
+
+    Raises:
+        UnauthenticatedError: It is not, or its key is no longer trusted.
+    """
+    read = token.token
     here = (trust.issuer, trust.tenant, trust.environment)
-    if (claims.get("iss"), read.tenant, read.environment) != here:
+    if token.kid not in trust.keys:
+        msg = f"{_REFUSED} (its key is not trusted any more)"
+        raise UnauthenticatedError(msg, hint=_HINT)
+    if (token.issuer, read.tenant, read.environment) != here:
         msg = f"{_REFUSED} (issued for another place)"
         raise UnauthenticatedError(msg, hint=_HINT)
     if trust.audiences is not None and read.audience not in trust.audiences:
@@ -154,6 +186,16 @@ def verify_access_token(token: str, *, trust: Trust, now: datetime) -> AccessTok
         msg = f"{_REFUSED} (lives too long)"
         raise UnauthenticatedError(msg, hint=_HINT)
     return read
+
+
+def _signed(token: str, keys: Mapping[str, PublicKey]) -> tuple[dict[str, Any], str]:
+    parts = unpack(token, bytes_max=TOKEN_BYTES_MAX)
+    if parts.typ != ACCESS_TOKEN_TYP:
+        raise JwsError(Problem.TYP, f"not a {ACCESS_TOKEN_TYP}")
+    if parts.kid not in keys:
+        raise JwsError(Problem.UNKNOWN_KEY, "signed by a key that is not ours")
+    check(parts, key=keys[parts.kid])
+    return claims_of(parts), parts.kid
 
 
 def _read(claims: Mapping[str, Any]) -> AccessToken:
