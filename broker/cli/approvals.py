@@ -279,11 +279,19 @@ def _amount(row: Mapping[str, Any]) -> str:
 
 def _budget_line(budget: Mapping[str, Any]) -> str:
     used = budget["posted"] + budget["held_by_others"]
-    scale, unit = (100, budget["unit"]) if budget["unit"] != "count" else (1, "calls")
+    taken, this = _units(budget, used), _units(budget, budget["this"])
+    most = _units(budget, budget["limit"])
+    window = {"ever": "in all", "pending": "at once"}.get(
+        budget["window"], f"per {budget['window']}"
+    )
     over = "  OVER" if budget["over"] else ""
-    taken = f"{used / scale:,.2f} + {budget['this'] / scale:,.2f}"
-    most = f"{budget['limit'] / scale:,.2f} {unit} per {budget['window']}"
-    return f"budget     {budget['rule']}: {taken} of {most}{over}"
+    return f"budget     {budget['rule']}: {taken} + {this} of {most} {window}{over}"
+
+
+def _units(budget: Mapping[str, Any], number: int) -> str:
+    if budget["unit"] == "count":
+        return str(number)
+    return f"{number / 100:,.2f} {budget['unit']}"
 
 
 def _duration(seconds: int) -> str:
