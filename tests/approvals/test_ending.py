@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 
 async def expires_in(house: House, record: ActionRecord, seconds: float) -> None:
-    """Move the database's clock of this approval, as waiting would."""
+    """Move the database's clock of this approval, as waiting would.
+
+    An approval that waited no whole second is none, so it was asked an hour before.
+    """
     async with house.admin() as owner:
         await owner.execute(
-            "UPDATE approval SET expires_at = clock_timestamp()"
-            " + $2 * interval '1 second' WHERE approval_id = $1",
+            "UPDATE approval SET created_at = clock_timestamp() - interval '1 hour',"
+            " expires_at = clock_timestamp() + $2 * interval '1 second'"
+            " WHERE approval_id = $1",
             record.approval_id,
             seconds,
         )

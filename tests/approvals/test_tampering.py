@@ -121,15 +121,15 @@ async def test_a_row_that_somebody_wrote_is_no_vote(house: House) -> None:
     record = await large_refund(house, VERY_LARGE)
     await approve(house, "alice", record.approval_id)
     async with house.admin() as owner:
-        # Alice's own sealed vote, put down as Bob's.
+        # Alice's own sealed vote, put down as Bob's, and once more as her own.
         await owner.execute(
-            "INSERT INTO vote SELECT uuidv7(), approval_id, $1, word, payload_id, at"
-            " FROM vote",
-            PEOPLE["bob"],
+            "INSERT INTO vote SELECT uuidv7(), approval_id, p, word, payload_id, at"
+            " FROM vote, unnest($1::text[]) p",
+            [PEOPLE["bob"], PEOPLE["alice"]],
         )
     votes, seen = await house.ports.desk.votes(record.approval_id)
     assert [v.person_id for v in votes] == [PEOPLE["alice"]]
-    assert len(seen) == 2
+    assert len(seen) == 3
     counted = await approve(house, "bob", record.approval_id)
     assert counted.state is ApprovalState.APPROVED
     assert counted.approved == 2
@@ -148,6 +148,7 @@ async def test_a_vote_cannot_be_copied_to_another_approval(house: House) -> None
             "UPDATE action SET state = 'ready' WHERE action_id = $1",
             two.request.action_id,
         )
+    assert (await house.ports.desk.votes(two.approval_id))[0] == ()
     state, code = await settled(house, two.request.action_id)
     assert (state, code) == (ActionState.REFUSED, "approval_invalid")
 

@@ -56,6 +56,7 @@ async def test_one_supervisors_yes_lets_the_refund_happen_once(house: House) -> 
     ]
 
 
+@pytest.mark.control("6.3")
 async def test_one_no_refuses_and_its_reason_reaches_the_agent(house: House) -> None:
     record = await large_refund(house, VERY_LARGE)
     await approve(house, "alice", record.approval_id)
@@ -73,6 +74,7 @@ async def test_one_no_refuses_and_its_reason_reaches_the_agent(house: House) -> 
     assert await house.held() == 0
 
 
+@pytest.mark.control("6.3")
 async def test_a_large_amount_needs_two_people_and_one_twice_is_one(
     house: House,
 ) -> None:
@@ -201,6 +203,7 @@ async def test_whoever_has_not_the_role_does_not_even_see_it(
     assert await approvals.pending(house.ports, voter(house, name)) == []
 
 
+@pytest.mark.control("6.3")
 async def test_the_owner_of_the_agent_may_not_sign_for_it_and_the_try_is_logged(
     house: House,
 ) -> None:
@@ -221,6 +224,7 @@ async def test_the_owner_of_the_agent_may_not_sign_for_it_and_the_try_is_logged(
     assert [d["refused"] for d in details if "refused" in d] == ["approver_barred"] * 2
 
 
+@pytest.mark.control("6.3")
 async def test_nobody_says_yes_above_their_own_limit_but_everybody_may_say_no(
     house: House,
 ) -> None:
@@ -231,6 +235,7 @@ async def test_nobody_says_yes_above_their_own_limit_but_everybody_may_say_no(
     assert counted.state is ApprovalState.REJECTED
 
 
+@pytest.mark.control("6.3")
 async def test_a_vote_counts_only_under_the_voters_own_key(house: House) -> None:
     record = await large_refund(house)
     approval_id = record.approval_id

@@ -3,6 +3,7 @@
 import random
 import resource
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_key_is_honoured_after_kill_9_and_faults_are_gone() -> None:
 def test_kill_9_in_the_middle_loses_and_doubles_nothing() -> None:
     with running_crm() as crm:
         for round_ in range(3):
-            answered = refund_until_killed(crm, prefix=f"r{round_}", after_s=0.15)
+            answered = refund_until_killed(crm, prefix=f"r{round_}", after=5)
             crm.start()
             seen = [entry["reference"] for entry in crm.journal()]
             assert len(seen) == len(set(seen))
@@ -80,9 +81,10 @@ def refund(crm: Crm, reference: str) -> httpx.Response:
     )
 
 
-def refund_until_killed(crm: Crm, *, prefix: str, after_s: float) -> set[str]:
-    """Refund from four threads until the process is gone; return what was answered."""
+def refund_until_killed(crm: Crm, *, prefix: str, after: int) -> set[str]:
+    """Refund from four threads; kill it after so many answers; return all answered."""
     url, credential = crm.url, crm.credential
+    answers = threading.Semaphore(0)
 
     def work(first: int) -> set[str]:
         answered: set[str] = set()
@@ -107,11 +109,13 @@ def refund_until_killed(crm: Crm, *, prefix: str, after_s: float) -> set[str]:
                     return answered
                 assert response.status_code == 201
                 answered.add(reference)
+                answers.release()
         return answered
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         workers = [pool.submit(work, first) for first in range(4)]
-        time.sleep(after_s)
+        for _ in range(after):
+            assert answers.acquire(timeout=30)
         crm.kill()
         return set().union(*(worker.result() for worker in workers))
 
