@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from fastapi import Request
 
 from broker import flow
 from broker.api.approvals import VoteBody
+from broker.api.internal import worker
 from broker.core.approvals.votes import VOTE_BYTES_MAX
 from broker.core.words.action import ActionState
 from broker.core.words.approval import VoteWord
+from broker.core.words.errors import ForbiddenError
 from tests.support.approvals.office import Office, open_office
 from tests.support.approvals.voters import (
     LARGE,
@@ -20,9 +24,10 @@ from tests.support.approvals.voters import (
     large_refund,
     signed_vote,
     state_of,
+    voter,
 )
 from tests.support.door import WORKER_ID
-from tests.support.flow.house import House, open_house
+from tests.support.flow.house import AGENT_ID, House, open_house
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -206,6 +211,20 @@ async def test_only_a_worker_gets_in(office: Office, method: str, what: str) -> 
     answer = await office.http.request(method, path, headers=headers)
     assert answer.status_code in {401, 403}
     assert office.house.executor.amounts() == []
+
+
+@pytest.mark.parametrize("who", ["nobody", "agent"])
+async def test_a_caller_without_a_workers_row_is_no_worker(
+    office: Office, who: str
+) -> None:
+    rows = {"nobody": office.house.ports.ids.new(), "agent": AGENT_ID}
+    request = Request({"type": "http", "app": office.app})
+    with pytest.raises(ForbiddenError):
+        await worker(
+            request, replace(voter(office.house, "alice"), subject_id=rows[who])
+        )
+    row = replace(voter(office.house, "alice"), subject_id=WORKER_ID)
+    assert await worker(request, row) is row
 
 
 async def test_an_approval_that_does_not_exist_is_not_found_for_the_worker(

@@ -185,6 +185,20 @@ async def test_two_replicas_do_not_send_the_same_message_at_once(house: House) -
     assert len(keeper.said) == len(set(keeper.said)) == 6
 
 
+async def test_a_message_that_another_replica_is_taking_is_left_to_it(
+    house: House,
+) -> None:
+    await large_refund(house)
+    keeper = FakeKeeper()
+    outbox = Outbox(house.database, keeper=keeper)
+    async with house.admin() as other, other.transaction():
+        await other.execute("SELECT FROM outbox FOR UPDATE")
+        async with asyncio.timeout(2):
+            assert await outbox.send_due() == 0
+    assert keeper.said == []
+    assert await outbox.send_due() == 1
+
+
 async def test_a_batch_and_its_calls_at_once_are_bounded(house: House) -> None:
     for number in range(BATCH_MAX + 1):
         await large_refund(house, 6_000 + number)

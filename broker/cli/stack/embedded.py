@@ -312,6 +312,7 @@ def main() -> None:
             # Nothing of a test run is worth keeping but what the servers said.
             for name in ("postgres", "temporal", "valkey"):
                 shutil.rmtree(state.path / name)
+            shutil.rmtree(state.run)
 
 
 if __name__ == "__main__":
