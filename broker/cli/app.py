@@ -11,6 +11,7 @@ COMMAND_MODULES = [
     OPERATE,
     "broker.cli.agents",
     "broker.cli.people",
+    "broker.cli.policy",
     "broker.cli.approvals",
     "broker.cli.audit",
     "broker.cli.demo",

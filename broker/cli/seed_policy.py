@@ -1,12 +1,13 @@
-"""The demo shop's policy, read from infra/demo: Cedar text and a table of limits."""
+"""The demo shop's policy: the folder infra/demo/policy, as it is first published."""
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
-DEMO = Path(__file__).resolve().parents[2] / "infra" / "demo"
+from broker.cli.policy.folder import body_of
+
+DEMO = Path(__file__).resolve().parents[2] / "infra" / "demo" / "policy"
 
 
 def demo_policy(*, author: str, approver: str) -> dict[str, Any]:
@@ -16,13 +17,4 @@ def demo_policy(*, author: str, approver: str) -> dict[str, Any]:
         author: Person id of who wrote it.
         approver: Person id of who approved it; somebody else.
     """
-    limits = tomllib.loads((DEMO / "limits.toml").read_text(encoding="utf-8"))
-    return {
-        "version": 1,
-        "cedar": (DEMO / "policy.cedar").read_text(encoding="utf-8"),
-        "hold": limits["hold"],
-        "rates": limits["rates"],
-        "budgets": limits["budgets"],
-        "author": author,
-        "approver": approver,
-    }
+    return {"version": 1, **body_of(DEMO), "author": author, "approver": approver}

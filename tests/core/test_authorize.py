@@ -13,7 +13,7 @@ from broker.core.words.decision import Deny, Escalate, Permit, Reason
 from broker.registry.policies import PolicyError
 from tests.support.cases import ROOT, book, question
 
-DEMO = (ROOT / "infra/demo/policy.cedar").read_text(encoding="utf-8")
+DEMO = (ROOT / "infra/demo/policy/rules.cedar").read_text(encoding="utf-8")
 BOOK = book(DEMO)
 EVERYTHING = book('@id("all") permit(principal, action, resource);')
 
