@@ -219,6 +219,7 @@ def _identity(  # noqa: PLR0913  (rooms, by name)
         registry=registry,
         interactions=ports.store,
         journal=ports.journal,
+        tools=tuple(ports.shelf.tools()),
     )
 
 

@@ -345,7 +345,11 @@ async def _check_owner(desk: Desk, owner: str) -> None:
 
 
 async def _check_use_case(desk: Desk, agent: AgentRow) -> None:
-    """Require that the use case exists and has every tool of the agent."""
+    """Require that the use case exists, has every tool of the agent, and its tier.
+
+    A ceiling above what the use case reaches would lift the agent unseen on the day
+    that the use case gets a tool of a higher tier.
+    """
     row = await desk.registry.get("use_case", agent.use_case)
     try:
         use_case = parse_use_case(row) if row else None
@@ -358,6 +362,10 @@ async def _check_use_case(desk: Desk, agent: AgentRow) -> None:
     if foreign:
         msg = f"{foreign[0]} is no tool of this use case"
         raise InvalidError(msg, pointer="/tools")
+    reached = use_case.tier(desk.tools)
+    if agent.tier_max > reached:
+        msg = f"the tools of this use case reach tier {int(reached)} and no higher"
+        raise InvalidError(msg, hint="register it with that", pointer="/tier_max")
 
 
 def _keys(jwk: dict[str, Any]) -> tuple[RegisteredKey, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.core.words.effect import tier_reached
 from broker.core.words.labels import Grade
 from broker.registry.reading import (
     RowError,
@@ -18,6 +19,10 @@ from broker.registry.reading import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.core.words.effect import Tier
+    from broker.core.words.tool import Tool
     from broker.registry.authority import AuthorityRow
 
 RETENTION_DAYS_MAX: Final = 36_525
@@ -42,6 +47,15 @@ class UseCaseRow:
     retention_days: int
     release: str
     release_grade: Grade
+
+    def tier(self, tools: Iterable[Tool]) -> Tier:
+        """Return the highest tier that this use case can reach with its tools.
+
+        Computed from what the manifests declare and stored nowhere: nobody sets it. A
+        tool of its list that is not among ``tools`` counts as the worst there is.
+        """
+        effects = {tool.name: tool.effect for tool in tools}
+        return tier_reached(effects.get(name) for name in self.tools)
 
 
 def parse_use_case(row: AuthorityRow) -> UseCaseRow:

@@ -100,6 +100,18 @@ async def test_names_tools_and_reasons_at_their_limits_are_accepted(door):
     assert answer.status_code == 422
 
 
+@pytest.mark.control("2.2")
+async def test_an_agent_is_not_registered_above_what_its_use_case_reaches(door):
+    row = await door.registry.get("use_case", "retail-care")
+    reads = dict(row.body) | {"tools": ["orders.get"]}
+    await put(door.registry, "use_case", "retail-care", reads, after=1)
+    answer = await as_person(door, "carol", "POST", AGENTS, json=new_agent())
+    assert (answer.status_code, answer.json()["pointer"]) == (422, "/tier_max")
+    body = new_agent(tier_max=1)
+    answer = await as_person(door, "carol", "POST", AGENTS, json=body)
+    assert answer.status_code == 201, answer.text
+
+
 @pytest.mark.parametrize("who", ["alice", "bob", "dave"])
 async def test_without_a_role_nobody_changes_an_agent(door, who):
     for path, body in (

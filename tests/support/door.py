@@ -23,6 +23,7 @@ from broker.api.security import agent, person, service
 from broker.core.identity.assertions import assertion_claims
 from broker.core.identity.dpop import proof_claims, proof_key
 from broker.core.words.subject import Caller
+from tests.support.cases import all_tools
 from tests.support.fake_registry import FakeIdentities, FakeMemory, FakeRegistry
 from tests.support.identities import (
     AGENT,
@@ -270,6 +271,7 @@ async def open_door(
         registry=registry,
         interactions=Conversations({INTERACTION_ID: conversation()}),
         journal=journal,
+        tools=tuple(all_tools()),
     )
     app = application()
     app.state.desk = desk

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from broker.core.words.entry import AuditEntry
     from broker.core.words.identity import AccessToken, OneUse
     from broker.core.words.subject import Interaction
+    from broker.core.words.tool import Tool
     from broker.ports import Clock, Ids, Journal, Replay
     from broker.registry.authority import AuthorityRow
     from broker.registry.clients import ClientRow
@@ -116,7 +117,7 @@ class Desk:
     """Everything that establishing a caller needs.
 
     ``origins`` are the public origins of all replicas, as `origin_of` writes them;
-    ``replica`` names this process in entries.
+    ``replica`` names this process in entries; ``tools`` are those that are loaded.
     """
 
     issuer: str
@@ -133,6 +134,7 @@ class Desk:
     registry: Registry
     interactions: Interactions
     journal: Journal
+    tools: tuple[Tool, ...] = ()
     refusals: Refusals = field(default_factory=Refusals)
     tokens: ReadTokens = field(default_factory=ReadTokens)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Tier(IntEnum):
@@ -37,6 +40,15 @@ def tier_of(effect: Effect) -> Tier:
             return Tier.CONSEQUENTIAL
         case _:
             assert_never(effect)
+
+
+def tier_reached(effects: Iterable[Effect | None]) -> Tier:
+    """Return the highest tier among effects; of nothing, the lowest.
+
+    None is an effect that nobody declared here: it counts as the worst there is.
+    """
+    tiers = (Tier.CONSEQUENTIAL if e is None else tier_of(e) for e in effects)
+    return max(tiers, default=Tier.INTERNAL)
 
 
 def is_consequential(effect: Effect) -> bool:
