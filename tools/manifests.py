@@ -103,6 +103,8 @@ def _load(path: Path) -> Tool:
 
 
 def _parse(data: Mapping[str, Any], *, connector: str) -> Tool:
+    if "review" in data:
+        _check_confirmed(data)
     tool = data["tool"]
     name, effect, entry = tool["name"], tool["effect"], tool["entry"]
     timeout_s, preload = tool.get("timeout_s", 10), tool.get("preload", False)
@@ -129,6 +131,25 @@ def _parse(data: Mapping[str, Any], *, connector: str) -> Tool:
         timeout_s=timeout_s,
         digest=_digest(data),
     )
+
+
+def _check_confirmed(data: Mapping[str, Any]) -> None:
+    """Refuse an imported manifest that waits for a person, or was changed since.
+
+    Broker and edge hold the same rule; see docs/connectors.md.
+    """
+    review = dict(data["review"])
+    todo = "a person confirms it with `counterfoil tools confirm`"
+    if not all(str(one["answer"]).strip() for one in review.get("questions", [])):
+        msg = f"a question in review is open; {todo}"
+        raise ValueError(msg)
+    if "confirmation" not in review:
+        msg = f"nobody has confirmed it; {todo}"
+        raise ValueError(msg)
+    rest = {name: value for name, value in review.items() if name != "confirmation"}
+    if review["confirmation"]["digest"] != _digest({**data, "review": rest}):
+        msg = f"it was changed after it was confirmed; {todo} again"
+        raise ValueError(msg)
 
 
 def _digest(data: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ COMMAND_MODULES = [
     "broker.cli.agents",
     "broker.cli.people",
     "broker.cli.policy",
+    "broker.cli.tools",
     "broker.cli.approvals",
     "broker.cli.audit",
     "broker.cli.demo",

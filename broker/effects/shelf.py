@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broker.registry.tools import ManifestError, parse_manifest
 
@@ -33,7 +33,7 @@ class CatalogShelf:
             raise ManifestError(msg)
         self._tools: dict[str, Tool] = {}
         for file in files:
-            tool = _load(file)
+            tool = read_manifest(file)[1]
             if tool.name in self._tools:
                 msg = f"manifest {file.name}: the name {tool.name} is taken"
                 raise ManifestError(msg)
@@ -48,14 +48,29 @@ class CatalogShelf:
         return [self._tools[name] for name in sorted(self._tools)]
 
 
-def _load(file: Path) -> Tool:
-    data = file.read_bytes()
+def read_manifest(file: Path) -> tuple[dict[str, Any], Tool]:
+    """Return a manifest as it stands in its file, and the tool that it describes.
+
+    Raises:
+        ManifestError: It does not load; the message names file, field and remedy.
+    """
+    document = read_document(file)
+    return document, parse_manifest(document, name=file.name)
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """Return the TOML document of a manifest, whether or not it is a good one.
+
+    Raises:
+        ManifestError: It is too long, or no TOML.
+    """
+    with file.open("rb") as opened:
+        data = opened.read(MANIFEST_BYTES_MAX + 1)
     if len(data) > MANIFEST_BYTES_MAX:
         msg = f"manifest {file.name}: longer than {MANIFEST_BYTES_MAX} bytes"
         raise ManifestError(msg)
     try:
-        document = tomllib.loads(data.decode())
+        return tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"manifest {file.name}: {error}"
         raise ManifestError(msg) from error
-    return parse_manifest(document, name=file.name)

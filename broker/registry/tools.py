@@ -24,11 +24,19 @@ from broker.core.words.tool import (
     ReceiptPointers,
     Tool,
 )
+from broker.registry.fields import STATUSES_MAX
+from broker.registry.fields import flag as _flag
+from broker.registry.fields import integer as _int
+from broker.registry.fields import only as _only
+from broker.registry.fields import statuses as _statuses
+from broker.registry.fields import text as _text
+from broker.registry.review import check_review, read_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "STATUSES_MAX",
     "Binding",
     "EgressRequest",
     "ManifestError",
@@ -43,10 +51,10 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 TOOL_NAME_LENGTH_MAX = 64
+SCOPES_MAX = 16
 REQUESTS_MAX = 16
 RESPONSE_BYTES_MAX = 1_048_576
 TIMEOUT_S_MAX = 30
-STATUSES_MAX = 16
 RECEIPT_VALUES_MAX = 32
 QUERY_FIELDS_MAX = 32
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
@@ -65,7 +73,14 @@ _CONNECTOR = re.compile(r"[a-z][a-z0-9_]*")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Never a header that the edge itself sends, or one that changes how a message is read.
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}-(Key|Id)")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")  # RFC 6749, section 3.3
 _POINTER = re.compile(r"(/([^~/]|~[01])*){1,16}")
+
+
+_MANIFEST_FIELDS = {
+    *("schema", "tool", "arguments", "binding", "egress", "receipt", "output"),
+    *("review", "accepted"),
+}
 
 
 class ManifestError(ValueError):
@@ -98,14 +113,12 @@ def parse_manifest(data: Mapping[str, Any], *, name: str) -> Tool:
 
 
 def _parse(data: Mapping[str, Any]) -> Tool:
-    _only(
-        data,
-        {"schema", "tool", "arguments", "binding", "egress", "receipt", "output"},
-        "manifest",
-    )
+    _only(data, _MANIFEST_FIELDS, "manifest")
     if data["schema"] != SCHEMA_VERSION:
         msg = f"schema must be {SCHEMA_VERSION}"
         raise ValueError(msg)
+    check_review(data)
+    read_accepted(data)
     tool, egress = data["tool"], data["egress"]
     _only(tool, _TOOL_FIELDS, "[tool]")
     _only(egress, {"requests_max", "response_bytes_max", "requests"}, "[egress]")
@@ -262,6 +275,7 @@ def _request(raw: Mapping[str, Any]) -> EgressRequest:
             "done",
             "refused",
             "times_max",
+            "scopes",
         },
         "egress.requests",
     )
@@ -285,9 +299,17 @@ def _request(raw: Mapping[str, Any]) -> EgressRequest:
         done=_statuses(raw.get("done", [200]), "done", low=200, high=299),
         refused=_statuses(raw.get("refused", []), "refused", low=400, high=599),
         times_max=_int(raw.get("times_max", 1), "times_max", high=REQUESTS_MAX),
+        scopes=_scopes(raw.get("scopes", [])),
     )
     _check_request(request)
     return request
+
+
+def _scopes(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > SCOPES_MAX:
+        msg = f"scopes is a list of at most {SCOPES_MAX} words"
+        raise ValueError(msg)
+    return tuple(_text(item, "a scope", _SCOPE) for item in value)
 
 
 def _check_request(request: EgressRequest) -> None:
@@ -344,40 +366,3 @@ def _field(raw: Mapping[str, Any]) -> OutputField:
         ),
         shows=raw.get("shows", ""),
     )
-
-
-def _only(raw: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(raw) - known)
-    if unknown:
-        msg = f"unknown field {unknown[0]!r} in {where}"
-        raise ValueError(msg)
-
-
-def _int(value: object, where: str, *, low: int = 1, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:
-        msg = f"{where} must be an integer from {low} to {high}"
-        raise ValueError(msg)
-    return value
-
-
-def _text(
-    value: object, where: str, form: re.Pattern[str], *, empty: bool = False
-) -> str:
-    if isinstance(value, str) and (form.fullmatch(value) or (empty and not value)):
-        return value
-    msg = f"{where} is malformed"
-    raise ValueError(msg)
-
-
-def _flag(value: object, where: str) -> bool:
-    if not isinstance(value, bool):
-        msg = f"{where} must be true or false"
-        raise TypeError(msg)
-    return value
-
-
-def _statuses(value: object, where: str, *, low: int, high: int) -> frozenset[int]:
-    if not isinstance(value, list) or len(value) > STATUSES_MAX:
-        msg = f"{where} must be a list of at most {STATUSES_MAX} statuses"
-        raise ValueError(msg)
-    return frozenset(_int(item, where, low=low, high=high) for item in value)

@@ -14,6 +14,7 @@ from broker.registry.tools import (
     RECEIPT_VALUES_MAX,
     REQUESTS_MAX,
     RESPONSE_BYTES_MAX,
+    SCOPES_MAX,
     STATUSES_MAX,
     TIMEOUT_S_MAX,
     TOOL_NAME_LENGTH_MAX,
@@ -235,6 +236,12 @@ def test_a_tool_has_exactly_one_effectful_request_and_its_receipt_names_it() -> 
             list(range(400, 400 + STATUSES_MAX)),
             list(range(400, 401 + STATUSES_MAX)),
         ),
+        (
+            f"{READ}/scopes",
+            [f"tickets:{n}" for n in range(SCOPES_MAX)],
+            [f"tickets:{n}" for n in range(SCOPES_MAX + 1)],
+        ),
+        (f"{READ}/scopes", ["x" * 100], ["two words"]),
         (
             f"{READ}/query",
             {f"q{n}": "x" for n in range(QUERY_FIELDS_MAX)},

@@ -66,7 +66,8 @@ class EgressRequest:
     key in ``idempotency_header``; the upstream keeps that key ``idempotency_kept_s``
     seconds (0: it cannot be relied on, so nothing is ever sent twice).
     ``done`` and ``refused`` are the statuses that say it happened, or surely did not;
-    any other answer leaves an effectful request unknown.
+    any other answer leaves an effectful request unknown. ``scopes`` are what the
+    upstream's documentation asks of the credential; nothing here enforces them.
     """
 
     request_id: str
@@ -80,6 +81,7 @@ class EgressRequest:
     done: frozenset[int]
     refused: frozenset[int]
     times_max: int
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,17 @@
+"""Tools from the command line: look at manifests, make them, try them, confirm them."""
+
+import typer
+
+from broker.cli.tools import look
+
+app = typer.Typer(
+    name="tools", help="Tools: what agents may call.", no_args_is_help=True
+)
+app.command("list")(look.list_)
+app.command()(look.show)
+app.command()(look.check)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add these commands as ``tools``."""
+    parent.add_typer(app)
