@@ -93,6 +93,11 @@ lock: $(VENV)/.uv ## Resolve requirements/*.in into hashed locks
 	    --generate-hashes --no-emit-index-url --no-header $(ARGS) \
 	    $$group.in --output-file $$group.txt || exit 1; \
 	done
+	@for wanted in tools/catalog/*/requirements.in; do \
+	  [ ! -e "$$wanted" ] || (cd "$${wanted%/*}" && "$(CURDIR)/$(VENV)/bin/uv" pip compile --quiet \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    $(ARGS) requirements.in --output-file requirements.txt) || exit 1; \
+	done
 
 # A stamp per group: a repeated `make up` installs nothing. What was interrupted has no
 # stamp and is made anew.
@@ -113,6 +118,13 @@ $(VENV)/.uv: requirements/uv.txt requirements/install | $(VENV)/.made
 $(VENV)/.%: requirements/%.txt | $(VENV)/.uv
 	@requirements/install $(VENV) $*
 	@touch $@
+
+# What connectors bring, each into a folder of its own (docs/manifests.md).
+LIBRARIES := $(patsubst tools/catalog/%/requirements.txt,$(VENV)/libraries/%/.lock,$(wildcard tools/catalog/*/requirements.txt))
+$(VENV)/libraries/%/.lock: tools/catalog/%/requirements.txt requirements/install | $(VENV)/.uv
+	@requirements/install $(VENV) connector:$*
+
+$(RUN): $(LIBRARIES)
 
 # The later groups are constrained by the earlier ones and come after them.
 $(TEST): $(RUN)

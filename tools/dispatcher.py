@@ -16,14 +16,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tools import frames, limits, posture
+from tools import frames, limits
 from tools.calls import CallRun
 from tools.edge_link import EdgeLink, EdgeRefusedError, EdgeUnavailableError
 from tools.keeper import LOG, Keeper
+from tools.libraries import LibrariesError, libraries_of
 from tools.manifests import CatalogError, Tool, load_catalog
+from tools.posture import postures, probing
 from tools.settings import Settings, SettingsError, read_settings
 from tools.warrants import Warrant, WarrantError, read_warrant
 from tools.zygote_link import Order, ZygoteError, ZygoteLink
+
+REFUSALS: Final = (
+    *(CatalogError, LibrariesError, SettingsError, postures.NotConfinedError),
+)
+"""What keeps the runner from starting, said in one line."""
 
 _CREDENTIALS: Final = struct.Struct("=3i")  # pid, uid, gid of SO_PEERCRED
 
@@ -59,11 +66,12 @@ class Dispatcher:
 
         Raises:
             CatalogError: A manifest is wrong.
+            LibrariesError: What a connector brings is not installed as locked.
             NotConfinedError: Connector code cannot be confined here.
             OSError: The socket cannot be bound.
         """
         self._tools = load_catalog(self._settings.catalog)
-        posture.check_host()
+        postures.check_host()
         if self._layers is not None:
             await self._confine(self._layers)
         else:
@@ -92,7 +100,7 @@ class Dispatcher:
 
     async def _choose_posture(self) -> None:
         problem = ""
-        for name, layers in posture.POSTURES.items():
+        for name, layers in postures.POSTURES.items():
             try:
                 await self._confine(layers)
             except ZygoteError as error:
@@ -105,7 +113,7 @@ class Dispatcher:
             else:
                 self.posture = name
                 return
-        raise posture.NotConfinedError(problem)
+        raise postures.NotConfinedError(problem)
 
     async def _confine(self, layers: frozenset[str]) -> None:
         """Start a zygote per connector, and one more for tools that are preloaded."""
@@ -124,11 +132,16 @@ class Dispatcher:
     def _keeper(self, tool: Tool, layers: frozenset[str]) -> Keeper:
         name = tool.connector + ("+preload" if tool.preload else "")
         folder = (self._settings.catalog / tool.connector).resolve()
-        order = Order(folder, preload=tool.preload, layers=layers)
+        order = Order(
+            folder,
+            libraries=libraries_of(folder, root=self._settings.libraries),
+            preload=tool.preload,
+            layers=layers,
+        )
 
         async def check(link: ZygoteLink) -> None:
             if self._layers is None:
-                self.probe[name] = await posture.probe_zygote(
+                self.probe[name] = await probing.probe_zygote(
                     link, edge_socket=self._settings.edge_socket
                 )
 
@@ -328,7 +341,7 @@ def main() -> int:
     )
     try:
         asyncio.run(serve(read_settings()))
-    except (CatalogError, SettingsError, posture.NotConfinedError, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         sys.stderr.write(f"runner: refusing to start: {error}\n")
         return 1
     return 0

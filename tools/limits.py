@@ -62,6 +62,9 @@ DRAIN_S_MAX: Final = 5.0
 
 MANIFEST_BYTES_MAX: Final = 65_536
 CONNECTOR_BYTES_MAX: Final = 1_048_576
+LOCK_BYTES_MAX: Final = 262_144
+"""A connector's locked requirements."""
+
 TOOLS_MAX: Final = 1_024
 """Over the whole catalog."""
 

@@ -27,6 +27,7 @@ from tools.jail import bpf, filters, landlock, probe, process, syscalls
 EXIT_ENDED: Final = 0
 EXIT_NOT_STARTED: Final = 64
 
+_NO_HOME: Final = "/nonexistent"
 _DESCRIPTORS: Final = 2  # channel and output
 _MODULE: Final = "connector"
 
@@ -53,6 +54,7 @@ class Zygote:
         """Take the keeper's order; nothing is confined yet."""
         self._control = control
         self._folder: str = order["folder"]
+        self._libraries: str = order["libraries"]
         self._layers = frozenset(order["layers"])
         self._calls: dict[int, int] = {}  # by the pidfd of the call's child
         self._poll = select.poll()
@@ -62,6 +64,8 @@ class Zygote:
 
     def _build_jail(self) -> runner.Jail:
         readable = [*sys.path, *_SYSTEM_READABLE, self._folder]
+        if self._libraries:
+            readable.append(self._libraries)
         on = syscalls.machine()
         return runner.Jail(
             null=os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC),
@@ -79,6 +83,9 @@ class Zygote:
             OSError: A layer was refused.
         """
         os.environ.clear()
+        if self._libraries:
+            # Libraries look for settings in a home, and some fail without one.
+            os.environ["HOME"] = _NO_HOME
         if self._jail.limited:
             process.limit_zygote()
         if self._layers:
@@ -165,7 +172,9 @@ class Zygote:
         spec = spec_from_file_location(_MODULE, self._loader.path, loader=self._loader)
         assert spec is not None  # noqa: S101 a loader was given
         # Last, and only where connector code runs anyway: its own modules are found,
-        # and none of them takes the place of another.
+        # and none of them, nor a library, takes the place of another.
+        if self._libraries:
+            sys.path.append(self._libraries)
         sys.path.append(self._folder)
         module = module_from_spec(spec)
         sys.modules[_MODULE] = module

@@ -43,9 +43,13 @@ _STATUS_PARENT: Final = re.compile(r"^PPid:\t([0-9]+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a zygote is for: a connector's folder, and how it is confined."""
+    """What a zygote is for: a connector's folder, and how it is confined.
+
+    ``libraries`` is the folder of third-party code that the connector brings, if any.
+    """
 
     folder: Path
+    libraries: Path | None = None
     preload: bool = False
     layers: frozenset[str] = ALL_LAYERS
 
@@ -277,6 +281,7 @@ async def start_zygote(order: Order) -> ZygoteLink:
     ours.settimeout(0)
     message = {
         "folder": str(order.folder),
+        "libraries": str(order.libraries or ""),
         "layers": sorted(order.layers),
         "parent": os.getpid(),
     }

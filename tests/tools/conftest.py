@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,16 @@ class Rig:
 
     def write(self, code: str, **tools: dict[str, Any]) -> None:
         """Write a connector of this code, with these tools."""
-        write_catalog(self.settings.catalog, textwrap.dedent(code), tools=tools)
+        write_catalog(self.settings.catalog, self.plain(code), tools=tools)
+
+    def use_libraries(self, root: Path) -> None:
+        """Look for the libraries of connectors below a folder."""
+        self.settings = replace(self.settings, libraries=root)
+
+    @staticmethod
+    def plain(code: str) -> str:
+        """Return code without the indentation that it has in a test."""
+        return textwrap.dedent(code)
 
     async def restart(self, *, layers: frozenset[str] | None = None) -> None:
         """Start a runner for the catalog that is there."""

@@ -23,10 +23,11 @@ from tests.support.fake_edge import (
 )
 from tests.tools.conftest import Rig, until
 from tests.tools.test_zygotes import alive
-from tools import limits, posture
+from tools import limits
 from tools.dispatcher import Dispatcher
 from tools.jail import landlock
 from tools.limits import CONNECTIONS_MAX, DRAIN_S_MAX, FRAME_S_MAX, REQUEST_BYTES_MAX
+from tools.posture import postures
 from tools.zygote_link import CHECKOUT
 
 ECHO = "def echo(call): return {}"
@@ -283,7 +284,7 @@ async def test_what_keeps_it_from_starting_is_said_in_one_line(
 
 async def test_a_host_that_cannot_confine_is_refused(rig: Rig, monkeypatch):
     monkeypatch.setattr(landlock, "abi", lambda: 0)
-    with pytest.raises(posture.NotConfinedError, match="Landlock"):
+    with pytest.raises(postures.NotConfinedError, match="Landlock"):
         await rig.start(ECHO, echo={})
     assert not rig.settings.runner_socket.exists()
 
@@ -291,9 +292,9 @@ async def test_a_host_that_cannot_confine_is_refused(rig: Rig, monkeypatch):
 async def test_a_probe_that_succeeds_is_not_answered_by_confining_less(
     rig: Rig, monkeypatch
 ):
-    weak = {"strict": posture.STRICT - {"landlock"}, "standard": posture.STANDARD}
-    monkeypatch.setattr(posture, "POSTURES", weak)
-    with pytest.raises(posture.NotConfinedError, match="read_file"):
+    weak = {"strict": postures.STRICT - {"landlock"}, "standard": postures.STANDARD}
+    monkeypatch.setattr(postures, "POSTURES", weak)
+    with pytest.raises(postures.NotConfinedError, match="read_file"):
         await rig.start(ECHO, echo={})
     assert not rig.settings.runner_socket.exists()
 

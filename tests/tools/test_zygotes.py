@@ -20,7 +20,8 @@ from tools.calls import FORK_S_MAX
 from tools.jail import probe
 from tools.keeper import Keeper
 from tools.limits import KILL_S_MAX, NOTICE_BYTES_MAX, ZYGOTE_START_S_MAX
-from tools.posture import PROBE_S_MAX, STANDARD, STRICT, probe_zygote
+from tools.posture.postures import STANDARD, STRICT
+from tools.posture.probing import PROBE_S_MAX, probe_zygote
 from tools.zygote_link import (
     Child,
     Order,

@@ -1,4 +1,4 @@
-"""Decide how far this host can confine, and believe it only after trying to escape."""
+"""Believe that a zygote confines only after trying, for real, to escape from it."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from tools.calls import run_child
-from tools.jail import landlock, probe, syscalls
+from tools.jail import probe
 from tools.zygote_link import ZygoteError, ZygoteLink
 
-STANDARD: Final = frozenset({"landlock", "seccomp", "limits"})
-STRICT: Final = STANDARD | {"namespaces"}
-POSTURES: Final = {"strict": STRICT, "standard": STANDARD}
-"""Name to layers, the better one first."""
-
 PROBE_S_MAX: Final = 5.0
-
-
-class NotConfinedError(Exception):
-    """This host cannot confine connector code; the message is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +38,6 @@ class _Bait:
                     listener.accept()[0].close()
                 found.append(f"{listener.family.name} {listener.type.name}")
         return found
-
-
-def check_host() -> None:
-    """Say early and in one line what a zygote would only fail with.
-
-    Raises:
-        NotConfinedError: The machine is not known, or its kernel has no Landlock.
-    """
-    try:
-        syscalls.machine()
-    except syscalls.UnknownMachineError as error:
-        raise NotConfinedError(str(error)) from None
-    if landlock.abi() < landlock.ABI_MIN:
-        msg = (
-            f"this kernel offers no Landlock; interface {landlock.ABI_MIN} is needed "
-            "(Linux 5.13, with landlock among its security modules)"
-        )
-        raise NotConfinedError(msg)
 
 
 async def probe_zygote(link: ZygoteLink, *, edge_socket: Path) -> dict[str, str]:
