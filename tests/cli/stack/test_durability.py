@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -22,14 +23,17 @@ from broker.cli.stack.embedded import (
 )
 from broker.cli.stack.servers.accounts import ADMIN, DATABASE, OWNER
 from broker.cli.stack.servers.roles import Admin, require_password
-from broker.cli.stack.state import open_state
+from broker.cli.stack.state import open_state, running_pid
 from tests.support.parts import alive, until
 from tests.support.servers import connect_temporal
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "servers"
+def folder(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "servers"
+    yield folder
+    # Whoever held the servers writes until it has stopped them.
+    assert until(lambda: running_pid(folder) is None, within_s=FIRST_LEASE_S_MAX)
 
 
 def on_postgres(access, statement, *, role=OWNER, database=DATABASE):
