@@ -54,7 +54,7 @@ reset: $(RUN) ## Stop the stack and delete its state
 .PHONY: test
 test: $(TEST) ## Run the tests, in parallel on one stack
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup \
-	  --ignore=tests/interop --ignore=tests/bench tests $(ARGS)
+	  --ignore=tests/interop --ignore=tests/bench --ignore=tests/chaos tests $(ARGS)
 
 .PHONY: check
 check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house rules
@@ -70,6 +70,10 @@ interop: $(TEST) ## Run third-party clients and verifiers against it
 	@$(PY) -m tests.interop.ensure
 	@$(PY) -m pytest -q tests/interop $(ARGS)
 
+.PHONY: chaos
+chaos: $(TEST) ## Stop each part of a real stack, and see that nothing hangs, is lost or done twice
+	@$(PY) -m pytest -q tests/chaos $(ARGS)
+
 .PHONY: bench
 bench: $(TEST) ## Measure size and speed, each row against its own baseline
 	@$(PY) -m tests.bench $(ARGS)
@@ -77,7 +81,7 @@ bench: $(TEST) ## Measure size and speed, each row against its own baseline
 .PHONY: controls
 controls: $(TEST) ## Print control -> test -> result
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup -m control --controls \
-	  --ignore=tests/interop --ignore=tests/bench tests $(ARGS)
+	  --ignore=tests/interop --ignore=tests/bench --ignore=tests/chaos tests $(ARGS)
 
 ##@ Keep house
 

@@ -7,6 +7,7 @@ everything else about it is right.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from broker.api.identity.front import establish
@@ -28,6 +29,7 @@ def caller(kind: SubjectKind) -> Callable[[Request], Awaitable[Caller]]:
 
     async def admitted(request: Request) -> Caller:
         desk: Desk = request.app.state.desk
+        request.state.began_s = asyncio.get_running_loop().time()
         return await establish(
             desk,
             kind=kind,
@@ -42,6 +44,12 @@ def caller(kind: SubjectKind) -> Callable[[Request], Awaitable[Caller]]:
 agent = caller(SubjectKind.AGENT)
 person = caller(SubjectKind.PERSON)
 service = caller(SubjectKind.SERVICE)
+
+
+def spent_s(request: Request) -> float:
+    """Return how long an admitted request has been under way, in seconds."""
+    began_s: float = request.state.began_s
+    return asyncio.get_running_loop().time() - began_s
 
 
 async def person_row(desk: Desk, who: Caller) -> PersonRow:

@@ -17,7 +17,7 @@ def main() -> None:
         return
     from broker.cli.app import make_app  # noqa: PLC0415
 
-    make_app(command)()
+    make_app(command)(prog_name="counterfoil")
 
 
 if __name__ == "__main__":

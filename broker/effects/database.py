@@ -19,7 +19,8 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 POOL_MAX = 16
 CONNECT_S_MAX = 3.0
-ANSWER_S_MAX = 4.0
+ANSWER_S_MAX = 3.5
+RELEASE_S_MAX = 0.5
 RETRY_AFTER_S = 2
 _DOWN = (
     OSError,
@@ -59,8 +60,12 @@ class Database:
         """
         try:
             pool = self._pool or await self._open()
-            async with pool.acquire(timeout=CONNECT_S_MAX) as connection:
+            connection = await pool.acquire(timeout=CONNECT_S_MAX)
+            try:
                 yield connection
+            finally:
+                # One that is still being cancelled is not waited for; it is ended.
+                await pool.release(connection, timeout=RELEASE_S_MAX)
         except _DOWN as error:
             if self._pool is not None:
                 # What else is open ended with it: the next call begins afresh.

@@ -43,7 +43,9 @@ FRAME_MAX = 2 * 1_048_576
 CONNECTIONS_MAX = 32
 CONNECT_S_MAX = 2.0
 ASK_S_MAX = 4.0
+HELLO_S_MAX = 2.0
 HELLO_KEPT_S = 1.0
+"""How long an edge's greeting, or its silence, is believed."""
 # The runner ends a call at the manifest's deadline; this much later it is gone itself.
 RUN_GRACE_S = 6.0
 RETRY_AFTER_S = 2
@@ -74,6 +76,7 @@ class SocketExecutor:
         self._idle: list[_Streams] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._hello: tuple[float, str, str] | None = None
+        self._silent_until_s = float("-inf")
 
     async def address(self) -> tuple[str, str]:
         """Return edge id and boot id that a warrant must name.
@@ -85,7 +88,7 @@ class SocketExecutor:
         if self._hello is not None and now - self._hello[0] < HELLO_KEPT_S:
             return self._hello[1], self._hello[2]
         nonce = secrets.token_urlsafe(16)
-        answer = await self._call({"op": "hello", "nonce": nonce}, within_s=ASK_S_MAX)
+        answer = await self._greeted(nonce)
         try:
             claims = verify(
                 str(answer["edge_hello"]), keys=self._keys(), typ=EDGE_HELLO_TYP
@@ -163,6 +166,23 @@ class SocketExecutor:
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()
+
+    async def _greeted(self, nonce: str) -> Mapping[str, Any]:
+        """Return the answer to a greeting; who was silent is not asked at once again.
+
+        Otherwise every call of an outage would wait as long as the first.
+        """
+        clock = asyncio.get_running_loop().time
+        msg = "the executor does not answer"
+        if clock() < self._silent_until_s:
+            raise _down(msg)
+        try:
+            return await self._call(
+                {"op": "hello", "nonce": nonce}, within_s=HELLO_S_MAX
+            )
+        except _LostAnswerError as error:
+            self._silent_until_s = clock() + HELLO_KEPT_S
+            raise _down(msg) from error
 
     async def _asked_or_nothing(
         self, warrant: Warrant, *, error: RunError | None = None

@@ -82,6 +82,7 @@ class ReplayMemory:
         self._state = _UNKNOWN
         self._moving = asyncio.Lock()
         self._probed_s = self._purged_s = float("-inf")
+        self._probe: asyncio.Task[None] | None = None
 
     async def rule(self) -> NonceRule:
         """Return what holds as far as this replica knows; `refresh` asks again.
@@ -91,8 +92,11 @@ class ReplayMemory:
         """
         if self._state.epoch == 0:
             await self.refresh()
-        if self._state.keeper == "sql":
-            await self._come_back()
+            if self._state.keeper == "sql":
+                # At a start it is waited for, once; from then on never.
+                await self._try_valkey(self._state)
+        elif self._state.keeper == "sql":
+            self._come_back()
         return self._rule()
 
     async def refresh(self) -> NonceRule:
@@ -134,6 +138,10 @@ class ReplayMemory:
 
     async def close(self) -> None:
         """Close the connections to Valkey."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+            self._probe = None
         await self._valkey.close()
 
     def _rule(self) -> NonceRule:
@@ -164,13 +172,20 @@ class ReplayMemory:
                 return
             await self._move(state, "sql", "")
 
-    async def _come_back(self) -> None:
-        """Let Valkey remember again, if it answers; asked once in PROBE_S."""
-        if time.monotonic() - self._probed_s < PROBE_S:
+    def _come_back(self) -> None:
+        """Let Valkey remember again, if it answers; asked once in PROBE_S.
+
+        No call waits for the answer: a server that hangs would delay them all.
+        """
+        asked = self._probe is not None and not self._probe.done()
+        if asked or time.monotonic() - self._probed_s < PROBE_S:
             return
         self._probed_s = time.monotonic()
-        with suppress(_AwayError):
-            await self._adopt(self._state)
+        self._probe = asyncio.create_task(self._try_valkey(self._state))
+
+    async def _try_valkey(self, state: _State) -> None:
+        with suppress(_AwayError, StoreUnavailableError):
+            await self._adopt(state)
 
     async def _adopt(self, state: _State) -> None:
         server = await self._valkey.server()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from broker.api.actions import ANSWER_S_MAX, WAIT_S_MAX, answered
+from broker.api.actions import ANSWER_S_MAX, LOOK_S_MAX, WAIT_S_MAX, answered
 from broker.core.words.errors import UnavailableError
 from tests.support.flow.executor import CARD, ORDER
 from tests.support.flow.house import open_house
@@ -95,6 +95,22 @@ async def test_an_action_that_takes_longer_is_answered_202_and_goes_on(api) -> N
     assert done.state.value == "done"
     assert house.executor.amounts() == [2_500]
     assert api.app.state.tasks == set()
+
+
+async def test_looking_how_far_it_came_takes_no_longer_than_its_limit(api) -> None:
+    house = api.house
+    interaction = await house.interaction()
+    ask = replace(
+        house.ask("customers.get", interaction), action_id=house.ports.ids.new()
+    )
+    part = slow(api, "store", "action")
+    tasks: set[asyncio.Task[Any]] = set()
+    begun = time.monotonic()
+    with pytest.raises(UnavailableError):
+        await answered(house.ports, ask, tasks=tasks, within_s=0.01)
+    assert LOOK_S_MAX <= time.monotonic() - begun < LOOK_S_MAX + SLACK_S
+    part.go.set()
+    await asyncio.gather(*tasks)
 
 
 async def test_what_is_not_even_decided_in_time_is_unavailable(api) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from dataclasses import replace
 
 import pytest
 
-from broker.api.identity.front import MOVES_MAX
+from broker.api.identity.front import ESTABLISH_S_MAX, MOVES_MAX
 from broker.api.identity.refusals import REFUSALS_BURST_MAX, REFUSALS_PER_S_MAX
 from broker.core.words.entry import EntryKind
 from tests.support.door import slots
@@ -75,6 +77,20 @@ async def test_a_call_at_any_of_our_origins_is_proved_for_that_origin(door):
         proof = door.proof("GET", f"{origin}/v1/tools", token=token)
         answer = await door.call("GET", "/v1/tools", token, proof=proof)
         assert answer.status_code == status
+
+
+async def test_what_knows_who_calls_is_waited_for_only_so_long(door, monkeypatch):
+    token = await door.token()
+
+    async def silent(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(door.identities, "standing", silent)
+    began = time.monotonic()
+    answer = await door.call("GET", "/v1/tools", token)
+    assert ESTABLISH_S_MAX <= time.monotonic() - began < ESTABLISH_S_MAX + 1
+    assert (answer.status_code, answer.json()["code"]) == (503, "store-unavailable")
+    assert answer.headers["retry-after"]
 
 
 async def test_headers_about_the_host_decide_nothing(door):

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from broker.cli.stack.state import STATE_DEFAULT, open_state
-from tests.bench import calls, ledger, limits, policy, servers, stack
+from tests.bench import calls, identity, ledger, limits, policy, servers, stack
 from tests.bench.measure import Row
 
-GROUPS = ("policy", "limits", "ledger", "start", "calls")
+GROUPS = ("policy", "identity", "limits", "ledger", "start", "calls")
 DEFAULT = STATE_DEFAULT / "bench.json"
 WIDTH = 84
 
@@ -60,6 +60,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
     if "policy" in asked:
         yield "policy", policy.rows()
+    if "identity" in asked:
+        yield "identity", identity.rows()
     if asked & {"limits", "ledger"}:
         with servers.lent() as lent:
             if "limits" in asked:

@@ -70,7 +70,8 @@ class RealRig:
     async def come_back(self) -> None:
         for replica in self.replicas:
             await self._use(replica, self.url)
-            replica._probed_s = float("-inf")  # noqa: SLF001
+            # Asked at once, as the next call after PROBE_S would have it asked.
+            await replica._try_valkey(replica._state)  # noqa: SLF001
 
     async def _use(self, replica: ReplayMemory, url: str) -> None:
         await replica.close()

@@ -12,7 +12,13 @@ import pytest
 import pytest_asyncio
 
 from broker.core.words.errors import StoreUnavailableError
-from broker.effects.database import ANSWER_S_MAX, CONNECT_S_MAX, POOL_MAX, Database
+from broker.effects.database import (
+    ANSWER_S_MAX,
+    CONNECT_S_MAX,
+    POOL_MAX,
+    RELEASE_S_MAX,
+    Database,
+)
 from tests.support.servers import ADMIN
 
 SLACK_S = 4.0
@@ -93,6 +99,42 @@ async def test_somebody_who_never_answers_is_unavailable_in_time() -> None:
     assert time.monotonic() - begun < CONNECT_S_MAX + SLACK_S
     await over.wait()
     server.close()
+
+
+async def test_a_server_that_freezes_costs_a_call_its_answer_time_and_little_more(
+    pg_broker_dsn, tmp_path
+) -> None:
+    """Not even the request to cancel is answered then."""
+    folder = parse_qs(urlsplit(pg_broker_dsn).query)["host"][0]
+    name = ".s.PGSQL.5432"
+    flows = asyncio.Event()
+    flows.set()
+
+    async def pump(source, sink) -> None:
+        while data := await source.read(65_536):
+            await flows.wait()
+            sink.write(data)
+        sink.close()
+
+    async def forward(reader, writer) -> None:
+        there = await asyncio.open_unix_connection(f"{folder}/{name}")
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    server = await asyncio.start_unix_server(forward, tmp_path / name)
+    dsn = pg_broker_dsn.replace(quote(folder, safe=""), quote(str(tmp_path), safe=""))
+    database = Database(dsn.replace(folder, str(tmp_path)), password="")
+    assert await database.value("SELECT 1") == 1
+    flows.clear()
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        await database.value("SELECT 1")
+    took_s = time.monotonic() - begun
+    assert ANSWER_S_MAX <= took_s < ANSWER_S_MAX + RELEASE_S_MAX + 0.5
+    flows.set()
+    assert await database.value("SELECT 1") == 1
+    await database.close()
+    server.close()
+    await asyncio.sleep(0.05)
 
 
 async def test_what_was_away_at_the_start_is_used_once_it_is_there(

@@ -6,6 +6,7 @@ memory of proofs, and nobody at all can use up somebody else's proof.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.api.identity.evidence import note_refusal
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 MOVES_MAX: Final = 4
 """How often the epoch may move under one request before we give up."""
 
+ESTABLISH_S_MAX: Final = 4.0
+"""Longest that it may take to know who calls; parts that are down add up."""
+
 PRM_PATH: Final = "/.well-known/oauth-protected-resource"
 
 
@@ -55,9 +59,18 @@ async def establish(
         UnavailableError: It cannot be decided now.
     """
     try:
-        return await _establish(
-            desk, kind=kind, target=target, authorization=authorization, proofs=proofs
-        )
+        async with asyncio.timeout(ESTABLISH_S_MAX):
+            return await _establish(
+                desk,
+                kind=kind,
+                target=target,
+                authorization=authorization,
+                proofs=proofs,
+            )
+    except TimeoutError as error:
+        msg = "what knows who calls does not answer"
+        hint = "try again; nothing was done"
+        raise StoreUnavailableError(msg, hint=hint, retry_after_s=2) from error
     except IdentityError as error:
         error.headers["WWW-Authenticate"] = challenge(desk, target.path, error)
         # A call without any token is a client that looks for the way in.
