@@ -59,7 +59,10 @@ class FakeExecutor:
             # As if this replica's process ended here.
             raise asyncio.CancelledError
         self.runs.append(warrant)
-        if warrant.warrant_id in self.receipts or warrant.warrant_id in self.void:
+        spent = self.receipts.get(warrant.warrant_id)
+        if spent is not None:
+            return Ran(None, RunError("warrant_spent", ""), spent, "jws")
+        if warrant.warrant_id in self.void:
             return self._not_sent(warrant, "warrant_spent")
         if self.revoked(warrant):
             return self._not_sent(warrant, "revoked")
