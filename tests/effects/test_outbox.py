@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,7 @@ from broker.effects.temporal.outbox import (
     STUCK_TRIES,
     Outbox,
 )
+from tests.support.approvals.keeper import FakeKeeper
 from tests.support.approvals.timekeeping import KEYS, open_stage, place, until
 from tests.support.approvals.voters import LARGE, approve, large_refund, state_of
 from tests.support.flow.house import House, open_house
@@ -38,43 +39,6 @@ if TYPE_CHECKING:
 async def house(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[House]:
     async with open_house(pg_broker_dsn, owner_dsn=pg_dsn) as opened:
         yield opened
-
-
-@dataclass
-class FakeKeeper:
-    """Temporal, in memory: what was said to it, and whether it answers."""
-
-    down: bool = False
-    refuses: bool = False
-    squatted: set[str] = field(default_factory=set)
-    said: list[tuple[str, str]] = field(default_factory=list)
-    stuck: list[bool] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
-
-    async def start(self, approval_id: str) -> None:
-        await self._call("start", approval_id)
-
-    async def tell(self, approval_id: str, message_id: str) -> bool:
-        await self._call("tell", message_id)
-        return not (self.refuses or approval_id in self.squatted)
-
-    async def drive_out(self, approval_id: str, *, stuck: bool) -> bool:
-        await self._call("drive_out", approval_id)
-        self.stuck.append(stuck)
-        was = approval_id in self.squatted
-        self.squatted.discard(approval_id)
-        return was
-
-    async def _call(self, what: str, which: str) -> None:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0.001)
-        self.at_once -= 1
-        if self.down:
-            msg = "Temporal does not answer"
-            raise UnavailableError(msg)
-        self.said.append((what, which))
 
 
 async def messages(house: House) -> list[tuple[str, int, bool, float]]:

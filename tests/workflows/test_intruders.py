@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from temporalio import activity, workflow
+from temporalio import activity
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowUpdateFailedError,
@@ -18,12 +18,13 @@ from temporalio.client import (
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from broker.core.approvals.codec import ENCODING, CodecKeys, codec_key
 from broker.core.approvals.messages import TELL, TOLD_MAX, WORKFLOW
 from broker.core.words.action import ActionState
 from broker.effects.temporal.client import connect
+from tests.support.approvals.keeper import squatting
 from tests.support.approvals.timekeeping import KEYS, Stage, place, until
 from tests.support.approvals.voters import (
     LARGE,
@@ -41,19 +42,6 @@ if TYPE_CHECKING:
 
 FOREIGN = CodecKeys((codec_key(hashlib.sha256(b"foreign").digest()),))
 """A codec key that is not ours."""
-
-
-@workflow.defn(name="squatter")
-class Squatter:
-    """Sits on an id and takes every message in."""
-
-    @workflow.run
-    async def run(self) -> None:
-        await workflow.wait_condition(lambda: False)
-
-    @workflow.update(name=TELL)
-    async def tell(self) -> None:
-        """Answer as if it were ours."""
 
 
 @asynccontextmanager
@@ -187,26 +175,15 @@ async def test_whoever_squats_on_the_id_is_driven_out_and_the_refund_happens(
 ) -> None:
     record = await large_refund(stage.house)
     approval_id = record.approval_id
-    async with intruder(stage) as client:
-        foreign = Worker(
-            client,
-            task_queue=f"{stage.queue}-foreign",
-            workflows=[Squatter],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-        )
-        async with foreign, stage.worker():
-            squat = await client.start_workflow(
-                "squatter", id=approval_id, task_queue=f"{stage.queue}-foreign"
-            )
+    async with intruder(stage) as client, stage.worker():
+        queue = f"{stage.queue}-foreign"
+        async with squatting(client, approval_id, queue=queue) as squat:
             # It takes every message in, and cannot answer as ours would.
             assert not await stage.timekeeper.tell(approval_id, "lost on a squatter")
             await approve(stage.house, "alice", approval_id)
             for _ in range(2):
                 await stage.overdue()
                 await stage.outbox.send_due()
-            squat = client.get_workflow_handle(
-                approval_id, run_id=squat.first_execution_run_id
-            )
             found = await squat.describe()
             assert found.status is WorkflowExecutionStatus.TERMINATED
             assert await stage.result(approval_id) == "done"
