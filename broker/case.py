@@ -245,8 +245,8 @@ async def inspection(ports: Ports, case: Case) -> guard.Inspection:
     pointers |= {p.pointer for p in binding.provenance}
     values = {
         pointer: value
-        for pointer in sorted(pointers)
-        if (value := guard.value_at(case.request.arguments, pointer)) is not None
+        for named in sorted(pointers)
+        for pointer, value in guard.values_at(case.request.arguments, named)
     }
     seen = await ports.handles.origins(case.interaction, values) if values else {}
     shown = frozenset(

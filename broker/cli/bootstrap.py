@@ -39,6 +39,21 @@ USE_CASE = "retail-care"
 AGENT, CHANNEL, WORKER = "care-agent", "webchat", "worker"
 STANDING_PER_ACTION, STANDING_TOTAL = 5_000, 20_000
 STANDING_DAYS = 90
+# What the demo's agent may ask for; its use case has more, and a person may add it.
+AGENT_TOOLS = (
+    "answers.send",
+    "customers.balances",
+    "customers.get",
+    "customers.hand_over",
+    "customers.verify",
+    "items.get",
+    "orders.cancel",
+    "orders.get",
+    "orders.refund",
+    "products.get",
+    "products.list",
+    "sums.calculate",
+)
 PEOPLE: Mapping[str, tuple[Sequence[str], int]] = {
     "alice": (["supervisor"], 200_000),
     "bob": (["supervisor"], 500_000),
@@ -121,7 +136,7 @@ class Seeder:
             owner=ids["olivia"],
             use_case=USE_CASE,
             tier_max=3,
-            tools=list(self._tools),
+            tools=list(AGENT_TOOLS),
         )
         await self._keyed(
             "channel",

@@ -246,7 +246,10 @@ def _ceilings(receipt: Receipt, tool: Tool) -> tuple[tuple[str, int], ...]:
     paid, named = receipt.values.get("paid"), receipt.values.get("object")
     if type(paid) is not int or not isinstance(named, str) or paid < 0:
         return ()
-    return tuple((binding.pointer, paid) for binding in tool.binding.objects)
+    objects = tool.binding.objects
+    # The figure is about one object; items and payment methods are named beside it.
+    about = [binding for binding in objects if binding.cap] or objects[:1]
+    return tuple((binding.pointer, paid) for binding in about)
 
 
 def release(tool: Tool, result: Mapping[str, Any]) -> Release:

@@ -93,7 +93,7 @@ def bind(tool: Tool, arguments: Mapping[str, Any]) -> Bound:
     objects = tuple(
         (binding.kind, str(value))
         for binding in tool.binding.objects
-        if (value := value_at(arguments, binding.pointer)) is not None
+        for _, value in values_at(arguments, binding.pointer)
     )
     return Bound(amount=amount, objects=objects)
 
@@ -133,35 +133,37 @@ def check_objects(inspection: Inspection) -> tuple[Finding, ...]:
         Finding(
             FindingKind.OBJECT,
             "object_not_shown",
-            binding.pointer,
+            pointer,
             f"this {binding.kind} was not shown in this interaction",
         )
         for binding in inspection.tool.binding.objects
-        if (value := value_at(inspection.arguments, binding.pointer)) is not None
-        and (binding.kind, str(value)) not in inspection.shown
+        for pointer, value in values_at(inspection.arguments, binding.pointer)
+        if (binding.kind, str(value)) not in inspection.shown
     )
 
 
 def check_provenance(inspection: Inspection) -> tuple[Finding, ...]:
     """Hold arguments whose best origin is below what the manifest demands."""
     findings = []
-    for rule in inspection.tool.binding.provenance:
-        if value_at(inspection.arguments, rule.pointer) is None:
-            continue
-        origins = inspection.origins.get(rule.pointer, ())
+    places = [
+        (pointer, rule.integrity)
+        for rule in inspection.tool.binding.provenance
+        for pointer, _ in values_at(inspection.arguments, rule.pointer)
+    ]
+    for pointer, least in places:
         best = max(
-            origins,
+            inspection.origins.get(pointer, ()),
             key=lambda origin: origin.integrity,
             default=Origin(Integrity.MODEL_AUTHORED, "no source in this interaction"),
         )
-        if best.integrity < rule.integrity:
+        if best.integrity < least:
             findings.append(
                 Finding(
                     FindingKind.PROVENANCE,
                     "tainted_argument",
-                    rule.pointer,
+                    pointer,
                     f"comes from {best.source} ({best.integrity.word}); "
-                    f"{rule.integrity.word} is needed",
+                    f"{least.word} is needed",
                     origin=best.source,
                 )
             )
@@ -169,6 +171,16 @@ def check_provenance(inspection: Inspection) -> tuple[Finding, ...]:
 
 
 CHAIN: tuple[Guard, ...] = (check_customer, check_objects, check_provenance)
+
+
+def values_at(
+    arguments: Mapping[str, Any], pointer: str
+) -> tuple[tuple[str, Any], ...]:
+    """Return (pointer, value) of what is bound there: each element of a list alone."""
+    value = value_at(arguments, pointer)
+    if isinstance(value, list):
+        return tuple((f"{pointer}/{at}", one) for at, one in enumerate(value))
+    return () if value is None else ((pointer, value),)
 
 
 def value_at(arguments: Mapping[str, Any], pointer: str) -> Any:  # noqa: ANN401

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from infra.democrm import handlers
+from infra.democrm import customer_handlers, handlers, order_handlers
 from infra.democrm.faults import Fault, FaultKind, When
 from infra.democrm.handlers import Call, Desk
 from infra.democrm.limits import (
@@ -57,6 +57,20 @@ _API: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/orders/{object_id}/refunds", handlers.refund_order),
     ("POST", "/orders/{object_id}/notes", handlers.note_order),
     ("GET", "/products/{object_id}", handlers.get_product),
+    ("GET", "/products", handlers.get_products),
+    ("GET", "/items/{object_id}", handlers.get_item),
+    ("POST", "/calculate", handlers.calculate),
+    ("POST", "/orders/{object_id}/address", order_handlers.modify_address),
+    ("POST", "/orders/{object_id}/payment", order_handlers.modify_payment),
+    ("POST", "/orders/{object_id}/items", order_handlers.modify_items),
+    ("POST", "/orders/{object_id}/exchange", order_handlers.exchange),
+    ("POST", "/orders/{object_id}/return", order_handlers.take_back),
+    ("POST", "/customers/{object_id}/address", customer_handlers.modify_address),
+    ("GET", "/customers/{object_id}/balances", customer_handlers.get_balances),
+    ("GET", "/customers/{object_id}/requests", customer_handlers.get_requests),
+    ("POST", "/customers/{object_id}/access-resets", customer_handlers.reset_access),
+    ("POST", "/customers/{object_id}/offers", customer_handlers.grant_offer),
+    ("POST", "/customers/{object_id}/handovers", customer_handlers.hand_over),
 )
 _CONTROL: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/__state", handlers.get_state),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from infra.democrm import limits
+from infra.democrm.arithmetic import ArithmeticRefusedError, evaluate
 from infra.democrm.books import changes, reads, replays
 from infra.democrm.books.store import Store
 from infra.democrm.faults import Mischief
@@ -94,6 +95,29 @@ def get_order(desk: Desk, call: Call) -> Answer:
 def get_product(desk: Desk, call: Call) -> Answer:
     """Return a product."""
     return desk.read(call, reads.product)
+
+
+def get_products(desk: Desk, call: Call) -> Answer:
+    """Return all products by name."""
+    return desk.read(call, reads.products)
+
+
+def get_item(desk: Desk, call: Call) -> Answer:
+    """Return one variant of a product."""
+    return desk.read(call, reads.item)
+
+
+def calculate(desk: Desk, call: Call) -> Answer:
+    """Work out an expression."""
+    body = parse_object(call.body)
+    fields = Fields(body)
+    expression = fields.text("expression", chars_max=limits.EXPRESSION_CHARS_MAX)
+    fields.end()
+    try:
+        result = evaluate(expression)
+    except ArithmeticRefusedError as error:
+        invalid("/expression", str(error))
+    return desk.once(call, body, lambda _, __: Answer(200, {"result": result}))
 
 
 def get_refunds(desk: Desk, call: Call) -> Answer:

@@ -53,3 +53,14 @@ FAULT_DELAY_S_MAX: Final = 600.0
 FAULT_BODY_BYTES_MAX: Final = 1024**3
 FAULT_TEXT_CHARS_MAX: Final = 500
 """Of a fault's path pattern and of its redirect's location."""
+
+ADDRESS_CHARS_MAX: Final = 100
+"""Of each part of an address."""
+
+ITEMS_MAX: Final = 16
+"""Items that one call returns, exchanges or modifies."""
+
+SUMMARY_CHARS_MAX: Final = 2_000
+"""Of what a person who takes over should know."""
+
+EXPRESSION_CHARS_MAX: Final = 200

@@ -141,6 +141,19 @@ class Fields:
         )
         return [items.fields(str(index)) for index in range(len(value))]
 
+    def texts(self, name: str, *, items_max: int, chars_max: int) -> tuple[str, ...]:
+        """Take a list of 1 to ``items_max`` strings that are not empty."""
+        value = self._take(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= items_max:
+            self.refuse(name, f"must be a list of 1 to {items_max} strings")
+        items = Fields(
+            {str(index): item for index, item in enumerate(value)},
+            path=f"{self._path}/{name}",
+        )
+        return tuple(
+            items.text(str(index), chars_max=chars_max) for index in range(len(value))
+        )
+
     def take_null(self, name: str) -> bool:
         """Take the field only if it was sent as null, and say whether it was."""
         if self._left.get(name, ...) is not None:

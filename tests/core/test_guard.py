@@ -17,6 +17,7 @@ from broker.core.guard import (
     check_provenance,
     inspect,
     value_at,
+    values_at,
 )
 from broker.core.words.decision import Finding, FindingKind, VerdictWord
 from broker.core.words.errors import InvalidError
@@ -90,6 +91,47 @@ def test_an_object_that_was_not_shown_blocks() -> None:
     verdict = inspect(inspection(shown=False), CHAIN)
     assert verdict.word is VerdictWord.BLOCK
     assert verdict.findings[0].code == "object_not_shown"
+
+
+def test_each_element_of_a_list_is_an_object_and_must_have_been_shown() -> None:
+    back = tool("orders.return")
+    arguments = {
+        "order_id": "W0000001",
+        "item_ids": ["1111111111", "2222222222"],
+        "payment_method_id": "paypal_5727330",
+        "amount_minor_units": 1,
+        "currency": "USD",
+    }
+    bound = bind(back, arguments)
+    assert ("item", "2222222222") in bound.objects
+    assert len(bound.objects) == 4
+    verdict = inspect(
+        Inspection(
+            tool=back,
+            arguments=arguments,
+            bound=bound,
+            customer_bound=True,
+            shown=frozenset({*bound.objects} - {("item", "2222222222")}),
+            origins={"/payment_method_id": GOOD},
+        ),
+        CHAIN,
+    )
+    (finding,) = verdict.findings
+    assert (finding.code, finding.pointer) == ("object_not_shown", "/item_ids/1")
+    assert verdict.word is VerdictWord.BLOCK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"a": "x"}, (("/a", "x"),)),
+        ({"a": ["x", "y"]}, (("/a/0", "x"), ("/a/1", "y"))),
+        ({"a": []}, ()),
+        ({}, ()),
+    ],
+)
+def test_what_is_bound_is_a_value_or_each_element_of_a_list(arguments, found) -> None:
+    assert values_at(arguments, "/a") == found
 
 
 def test_no_customer_blocks() -> None:

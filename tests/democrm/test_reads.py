@@ -153,8 +153,8 @@ def test_half_of_the_details_are_422(crm: Crm, details: object, field: str) -> N
 
 def test_two_customers_of_one_name_and_place_are_no_match(books: Store) -> None:
     books.connection.execute(
-        "INSERT INTO customers SELECT 'twin', 'twin@example.com', name_folded, view"
-        " FROM customers WHERE customer_id = ?",
+        "INSERT INTO customers SELECT 'twin', 'twin@example.com', name_folded, view,"
+        " changed, name_folded_at_load FROM customers WHERE customer_id = ?",
         (orders.PROCESSED_CUSTOMER,),
     )
     answer = reads.find_by_name(

@@ -19,13 +19,28 @@ from broker.registry.tools import parse_manifest
 
 FOLDER = Path(__file__).parents[2] / "tools" / "catalog" / "retail"
 EFFECTS = {
-    "customers.verify": Effect.READ,
-    "customers.get": Effect.READ,
-    "orders.get": Effect.READ,
-    "orders.cancel": Effect.STATE,
-    "orders.refund": Effect.MONEY,
+    "access.reset": Effect.IDENTITY,
     "answers.send": Effect.ANSWER,
+    "customers.balances": Effect.READ,
+    "customers.change_address": Effect.IDENTITY,
+    "customers.get": Effect.READ,
+    "customers.hand_over": Effect.ANSWER,
+    "customers.verify": Effect.READ,
+    "items.get": Effect.READ,
+    "offers.grant": Effect.ENTITLEMENT,
+    "orders.cancel": Effect.STATE,
+    "orders.change_address": Effect.STATE,
+    "orders.change_items": Effect.MONEY,
+    "orders.change_payment": Effect.MONEY,
+    "orders.exchange": Effect.MONEY,
+    "orders.get": Effect.READ,
+    "orders.refund": Effect.MONEY,
+    "orders.return": Effect.MONEY,
+    "products.get": Effect.READ,
+    "products.list": Effect.READ,
+    "sums.calculate": Effect.READ,
 }
+PUBLIC = {"items.get", "products.get", "products.list", "sums.calculate"}
 ORDER = {
     "order_id": "W0000001",
     "customer_id": "noah_brown_6181",
@@ -106,13 +121,14 @@ def test_a_tool_sends_one_request_and_an_effect_is_keyed(name):
     assert request.effectful == (tool.effect is not Effect.READ)
     assert bool(request.idempotency_header) == request.effectful
     assert request.done
-    assert 404 in request.refused
+    assert request.refused & {404, 422}
 
 
 @pytest.mark.parametrize("name", sorted(EFFECTS))
 def test_every_receipt_names_the_owner_and_no_tier_3_tool_is_preloaded(name):
     tool = load(name)
-    assert tool.receipt.values["owner"] == "/customer_id"
+    owner = None if name in PUBLIC else "/customer_id"
+    assert tool.receipt.values.get("owner") == owner
     assert not (tool.preload and tool.tier is Tier.CONSEQUENTIAL)
 
 
@@ -121,9 +137,57 @@ def test_only_verifying_works_without_a_customer_and_binds_one():
     assert [n for n, one in bindings.items() if one.binds_customer] == [
         "customers.verify"
     ]
-    assert [n for n, one in bindings.items() if not one.needs_customer] == [
-        "customers.verify"
-    ]
+    assert {n for n, one in bindings.items() if not one.needs_customer} == {
+        "customers.verify",
+        *PUBLIC,
+    }
+
+
+def test_every_identifier_that_changes_something_must_have_been_shown():
+    kinds = {"order_id": "order", "item_ids": "item", "new_item_ids": "variant"}
+    for name, effect in EFFECTS.items():
+        tool = load(name)
+        bound = {one.pointer[1:]: one.kind for one in tool.binding.objects}
+        named = {*kinds} & {*tool.arguments["properties"]}
+        if effect is not Effect.READ:
+            assert {one: kinds[one] for one in named} == {
+                one: kind for one, kind in bound.items() if one in kinds
+            }
+
+
+def test_every_tool_that_moves_money_on_an_order_counts_up_to_what_was_paid():
+    for name, effect in EFFECTS.items():
+        caps = {(one.kind, one.cap) for one in load(name).binding.objects if one.cap}
+        assert caps == ({("order", "paid")} if effect is Effect.MONEY else set())
+
+
+@pytest.mark.parametrize("name", ["orders.change_address", "customers.change_address"])
+def test_where_goods_go_comes_from_the_customer(name):
+    rules = load(name).binding.provenance
+    assert {rule.pointer for rule in rules} == {
+        "/address1",
+        "/address2",
+        "/city",
+        "/zip",
+    }
+    assert {rule.integrity for rule in rules} == {Integrity.VERIFIED_CUSTOMER}
+    whole = {
+        "address1": "1 New Road",
+        "city": "Austin",
+        "state": "TX",
+        "country": "USA",
+        "zip": "78712",
+    }
+    order = {"order_id": "W0000001"} if name.startswith("orders") else {}
+    assert allows(name, {**order, **whole})
+    assert not allows(name, {**order, **whole, "city": " "})
+    assert not allows(name, {**order, **whole, "address2": ""})
+    assert not allows(name, {**order, **whole, "customer": "somebody"})
+
+
+def test_access_is_reset_to_no_address_of_the_callers_choice():
+    assert allows("access.reset", {"channel": "email"})
+    assert not allows("access.reset", {"channel": "email", "email": "x@example.com"})
 
 
 @pytest.mark.parametrize(

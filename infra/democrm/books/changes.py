@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.democrm.books import reads
+from infra.democrm.books.entries import (
+    RefundRules,
+    RefundWish,
+    insert_refund,
+    is_full,
+    record,
+    refused_method,
+)
 from infra.democrm.limits import (
     AMOUNT_MINOR_UNITS_MAX,
     ENTRIES_PER_OBJECT_MAX,
@@ -16,30 +24,19 @@ from infra.democrm.limits import (
 )
 from infra.democrm.words import CURRENCY, Answer, Change, Occasion, refusal
 
-_GIFT_CARD: Final = "gift_card"
+__all__ = [
+    "RefundRules",
+    "RefundWish",
+    "Reply",
+    "cancel",
+    "note",
+    "refund",
+    "reply",
+]
+
 _REFUNDS: Final = "SELECT count(*) FROM payments WHERE order_id = ? AND kind = 'refund'"
 _NOTES: Final = "SELECT count(*) FROM notes WHERE order_id = ?"
 _REPLIES: Final = "SELECT count(*) FROM replies WHERE customer_id = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class RefundRules:
-    """Which of the shop's rules this CRM enforces; a careless upstream has fewer."""
-
-    refuse_over_refund: bool = True
-    """Refunds together never exceed what was paid."""
-
-    refuse_other_payment_method: bool = True
-    """A refund goes to a method the order was paid with, or to a gift card."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefundWish:
-    """What a caller wants refunded; ``amount_minor_units`` is positive cents."""
-
-    amount_minor_units: int
-    payment_method_id: str
-    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,8 @@ def cancel(
 ) -> Answer:
     """Cancel a pending order and pay back what was paid and not yet refunded.
 
-    The money goes to the method that the order was paid with.
+    The money goes to the method that the order was paid with, the last one if that
+    was changed.
 
     Returns:
         200; 404 for an unknown order; 409 for one that is not pending.
@@ -76,7 +74,7 @@ def cancel(
         return refusal(409, "not_pending", status=status)
     paid, refunded = reads.totals(connection, order_id)
     rest = max(paid - refunded, 0)
-    seq = _record(
+    seq = record(
         connection,
         occasion,
         Change("cancel", order_id, customer_id, rest, reference),
@@ -88,11 +86,11 @@ def cancel(
     if rest:
         (method_id,) = connection.execute(
             "SELECT payment_method_id FROM payments WHERE order_id = ?"
-            " AND kind = 'payment' ORDER BY payment_seq LIMIT 1",
+            " AND kind = 'payment' ORDER BY payment_seq DESC LIMIT 1",
             (order_id,),
         ).fetchone()
         wish = RefundWish(rest, method_id, reference)
-        _insert_refund(connection, occasion, order_id, seq=seq, wish=wish)
+        insert_refund(connection, occasion, order_id, seq=seq, wish=wish)
     body = {
         "order_id": order_id,
         "customer_id": customer_id,
@@ -128,22 +126,22 @@ def refund(
     if row is None:
         return refusal(404, "no_such_order")
     (customer_id,) = row
-    refused = _refused_method(connection, customer_id, order_id, wish, rules)
+    refused = refused_method(connection, customer_id, order_id, wish, rules)
     if refused:
         return refused
     paid, refunded = reads.totals(connection, order_id)
     total = refunded + wish.amount_minor_units
     if rules.refuse_over_refund and total > paid:
         return refusal(409, "exceeds_paid")
-    if total > AMOUNT_MINOR_UNITS_MAX or _is_full(
+    if total > AMOUNT_MINOR_UNITS_MAX or is_full(
         connection, _REFUNDS, order_id, most=ENTRIES_PER_OBJECT_MAX
     ):
         return refusal(409, "limit_reached")
     change = Change(
         "refund", order_id, customer_id, wish.amount_minor_units, wish.reference
     )
-    seq = _record(connection, occasion, change)
-    refund_id = _insert_refund(connection, occasion, order_id, seq=seq, wish=wish)
+    seq = record(connection, occasion, change)
+    refund_id = insert_refund(connection, occasion, order_id, seq=seq, wish=wish)
     body = {
         "refund_id": refund_id,
         "order_id": order_id,
@@ -173,9 +171,9 @@ def note(
     ).fetchone()
     if row is None:
         return refusal(404, "no_such_order")
-    if _is_full(connection, _NOTES, order_id, most=NOTES_PER_ORDER_MAX):
+    if is_full(connection, _NOTES, order_id, most=NOTES_PER_ORDER_MAX):
         return refusal(409, "limit_reached")
-    seq = _record(connection, occasion, Change("note", order_id, row[0]))
+    seq = record(connection, occasion, Change("note", order_id, row[0]))
     body = {
         "note_id": f"note_{seq:08d}",
         "order_id": order_id,
@@ -204,10 +202,10 @@ def reply(
     ).fetchone()
     if known is None:
         return refusal(404, "no_such_customer")
-    if _is_full(connection, _REPLIES, customer_id, most=ENTRIES_PER_OBJECT_MAX):
+    if is_full(connection, _REPLIES, customer_id, most=ENTRIES_PER_OBJECT_MAX):
         return refusal(409, "limit_reached")
     change = Change("reply", customer_id, customer_id, reference=what.reference)
-    seq = _record(connection, occasion, change)
+    seq = record(connection, occasion, change)
     body = {
         "reply_id": f"reply_{seq:08d}",
         "customer_id": customer_id,
@@ -223,83 +221,3 @@ def reply(
         body,
     )
     return Answer(201, body)
-
-
-def _refused_method(
-    connection: sqlite3.Connection,
-    customer_id: str,
-    order_id: str,
-    wish: RefundWish,
-    rules: RefundRules,
-) -> Answer | None:
-    """Say why the money may not go to this payment method, or None if it may."""
-    row = connection.execute(
-        "SELECT source FROM payment_methods"
-        " WHERE customer_id = ? AND payment_method_id = ?",
-        (customer_id, wish.payment_method_id),
-    ).fetchone()
-    field = "/payment_method_id"
-    if row is None:
-        return refusal(422, "unknown_payment_method", field=field)
-    if not rules.refuse_other_payment_method or row[0] == _GIFT_CARD:
-        return None
-    original = connection.execute(
-        "SELECT 1 FROM payments WHERE order_id = ? AND kind = 'payment'"
-        " AND payment_method_id = ?",
-        (order_id, wish.payment_method_id),
-    ).fetchone()
-    if original is None:
-        return refusal(422, "payment_method_not_allowed", field=field)
-    return None
-
-
-def _is_full(
-    connection: sqlite3.Connection, count: str, object_id: str, *, most: int
-) -> bool:
-    (found,) = connection.execute(count, (object_id,)).fetchone()
-    return bool(found >= most)
-
-
-def _insert_refund(
-    connection: sqlite3.Connection,
-    occasion: Occasion,
-    order_id: str,
-    *,
-    seq: int,
-    wish: RefundWish,
-) -> str:
-    refund_id = f"refund_{seq:08d}"
-    connection.execute(
-        "INSERT INTO payments (order_id, kind, amount_minor_units, payment_method_id,"
-        " refund_id, reference, created_at) VALUES (?, 'refund', ?, ?, ?, ?, ?)",
-        (
-            order_id,
-            wish.amount_minor_units,
-            wish.payment_method_id,
-            refund_id,
-            wish.reference,
-            occasion.at,
-        ),
-    )
-    return refund_id
-
-
-def _record(connection: sqlite3.Connection, occasion: Occasion, change: Change) -> int:
-    """Write the journal entry and return its number, from which ids are made."""
-    cursor = connection.execute(
-        "INSERT INTO journal (at, kind, object, customer_id, amount_minor_units,"
-        " reference, idempotency_key) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            occasion.at,
-            change.kind,
-            change.object_id,
-            change.customer_id,
-            change.amount_minor_units,
-            change.reference,
-            occasion.idempotency_key,
-        ),
-    )
-    if cursor.lastrowid is None:
-        msg = "SQLite gave the journal entry no number"
-        raise AssertionError(msg)
-    return cursor.lastrowid

@@ -12,16 +12,28 @@ from infra.democrm.words import CURRENCY, Answer, canonical, refusal
 # Ids and times that the CRM itself made are left out, so that the same calls in the
 # same order give the same digest, on any machine and at any time.
 _DIGESTED: Final = (
-    "SELECT customer_id, view FROM customers ORDER BY customer_id",
+    "SELECT customer_id, view, changed FROM customers ORDER BY customer_id",
+    """SELECT payment_method_id, customer_id, balance_minor_units
+    FROM payment_methods ORDER BY customer_id, payment_method_id""",
     "SELECT product_id, view FROM products ORDER BY product_id",
-    """SELECT order_id, customer_id, status, cancel_reason, fixed FROM orders
+    """SELECT order_id, customer_id, status, cancel_reason, fixed, changed FROM orders
     ORDER BY order_id""",
     """SELECT order_id, kind, amount_minor_units, payment_method_id, reference
     FROM payments ORDER BY order_id, payment_seq""",
     "SELECT order_id, author, text FROM notes ORDER BY order_id, note_seq",
     """SELECT customer_id, channel, text, reference FROM replies
     ORDER BY customer_id, reply_seq""",
+    """SELECT customer_id, kind, what, reference FROM requests
+    ORDER BY customer_id, request_seq""",
 )
+_OF_CUSTOMERS: Final = (
+    "reply",
+    "customer_address",
+    "access_reset",
+    "offer",
+    "handover",
+)
+"""Kinds of changes whose object is a customer; all others change an order."""
 
 
 def find_by_email(connection: sqlite3.Connection, email: str) -> Answer:
@@ -55,11 +67,68 @@ def find_by_name(
 def customer(connection: sqlite3.Connection, customer_id: str) -> Answer:
     """Return a customer with payment methods and order ids, or 404."""
     row = connection.execute(
-        "SELECT view FROM customers WHERE customer_id = ?", (customer_id,)
+        "SELECT view, changed FROM customers WHERE customer_id = ?", (customer_id,)
     ).fetchone()
     if row is None:
         return refusal(404, "no_such_customer")
-    return Answer(200, json.loads(row[0]))
+    return Answer(200, {**json.loads(row[0]), **json.loads(row[1] or "{}")})
+
+
+def balances(connection: sqlite3.Connection, customer_id: str) -> Answer:
+    """Return what is on a customer's gift cards, or 404."""
+    known = connection.execute(
+        "SELECT 1 FROM customers WHERE customer_id = ?", (customer_id,)
+    ).fetchone()
+    if known is None:
+        return refusal(404, "no_such_customer")
+    cards = rows_as_objects(
+        connection,
+        "SELECT payment_method_id, balance_minor_units FROM payment_methods"
+        " WHERE customer_id = ? AND balance_minor_units IS NOT NULL"
+        " ORDER BY payment_method_id",
+        customer_id,
+    )
+    body = {"customer_id": customer_id, "currency": CURRENCY, "gift_cards": cards}
+    return Answer(200, body)
+
+
+def products(connection: sqlite3.Connection, _: str) -> Answer:
+    """Return the name and id of every product, by name."""
+    found = rows_as_objects(
+        connection,
+        "SELECT json_extract(view, '$.name') AS name, product_id FROM products"
+        " ORDER BY name",
+    )
+    return Answer(200, {"products": found})
+
+
+def item(connection: sqlite3.Connection, item_id: str) -> Answer:
+    """Return one variant of a product, or 404."""
+    found = rows_as_objects(
+        connection, "SELECT * FROM items WHERE item_id = ?", item_id
+    )
+    if not found:
+        return refusal(404, "no_such_item")
+    variant = found[0]
+    options = json.loads(str(variant["options"]))
+    available = bool(variant["available"])
+    return Answer(200, {**variant, "options": options, "available": available})
+
+
+def requests(connection: sqlite3.Connection, customer_id: str) -> Answer:
+    """Return what was asked for a customer beside orders, oldest first, or 404."""
+    known = connection.execute(
+        "SELECT 1 FROM customers WHERE customer_id = ?", (customer_id,)
+    ).fetchone()
+    if known is None:
+        return refusal(404, "no_such_customer")
+    found = rows_as_objects(
+        connection,
+        "SELECT request_id, kind, customer_id, what, reference, created_at"
+        " FROM requests WHERE customer_id = ? ORDER BY request_seq",
+        customer_id,
+    )
+    return Answer(200, {"requests": found})
 
 
 def product(connection: sqlite3.Connection, product_id: str) -> Answer:
@@ -75,13 +144,13 @@ def product(connection: sqlite3.Connection, product_id: str) -> Answer:
 def order(connection: sqlite3.Connection, order_id: str) -> Answer:
     """Return an order with its payments and notes, or 404."""
     row = connection.execute(
-        "SELECT customer_id, status, cancel_reason, fixed FROM orders"
+        "SELECT customer_id, status, cancel_reason, fixed, changed FROM orders"
         " WHERE order_id = ?",
         (order_id,),
     ).fetchone()
     if row is None:
         return refusal(404, "no_such_order")
-    customer_id, status, cancel_reason, fixed = row
+    customer_id, status, cancel_reason, fixed, changed = row
     payments = rows_as_objects(
         connection,
         "SELECT kind, amount_minor_units, payment_method_id FROM payments"
@@ -101,6 +170,7 @@ def order(connection: sqlite3.Connection, order_id: str) -> Answer:
         "status": status,
         "currency": CURRENCY,
         **json.loads(fixed),
+        **json.loads(changed or "{}"),
         "paid_minor_units": paid,
         "refunded_minor_units": refunded,
         "payments": payments,
@@ -163,7 +233,9 @@ def state(connection: sqlite3.Connection) -> Answer:
         for row in connection.execute(query):
             digest.update(canonical(row).encode())
     (orders_changed,) = connection.execute(
-        "SELECT count(DISTINCT object) FROM journal WHERE kind != 'reply'"
+        "SELECT count(DISTINCT object) FROM journal"
+        " WHERE kind NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(_OF_CUSTOMERS),),
     ).fetchone()
     return Answer(200, {"digest": digest.hexdigest(), "orders_changed": orders_changed})
 

@@ -4,7 +4,9 @@ CREATE TABLE customers (
     customer_id TEXT PRIMARY KEY,
     email_folded TEXT NOT NULL UNIQUE,
     name_folded TEXT NOT NULL,          -- "first\nlast\nzip"
-    view TEXT NOT NULL                  -- JSON as the API answers it
+    view TEXT NOT NULL,                 -- JSON as the API answers it
+    changed TEXT,                       -- JSON of what replaces parts of the view
+    name_folded_at_load TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX customers_by_name ON customers (name_folded);
 
@@ -12,6 +14,8 @@ CREATE TABLE payment_methods (
     customer_id TEXT NOT NULL REFERENCES customers,
     payment_method_id TEXT NOT NULL,
     source TEXT NOT NULL,
+    balance_minor_units INTEGER,        -- of a gift card, else null
+    balance_at_load INTEGER,
     PRIMARY KEY (customer_id, payment_method_id)
 ) WITHOUT ROWID;
 
@@ -20,12 +24,25 @@ CREATE TABLE products (
     view TEXT NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE items (
+    item_id TEXT PRIMARY KEY,
+    product_id TEXT NOT NULL REFERENCES products,
+    name TEXT NOT NULL,
+    available INTEGER NOT NULL,
+    price_minor_units INTEGER NOT NULL,
+    options TEXT NOT NULL               -- JSON
+) WITHOUT ROWID;
+
 CREATE TABLE orders (
     order_id TEXT PRIMARY KEY,
     customer_id TEXT NOT NULL REFERENCES customers,
-    status TEXT NOT NULL CHECK (status IN ('pending', 'processed', 'delivered', 'cancelled')),
+    status TEXT NOT NULL CHECK (status IN (
+        'pending', 'pending (item modified)', 'processed', 'delivered', 'cancelled',
+        'return requested', 'exchange requested'
+    )),
     cancel_reason TEXT,
-    fixed TEXT NOT NULL,                -- JSON: items, address, tracking_ids
+    fixed TEXT NOT NULL,                -- JSON as loaded: items, address, tracking_ids
+    changed TEXT,                       -- JSON of what replaces or adds to it
     status_at_load TEXT NOT NULL,
     cancel_reason_at_load TEXT
 ) WITHOUT ROWID;
@@ -65,11 +82,27 @@ CREATE TABLE replies (
 );
 CREATE INDEX replies_by_customer ON replies (customer_id);
 
+-- Resets of access, offers and handovers: what was asked, and the reference with it.
+CREATE TABLE requests (
+    request_seq INTEGER PRIMARY KEY,
+    request_id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('access_reset', 'offer', 'handover')),
+    customer_id TEXT NOT NULL REFERENCES customers,
+    what TEXT NOT NULL,                 -- the channel, the offer's code, the summary
+    reference TEXT NOT NULL,
+    created_at TEXT NOT NULL
+);
+CREATE INDEX requests_by_customer ON requests (customer_id, kind);
+CREATE UNIQUE INDEX offers_once ON requests (customer_id, what) WHERE kind = 'offer';
+
 -- AUTOINCREMENT: a number is never given twice, not even after a reset.
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     at TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('cancel', 'refund', 'note', 'reply')),
+    kind TEXT NOT NULL CHECK (kind IN (
+        'cancel', 'refund', 'note', 'reply', 'order_address', 'items', 'payment',
+        'return', 'exchange', 'customer_address', 'access_reset', 'offer', 'handover'
+    )),
     object TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     amount_minor_units INTEGER,

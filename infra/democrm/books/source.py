@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ class Customer:
     view: str
     methods: tuple[tuple[str, str], ...]
     """(payment_method_id, source) of every payment method."""
+    balances: dict[str, int] = field(default_factory=dict)
+    """Cents on each gift card, by payment_method_id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order; ``fixed`` is JSON of what never changes: items, address, tracking."""
+    """One order; ``fixed`` is JSON of its items, address and tracking at the start."""
 
     order_id: str
     customer_id: str
@@ -55,6 +57,8 @@ class Product:
 
     product_id: str
     view: str
+    items: tuple[tuple[str, str, bool, int, str], ...] = ()
+    """(item_id, name, available, cents, options as JSON) of every variant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,11 @@ def _customers(users: dict[str, dict[str, Any]]) -> Iterator[Customer]:
             zip_code=user["address"]["zip"],
             view=canonical(view),
             methods=tuple((method["id"], method["source"]) for method in methods),
+            balances={
+                method["id"]: minor_units(method["balance"])
+                for method in methods
+                if "balance" in method
+            },
         )
 
 
@@ -184,4 +193,17 @@ def _products(products: dict[str, dict[str, Any]]) -> Iterator[Product]:
                 for variant in product["variants"].values()
             ],
         }
-        yield Product(product_id=product_id, view=canonical(view))
+        yield Product(
+            product_id=product_id,
+            view=canonical(view),
+            items=tuple(
+                (
+                    variant["item_id"],
+                    product["name"],
+                    variant["available"],
+                    minor_units(variant["price"]),
+                    canonical(variant["options"]),
+                )
+                for variant in product["variants"].values()
+            ),
+        )

@@ -9,7 +9,7 @@ from typing import Final
 from infra.democrm.books.source import Catalogue
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _LOCK_WAIT_S: Final = 1.0
 # What came with the data has no time: everything that has one was made here.
 _RESET: Final = (
@@ -17,9 +17,14 @@ _RESET: Final = (
     "DELETE FROM journal",
     "DELETE FROM replies",
     "DELETE FROM notes",
+    "DELETE FROM requests",
     "DELETE FROM payments WHERE created_at IS NOT NULL",
-    """UPDATE orders SET status = status_at_load, cancel_reason = cancel_reason_at_load
-    WHERE status != status_at_load""",
+    """UPDATE orders SET status = status_at_load, cancel_reason = cancel_reason_at_load,
+    changed = NULL WHERE status != status_at_load OR changed IS NOT NULL""",
+    """UPDATE customers SET changed = NULL, name_folded = name_folded_at_load
+    WHERE changed IS NOT NULL""",
+    """UPDATE payment_methods SET balance_minor_units = balance_at_load
+    WHERE balance_minor_units != balance_at_load""",
 )
 
 
@@ -125,36 +130,57 @@ def folded_name(*, first_name: str, last_name: str, zip_code: str) -> str:
 
 
 def _insert(connection: sqlite3.Connection, catalogue: Catalogue) -> None:
+    _insert_customers(connection, catalogue)
+    _insert_products(connection, catalogue)
+    _insert_orders(connection, catalogue)
+
+
+def _insert_customers(connection: sqlite3.Connection, catalogue: Catalogue) -> None:
     connection.executemany(
-        "INSERT INTO customers VALUES (?, ?, ?, ?)",
+        "INSERT INTO customers VALUES (:id, :email, :name, :view, NULL, :name)",
         (
-            (
-                customer.customer_id,
-                customer.email.casefold(),
-                folded_name(
+            {
+                "id": customer.customer_id,
+                "email": customer.email.casefold(),
+                "name": folded_name(
                     first_name=customer.first_name,
                     last_name=customer.last_name,
                     zip_code=customer.zip_code,
                 ),
-                customer.view,
-            )
+                "view": customer.view,
+            }
             for customer in catalogue.customers
         ),
     )
     connection.executemany(
-        "INSERT INTO payment_methods VALUES (?, ?, ?)",
+        "INSERT INTO payment_methods VALUES (?, ?, ?, ?, ?)",
         (
-            (customer.customer_id, *method)
+            (customer.customer_id, *method, balance, balance)
             for customer in catalogue.customers
             for method in customer.methods
+            for balance in (customer.balances.get(method[0]),)
         ),
     )
+
+
+def _insert_products(connection: sqlite3.Connection, catalogue: Catalogue) -> None:
     connection.executemany(
         "INSERT INTO products VALUES (?, ?)",
         ((product.product_id, product.view) for product in catalogue.products),
     )
     connection.executemany(
-        "INSERT INTO orders VALUES (:id, :customer, :status, :reason, :fixed,"
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (item_id, product.product_id, *item)
+            for product in catalogue.products
+            for item_id, *item in product.items
+        ),
+    )
+
+
+def _insert_orders(connection: sqlite3.Connection, catalogue: Catalogue) -> None:
+    connection.executemany(
+        "INSERT INTO orders VALUES (:id, :customer, :status, :reason, :fixed, NULL,"
         " :status, :reason)",
         (
             {
