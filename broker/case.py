@@ -61,6 +61,7 @@ class Case:
     """What the stages look at. ``facts`` and ``rules`` are for budgets and rates.
 
     ``caller`` is None when an action is decided again: then ``requester`` speaks.
+    ``put`` is the question that policy was asked last, None before.
     """
 
     request: ActionRequest
@@ -74,6 +75,7 @@ class Case:
     standing: StandingApproval | None = None
     lines: tuple[Line, ...] = ()
     totals: Mapping[str, int] | None = None
+    put: authorize.Question | None = None
 
     @property
     def consequential_tier(self) -> bool:

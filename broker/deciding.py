@@ -1,0 +1,55 @@
+"""Stages 2 and 4, as everybody runs them who decides.
+
+The flow decides a new action and, before it is sent, the same one again; a policy that
+is published decides what waits. All of them ask the same two questions here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, assert_never
+
+from broker import case as cases
+from broker.core import authorize, guard
+from broker.core.words.decision import Decision, Deny, Verdict, VerdictWord
+
+if TYPE_CHECKING:
+    from broker.case import Case
+    from broker.ports import Ports
+
+CLEAN = Verdict(VerdictWord.CLEAN)
+
+
+async def authorized(ports: Ports, case: Case) -> tuple[Case, Decision]:
+    """Stage 2: ask the policy; a standing approval counts only while it has room.
+
+    The case that is returned holds the question, so that it can be recorded.
+    """
+    case = await cases.with_totals(ports, case)
+    case = replace(case, put=cases.question(case, now=ports.clock.now()))
+    assert case.put is not None  # noqa: S101  (it was just put)
+    return case, authorize.decide(case.put, case.view.policy.book)
+
+
+async def guarded(
+    ports: Ports, case: Case, decision: Decision
+) -> tuple[Decision, Verdict]:
+    """Stage 4: look at the arguments; what is found is put to the policy as well."""
+    if isinstance(decision, Deny) or case.put is None:
+        return decision, CLEAN
+    verdict = guard.inspect(await cases.inspection(ports, case), guard.CHAIN)
+    match verdict.word:
+        case VerdictWord.CLEAN:
+            return decision, verdict
+        case VerdictWord.BLOCK:
+            return Deny(verdict.reasons()), verdict
+        case VerdictWord.HOLD:
+            # What was signed in advance did not mean this: the policy is asked what it
+            # wants when nobody has signed yet.
+            codes = tuple(sorted({finding.code for finding in verdict.findings}))
+            question = replace(case.put, findings=codes, standing=False)
+            book = case.view.policy.book
+            again = authorize.decide(question, book)
+            return authorize.hold(again, verdict.reasons(), book), verdict
+        case _:
+            assert_never(verdict.word)
