@@ -7,10 +7,11 @@ is published decides what waits. All of them ask the same two questions here.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from broker import case as cases
 from broker.core import authorize, guard
+from broker.core.sealed import decided
 from broker.core.words.decision import Decision, Deny, Verdict, VerdictWord
 
 if TYPE_CHECKING:
@@ -53,3 +54,18 @@ async def guarded(
             return authorize.hold(again, verdict.reasons(), book), verdict
         case _:
             assert_never(verdict.word)
+
+
+def made_from(case: Case, verdict: Verdict) -> dict[str, Any] | None:
+    """Return what a decision is made from, so that a replay can make it again."""
+    if case.put is None:
+        return None
+    held = verdict.word is VerdictWord.HOLD
+    made = decided.Decided(
+        question=case.put,
+        verdict=verdict.word,
+        findings=tuple(sorted({f.code for f in verdict.findings})) if held else (),
+        taken=decided.taken_of(case.lines),
+        policy_version=case.view.policy.book.version,
+    )
+    return decided.to_json(made)

@@ -25,6 +25,7 @@ from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Deny, Escalate, Permit, word_of
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.subject import VerificationLevel
+from broker.deciding import made_from
 from broker.ports import Finish, NewAction, PayloadDraft, Sealed
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ def _record(
         outcome=outcome,
         created_at=case.request.asked_at,
         expires_at=approval.expires_at if approval else None,
+        decided=made_from(case, verdict),
     )
 
 

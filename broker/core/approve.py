@@ -83,7 +83,7 @@ def asked_of(
     """
     if record.asked is None or not record.approval_id:
         return None
-    asked_at = record.request.asked_at
+    asked_at = record.asked_again_at or record.request.asked_at
     return ApprovalRequest(
         approval_id=record.approval_id,
         action_id=record.request.action_id,

@@ -51,6 +51,7 @@ class Columns:
 def to_payload(record: ActionRecord) -> dict[str, Any]:
     """Return the sealed half of a record as JSON."""
     request, requester = record.request, record.requester
+    again = record.asked_again_at
     return {
         "action_id": request.action_id,
         "arguments": dict(request.arguments),
@@ -74,6 +75,8 @@ def to_payload(record: ActionRecord) -> dict[str, Any]:
         "reasons": [_reason(r) for r in record.reasons],
         "findings": [list(finding) for finding in record.findings],
         "asked": _asked(record.asked),
+        "asked_again_at": again.isoformat() if again else None,
+        "decided": dict(record.decided) if record.decided is not None else None,
     }
 
 
@@ -88,7 +91,7 @@ def from_payload(
     if sealed["action_id"] != columns.action_id:
         msg = "the sealed half belongs to another action"
         raise ValueError(msg)
-    who = sealed["requester"]
+    who, again = sealed["requester"], sealed["asked_again_at"]
     return ActionRecord(
         request=ActionRequest(
             action_id=columns.action_id,
@@ -131,6 +134,8 @@ def from_payload(
         outcome=outcome,
         created_at=columns.created_at,
         expires_at=columns.expires_at,
+        decided=sealed["decided"],
+        asked_again_at=datetime.fromisoformat(again) if again else None,
     )
 
 

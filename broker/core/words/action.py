@@ -173,6 +173,8 @@ class ActionRecord:
     ``standing_approval`` and ``approval_id`` name who signed, if somebody did;
     ``findings`` are the guards' (code, argument, text) triples;
     ``warrant_id`` is the last warrant made for it; ``digest`` what an approval covers.
+    ``decided`` is what the decision was made from, as core/sealed/decided.py writes it;
+    ``asked_again_at`` is when people were asked anew, None if they were asked once.
     """
 
     request: ActionRequest
@@ -195,3 +197,5 @@ class ActionRecord:
     outcome: Outcome | None
     created_at: datetime
     expires_at: datetime | None
+    decided: Mapping[str, Any] | None = None
+    asked_again_at: datetime | None = None

@@ -56,7 +56,13 @@ def columns(of: ActionRecord) -> Columns:
 def test_a_record_comes_back_as_it_went_in(
     reasons: tuple[Reason, ...], asked: Escalate | None, state: ActionState
 ) -> None:
-    made = record(reasons=reasons, asked=asked, state=state)
+    made = record(
+        reasons=reasons,
+        asked=asked,
+        state=state,
+        decided={"verdict": "clean"} if asked else None,
+        asked_again_at=NOW if asked else None,
+    )
     sealed = json.loads(json.dumps(to_payload(made)))
     assert from_payload(columns(made), sealed, None) == made
 
