@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, assert_never
 
 from broker import case as cases
-from broker import evidence
+from broker import evidence, republish
 from broker.ballots import Asked, Signed, ballot_of, note_refused
 from broker.core import approve
 from broker.core.approvals import card as cards
@@ -241,6 +241,8 @@ async def _person(ports: Ports, caller: Caller) -> Approver:
 async def _asked(ports: Ports, approval_id: str, person: Approver) -> Asked:
     found = await ports.desk.find(approval_id)
     record = await ports.store.action(found.action_id) if found else None
+    if found is not None and record is not None and found.role in person.roles:
+        record = await _up_to_date(ports, found, record)
     asks = record.asked if record else None
     if (
         found is None
@@ -262,6 +264,28 @@ async def _asked(ports: Ports, approval_id: str, person: Approver) -> Asked:
     )
     assert request is not None  # noqa: S101  (asks and approval_id were there)
     return Asked(found, record, case, request)
+
+
+async def _up_to_date(
+    ports: Ports, found: OnDesk, record: ActionRecord
+) -> ActionRecord:
+    """Have what waits decided by the policy in force before anybody signs it.
+
+    Raises:
+        ApprovalStaleError: It asks something else now, or nothing any more.
+    """
+    replaced = found.state is ApprovalState.STALE
+    mine = record.approval_id == found.approval_id
+    if mine and found.state is ApprovalState.PENDING:
+        policy = await ports.authority.policy()
+        if policy.book.version != record.policy_version:
+            await republish.again(ports, record)
+            record = await ports.store.action(found.action_id) or record
+            replaced = record.approval_id != found.approval_id
+    if record.approval_id == found.approval_id or not replaced:
+        return record
+    msg = "the policy changed, and this action is asked anew"
+    raise ApprovalStaleError(msg, hint=f"look at approval {record.approval_id}")
 
 
 async def _over(

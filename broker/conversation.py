@@ -8,6 +8,7 @@ Source: DESIGN, chapter 7 (Interactions).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from broker.core import record
@@ -23,7 +24,7 @@ from broker.core.words.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from broker.core.words.subject import Interaction
+from broker.core.words.subject import Interaction, VerificationLevel
 from broker.ports import NewTurn, PayloadDraft
 
 if TYPE_CHECKING:
@@ -180,4 +181,22 @@ def _entry(
         detail=detail or {"opened_by": interaction.channel_id},
         payloads=tuple(sealed.ref for sealed in payloads),
         replica=ports.replica,
+    )
+
+
+def with_customer(
+    ports: Ports, now: Interaction, customer_id: str
+) -> Interaction | None:
+    """Return an interaction with the customer that a verification found.
+
+    Once bound, always bound: details of another customer give None.
+    """
+    if now.bound and now.customer_id != customer_id:
+        return None
+    return replace(
+        now,
+        customer_id=customer_id,
+        customer_ref=now.customer_ref
+        or customer_ref(ports, now.tenant, now.use_case, customer_id),
+        verification=max(now.verification, VerificationLevel.MATCHED),
     )

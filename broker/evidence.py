@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from broker.case import STANDING_RULE, dedupe_key
-from broker.conversation import customer_ref
+from broker.conversation import with_customer
 from broker.core import approve, execute, record
 from broker.core.sealed import action as stored
 from broker.core.words.action import (
@@ -24,7 +24,6 @@ from broker.core.words.action import (
 from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Deny, Escalate, Permit, word_of
 from broker.core.words.entry import AuditEntry, EntryKind
-from broker.core.words.subject import VerificationLevel
 from broker.deciding import made_from
 from broker.ports import Finish, NewAction, PayloadDraft, Sealed
 
@@ -116,13 +115,25 @@ async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
 
 async def claim_entry(ports: Ports, case: Case, warrant_id: str) -> AuditEntry:
     """Return the entry that states the intent to execute an approved action."""
-    return await entry_of(ports, case, EntryKind.CLAIM, {"warrant": warrant_id}, ())
+    detail = {
+        "warrant": warrant_id,
+        "policy_version": case.view.policy.book.version,
+    }
+    return await entry_of(ports, case, EntryKind.CLAIM, detail, ())
 
 
 async def keep_unexecuted(
-    ports: Ports, action: ActionRecord, reason: Reason, state: ActionState
+    ports: Ports,
+    action: ActionRecord,
+    reason: Reason,
+    state: ActionState,
+    *,
+    more: Mapping[str, Any] | None = None,
 ) -> bool:
-    """End an action that was not executed: nothing was sent, what it held is void."""
+    """End an action that was not executed: nothing was sent, what it held is void.
+
+    ``more`` is what policy said, if that is why.
+    """
     entry = AuditEntry(
         entry_id=ports.ids.new(),
         kind=EntryKind.OUTCOME,
@@ -135,7 +146,12 @@ async def keep_unexecuted(
             "customer_ref": action.customer_ref or None,
         },
         action={"action_id": action.request.action_id, "tool": action.request.tool},
-        detail={"outcome": state.value, "code": reason.code, "sent": False},
+        detail={
+            "outcome": state.value,
+            "code": reason.code,
+            "sent": False,
+            **(more or {}),
+        },
         replica=ports.replica,
     )
     return await ports.store.refuse(
@@ -159,7 +175,9 @@ async def keep_outcome(
     outcome = judgement.outcome
     if released is not None:
         outcome = replace(outcome, result=released.result)
-    bind = _bound_interaction(ports, case, judgement)
+    bind = None
+    if case.tool.binding.binds_customer and judgement.owner:
+        bind = with_customer(ports, case.interaction, judgement.owner)
     case = case if bind is None else replace(case, interaction=bind)
     payload = await seal(
         ports, case, stored.outcome_payload(outcome, ran.receipt_jws), "outcome"
@@ -367,25 +385,3 @@ def _ceilings(
                 name = case.request.arguments.get(pointer.removeprefix("/"))
                 found.append((case.tool.connector, binding.kind, str(name), units))
     return tuple(found)
-
-
-def _bound_interaction(
-    ports: Ports, case: Case, judgement: Judgement
-) -> Interaction | None:
-    """Return the interaction with its customer, if this verification found one.
-
-    Once bound, always bound: details of another customer change nothing.
-    """
-    found = judgement.owner
-    if not (case.tool.binding.binds_customer and found):
-        return None
-    now = case.interaction
-    if now.bound and now.customer_id != found:
-        return None
-    return replace(
-        now,
-        customer_id=found,
-        customer_ref=now.customer_ref
-        or customer_ref(ports, now.tenant, now.use_case, found),
-        verification=max(now.verification, VerificationLevel.MATCHED),
-    )

@@ -1,8 +1,8 @@
 """The sweeper: every replica finishes what another one, or a crash, left behind.
 
-Permits that nobody claimed, claims whose lease has lapsed, approvals past their expiry
-and pending actions of revoked agents are found in SQL, so that nothing depends on the
-memory of a process or on Temporal being there.
+Permits that nobody claimed, claims whose lease has lapsed, approvals past their expiry,
+pending actions of revoked agents and what an earlier policy decided are found in SQL,
+so that nothing depends on the memory of a process or on Temporal being there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker import approvals, evidence, flow
+from broker import approvals, evidence, flow, republish
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
@@ -31,7 +31,7 @@ async def sweep_for_ever(ports: Ports) -> None:
     """Sweep until cancelled; a part that is down only delays it."""
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
-        for work in (interrupted, revoked, approvals.expire_due):
+        for work in (interrupted, revoked, approvals.expire_due, outdated):
             await _undisturbed(work(ports))
 
 
@@ -45,6 +45,24 @@ async def revoked(ports: Ports) -> None:
     """Refuse the waiting actions of identities that were revoked meanwhile."""
     for action_id in await ports.store.revoked(limit=SWEEP_MAX):
         await _undisturbed(_refuse(ports, action_id))
+
+
+async def outdated(ports: Ports) -> None:
+    """Decide again what waits, after a policy was published; a batch at a time."""
+    policy = await ports.authority.policy()
+    found = await ports.waiting.outdated(
+        version=policy.book.version,
+        replica=ports.replica,
+        limit=republish.REPUBLISHED_AT_ONCE_MAX,
+    )
+    for action_id in found:
+        await _undisturbed(_decide_again(ports, action_id))
+
+
+async def _decide_again(ports: Ports, action_id: str) -> None:
+    record = await ports.store.action(action_id)
+    if record is not None:
+        await republish.again(ports, record)
 
 
 async def _refuse(ports: Ports, action_id: str) -> None:

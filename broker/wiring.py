@@ -27,6 +27,7 @@ from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
 from broker.effects.keeping.handles import PostgresHandles
 from broker.effects.keeping.store import PostgresStore
+from broker.effects.keeping.waiting import PostgresWaiting
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
 from broker.effects.limits.rates import (
@@ -152,6 +153,7 @@ def build(settings: Settings) -> Replica:
         journal=scribe,
         replay=replay,
         desk=desk,
+        waiting=PostgresWaiting(database, scribe=scribe, changed=outbox.nudge),
         replica=settings.part,
         tenant=settings.tenant,
     )

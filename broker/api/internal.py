@@ -14,6 +14,8 @@ from fastapi import APIRouter, Depends, Request
 from broker import approvals, flow
 from broker.api.security import service
 from broker.core.approvals.votes import is_id
+from broker.core.words.action import ActionState
+from broker.core.words.approval import ApprovalState
 from broker.core.words.errors import ForbiddenError, NotFoundError
 from broker.core.words.subject import Caller
 from broker.registry.channels import parse_service
@@ -84,8 +86,12 @@ def _checked(approval_id: str) -> str:
 
 
 def _json(found: OnDesk) -> dict[str, Any]:
+    action = found.action_state
+    if found.state is ApprovalState.STALE:
+        # Another question has taken its place, and has a run of its own.
+        action = ActionState.REFUSED
     return {
         "approval": found.state.value,
-        "action": found.action_state.value,
+        "action": action.value,
         "left_s": found.left_s,
     }

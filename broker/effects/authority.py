@@ -65,10 +65,7 @@ class SignedAuthority:
         for row in rows:
             if row is not None:
                 by_kind.setdefault(row.kind, []).append(row)
-        policy = self._policies.of(next(iter(by_kind.get("policy", [])), None))
-        if policy is None:
-            msg = "there is no policy that verifies, so nothing can be decided"
-            raise StoreUnavailableError(msg, hint="publish one")
+        policy = self._in_force(next(iter(by_kind.get("policy", [])), None))
         agent = self._agents.of(next(iter(by_kind.get("agent", [])), None))
         standing: tuple[StandingApproval, ...] = ()
         if agent is not None and agent.active:
@@ -85,6 +82,14 @@ class SignedAuthority:
             standing=standing,
         )
 
+    async def policy(self) -> Policy:
+        """Return the policy in force.
+
+        Raises:
+            StoreUnavailableError: There is none that verifies.
+        """
+        return self._in_force(await self._registry.get("policy", "main"))
+
     async def approvers(self) -> Mapping[str, Approver]:
         """Return everybody who may hold an approving role, by person id."""
         people = [self._people.of(row) for row in await self._registry.list("person")]
@@ -98,6 +103,13 @@ class SignedAuthority:
         """Return what an active channel may say, or None."""
         channel = self._channels.of(await self._registry.get("channel", channel_id))
         return channel.facts() if channel is not None and channel.active else None
+
+    def _in_force(self, row: AuthorityRow | None) -> Policy:
+        policy = self._policies.of(row)
+        if policy is None:
+            msg = "there is no policy that verifies, so nothing can be decided"
+            raise StoreUnavailableError(msg, hint="publish one")
+        return policy
 
     async def _standing_for(
         self,

@@ -21,6 +21,9 @@ from broker.ports.values import (
     PayloadDraft,
     Policy,
     Ran,
+    Redecided,
+    RedecidedWord,
+    Redecision,
     Sealed,
     Shown,
     Stored,
@@ -74,6 +77,9 @@ __all__ = [
     "Ports",
     "Ran",
     "Rates",
+    "Redecided",
+    "RedecidedWord",
+    "Redecision",
     "Replay",
     "Sealed",
     "Shelf",
@@ -82,6 +88,7 @@ __all__ = [
     "Stored",
     "StoredWord",
     "Vault",
+    "Waiting",
 ]
 
 
@@ -114,6 +121,13 @@ class Authority(Protocol):
 
     async def view(self, agent_id: str, scopes: Sequence[str]) -> AuthorityView:
         """Return what holds now for this agent and these revocation scopes."""
+
+    async def policy(self) -> Policy:
+        """Return the policy in force.
+
+        Raises:
+            StoreUnavailableError: there is none that verifies.
+        """
 
     async def approvers(self) -> Mapping[str, Approver]:
         """Return everybody who may hold an approving role, by person id."""
@@ -239,6 +253,18 @@ class Store(Protocol):
         """Return an approval and its votes whose signatures verify, or None."""
 
 
+class Waiting(Protocol):
+    """Actions that wait for people while policies change."""
+
+    async def outdated(
+        self, *, version: int, replica: str, limit: int
+    ) -> Sequence[str]:
+        """Return ids of waiting actions that an earlier version decided."""
+
+    async def redecide(self, new: Redecision) -> Redecided:
+        """Store what a new policy says of a waiting action, in one transaction."""
+
+
 class Desk(Protocol):
     """Where approvals wait, and where votes are counted."""
 
@@ -320,5 +346,6 @@ class Ports:
     journal: Journal
     replay: Replay
     desk: Desk
+    waiting: Waiting
     replica: str
     tenant: str

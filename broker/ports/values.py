@@ -128,6 +128,39 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Redecision:
+    """A waiting action that another policy was asked about.
+
+    ``before`` is what was looked at. With ``approval`` and ``payload`` people are asked
+    anew; without, the question that stands is carried.
+    """
+
+    before: ActionRecord
+    policy_version: int
+    lines: tuple[Line, ...]
+    entry: AuditEntry
+    approval: ApprovalRequest | None = None
+    payload: Sealed | None = None
+
+
+class RedecidedWord(StrEnum):
+    """What became of it. ``GONE``: the action is no longer as it was looked at."""
+
+    OK = "ok"
+    OVER = "over"
+    STALE = "stale"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Redecided:
+    """What became of a redecision; ``over`` are the rules without room."""
+
+    word: RedecidedWord
+    over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right of one replica to execute one action until ``until``.
 

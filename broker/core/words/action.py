@@ -63,6 +63,8 @@ MOVES: Mapping[ActionState, frozenset[ActionState]] = {
             ActionState.REFUSED,
             ActionState.CANCELLED,
             ActionState.FAILED,
+            # What was approved is asked again if a new policy asks for more.
+            ActionState.PENDING_APPROVAL,
         }
     ),
     ActionState.EXECUTING: frozenset(

@@ -25,6 +25,7 @@ class EntryKind(StrEnum):
     REFUSED = "authenticate.refused"
     DECISION = "authorize.decision"
     ASKED = "approve.asked"
+    CARRIED = "approve.carried"
     VOTE = "approve.vote"
     APPROVAL_ENDED = "approve.ended"
     CLAIM = "execute.claim"

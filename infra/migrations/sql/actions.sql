@@ -119,7 +119,7 @@ INSERT INTO action_move VALUES
   ('pending_approval', 'ready'), ('pending_approval', 'refused'),
   ('pending_approval', 'cancelled'), ('pending_approval', 'expired'),
   ('ready', 'executing'), ('ready', 'refused'), ('ready', 'cancelled'),
-  ('ready', 'failed'),
+  ('ready', 'failed'), ('ready', 'pending_approval'),
   ('executing', 'done'), ('executing', 'refused'), ('executing', 'failed'),
   ('executing', 'unknown'),
   ('unknown', 'done'), ('unknown', 'failed');

@@ -17,7 +17,14 @@ branch_labels = None
 depends_on = None
 
 _SQL = Path(__file__).resolve().parents[1] / "sql"
-_FILES = ("audit.sql", "authority.sql", "budgets.sql", "edge.sql", "actions.sql")
+_FILES = (
+    "audit.sql",
+    "authority.sql",
+    "budgets.sql",
+    "edge.sql",
+    "actions.sql",
+    "policy.sql",
+)
 
 
 def upgrade() -> None:

@@ -37,6 +37,7 @@ from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.keeping.handles import PostgresHandles
 from broker.effects.keeping.store import PostgresStore
+from broker.effects.keeping.waiting import PostgresWaiting
 from broker.effects.ledger import PostgresLedger
 from broker.effects.policies import policy_reader
 from broker.effects.registry import Registry
@@ -294,6 +295,7 @@ async def open_house(
         replica=replica,
         tenant=TENANT,
         desk=votes,
+        waiting=PostgresWaiting(database, scribe=scribe),
     )
     house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)
     await _seed(house)
