@@ -21,7 +21,7 @@ from broker.core.words.action import (
 )
 from broker.core.words.budget import BudgetRule, CappedObject, LimitFacts, Scope, Window
 from broker.core.words.decision import Reason
-from broker.core.words.effect import Tier, is_consequential
+from broker.core.words.effect import Effect, Tier, is_consequential
 from broker.core.words.errors import ForbiddenError, InvalidError
 from broker.core.words.money import Money
 
@@ -181,7 +181,9 @@ async def with_totals(ports: Ports, case: Case) -> Case:
     lines = limit.lines_for(rules, case.facts, now=now)
     watched = limit.watched_keys(rules, case.facts, now=now)
     keys = sorted({*watched, *(line.key for line in lines)})
-    totals = await ports.store.totals(keys, besides=case.request.action_id)
+    totals = await ports.store.totals(
+        keys, besides=case.request.action_id, member=case.facts.customer_ref
+    )
     reads = case.view.policy.book.reads
     lines = limit.with_totals(lines, totals, looked_at=reads)
     standing_fits = all(
@@ -355,6 +357,8 @@ async def _facts(
         tool=tool.name,
         customer_ref=interaction.customer_ref,
         amount=bound.amount,
+        connector=tool.connector,
+        reads=tool.effect is Effect.READ,
         objects=tuple(
             CappedObject(
                 kind=key[1],

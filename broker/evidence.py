@@ -24,18 +24,25 @@ from broker.core.words.action import (
 from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Deny, Escalate, Permit, word_of
 from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.moment import write_moment
 from broker.deciding import made_from
 from broker.ports import Finish, NewAction, PayloadDraft, Sealed
+from broker.released import (
+    ceilings_of,
+    readings_of,
+    released_of,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.case import Ask, Case
-    from broker.core.execute import Judgement, Release
+    from broker.core.execute import Judgement
     from broker.core.words.budget import Line, RateAnswer
     from broker.core.words.decision import Decision, Reason, Verdict
     from broker.core.words.subject import Interaction
-    from broker.ports import Claim, Ports, Ran, Stored
+    from broker.ports import Claim, NoRoom, Ports, Ran, Stored
 
 PURPOSE_REQUEST = "action"
 _STATES = {
@@ -43,9 +50,6 @@ _STATES = {
     Escalate: ActionState.PENDING_APPROVAL,
     Deny: ActionState.REFUSED,
 }
-# What a verification tool says when the details match nobody, or somebody else than
-# the customer who is bound already: the two must look the same.
-_NO_MATCH = {"matched": False}
 _MONEY = {
     OutcomeWord.DONE: "post",
     OutcomeWord.REFUSED: "void",
@@ -77,7 +81,7 @@ async def keep_decision(
             "approval": approval.approval_id if approval else None,
             "approval_digest": approval.digest if approval else None,
             "quorum": approval.quorum.approvers_min if approval else None,
-            "reserved": [[line.rule_id, line.amount] for line in lines],
+            "reserved": reserved(lines),
             "rates_counted_by": rate.counted_by.value if rate else None,
             "warrant": new_record.warrant_id or None,
         },
@@ -113,13 +117,30 @@ async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
     await ports.journal.record(entry)
 
 
-async def claim_entry(ports: Ports, case: Case, warrant_id: str) -> AuditEntry:
-    """Return the entry that states the intent to execute an approved action."""
+async def keep_claim(ports: Ports, case: Case) -> Claim | NoRoom | None:
+    """Claim an approved action, log the intent, and reserve in the windows of now."""
+    warrant_id = ports.ids.new()
+    lines = tuple(line for line in case.lines if not line.of_reading)
     detail = {
         "warrant": warrant_id,
         "policy_version": case.view.policy.book.version,
+        "reserved": reserved(lines),
     }
-    return await entry_of(ports, case, EntryKind.CLAIM, detail, ())
+    return await ports.store.claim(
+        case.request.action_id,
+        owner=ports.replica,
+        warrant_id=warrant_id,
+        lines=lines,
+        entry=await entry_of(ports, case, EntryKind.CLAIM, detail, ()),
+    )
+
+
+def reserved(lines: tuple[Line, ...]) -> list[list[str | int]]:
+    """Return what an entry says was taken: rule, amount, budget and its window."""
+    return [
+        [line.rule_id, line.amount, line.budget_id, write_moment(line.window_start)]
+        for line in lines
+    ]
 
 
 async def keep_unexecuted(
@@ -171,10 +192,12 @@ async def keep_outcome(
     ran: Ran,
 ) -> bool:
     """Store what came back: outcome, released values, money, customer and entry."""
-    released = _released(case, judgement, ran.result)
+    released = released_of(case, judgement, ran.result)
     outcome = judgement.outcome
     if released is not None:
         outcome = replace(outcome, result=released.result)
+    records = execute.records_of(released) if released else 0
+    readings = readings_of(ports, case, records)
     bind = None
     if case.tool.binding.binds_customer and judgement.owner:
         bind = with_customer(ports, case.interaction, judgement.owner)
@@ -189,6 +212,7 @@ async def keep_outcome(
         "posted_minor_units": judgement.post_minor_units,
         "warrant": claim.warrant_id,
         "receipt_sha256": sha256(ran.receipt_jws.encode()).hexdigest(),
+        "records": records,
         "released": len(released.values) if released else 0,
         "dropped": released.dropped if released else 0,
         "customer_bound": bind is not None,
@@ -204,9 +228,10 @@ async def keep_outcome(
             post_minor_units=judgement.post_minor_units,
             currency=case.bound.amount.currency if case.bound.amount else "",
             payload=payload,
-            values=_values(ports, case, released) if released else (),
-            ceilings=_ceilings(case, judgement),
+            values=values_of(ports, case, released) if released else (),
+            ceilings=ceilings_of(case, judgement),
             entries=(entry,),
+            readings=readings,
             bind=bind,
             bind_payload_id=ports.ids.new() if bind else "",
             forget=outcome.word is OutcomeWord.FAILED and not outcome.sent,
@@ -340,48 +365,3 @@ async def entry_of(
         payloads=tuple(sealed.ref for sealed in payloads),
         replica=ports.replica,
     )
-
-
-def _released(
-    case: Case, judgement: Judgement, result: Mapping[str, Any] | None
-) -> Release | None:
-    if result is None or judgement.outcome.word is not OutcomeWord.DONE:
-        return None
-    if "owner_mismatch" in judgement.alarms:
-        return None
-    if judgement.outcome.code == "no_match":
-        result = _NO_MATCH
-    return execute.release(case.tool, result)
-
-
-def _values(
-    ports: Ports, case: Case, released: Release
-) -> tuple[Mapping[str, Any], ...]:
-    """Return one row per released value, found again by a keyed hash of the value."""
-    return tuple(
-        {
-            "pointer": one.pointer,
-            "lookup": ports.vault.reference(
-                "value", case.interaction.interaction_id, str(one.value)
-            ),
-            "kind": one.field.shows,
-            "data_class": one.field.data_class,
-            "integrity": int(one.field.label.integrity),
-            "confidentiality": one.field.label.confidentiality.value,
-            "source": f"{case.tool.name}#{one.pointer}",
-        }
-        for one in released.values
-    )
-
-
-def _ceilings(
-    case: Case, judgement: Judgement
-) -> tuple[tuple[str, str, str, int], ...]:
-    """Return (connector, kind, id, minor units) for each object a receipt bounded."""
-    found = []
-    for pointer, units in judgement.ceilings:
-        for binding in case.tool.binding.objects:
-            if binding.pointer == pointer:
-                name = case.request.arguments.get(pointer.removeprefix("/"))
-                found.append((case.tool.connector, binding.kind, str(name), units))
-    return tuple(found)

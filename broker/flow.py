@@ -38,7 +38,7 @@ from broker.core.words.errors import (
 )
 from broker.core.words.warrant import SentState
 from broker.deciding import CLEAN
-from broker.ports import StoredWord
+from broker.ports import Claim, NoRoom, StoredWord
 from broker.republish import Again
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from broker.case import Ask, Case
     from broker.core.words.action import ActionRecord
     from broker.core.words.budget import RateAnswer
-    from broker.ports import Claim, Ports, Ran
+    from broker.ports import Ports, Ran
 
 DECISIONS_MAX = 3
 """How often an action is decided again because totals moved; then it is denied."""
@@ -219,31 +219,40 @@ async def _decided_again(
     ports: Ports, stored: ActionRecord, claim: Claim | None
 ) -> ActionRecord | None:
     """Run the decision again, then execute, or end the action with the reason."""
-    action_id = stored.request.action_id
-    case = await _still_stands(ports, stored)
-    if isinstance(case, _No):
-        # If a policy was published meanwhile, it decides what happens now. If it has
-        # decided this already, somebody wrote to the table, and it is refused.
-        stale = case.reason.code == "approval_stale" and claim is None
-        if stale and await republish.again(ports, stored) is not Again.CURRENT:
-            return await ports.store.action(action_id)
-        # If we die before this is stored, the next to settle comes to the same end.
-        refused = ActionState.REFUSED
-        await evidence.keep_unexecuted(
-            ports, stored, case.reason, refused, more=case.detail
-        )
-        return await ports.store.action(action_id)
-    if claim is None:
+    for _ in range(DECISIONS_MAX):
+        case = await _still_stands(ports, stored)
+        if isinstance(case, _No):
+            return await _unexecuted(ports, stored, case, claimed=claim is not None)
+        if claim is not None:
+            return await _execute(ports, case, claim)
         # Somebody signed for this: it is not claimed while nobody could execute it.
         await ports.executor.address()
-        warrant_id = ports.ids.new()
-        entry = await evidence.claim_entry(ports, case, warrant_id)
-        claim = await ports.store.claim(
-            action_id, owner=ports.replica, warrant_id=warrant_id, entry=entry
-        )
-    if claim is None:
-        return await ports.store.action(action_id)
-    return await _execute(ports, case, claim)
+        match await evidence.keep_claim(ports, case):
+            case None:
+                break
+            case NoRoom(over=()):
+                # What the decision saw has moved: read it and decide again.
+                continue
+            case NoRoom(over=over):
+                no = _No(_over(over), {})
+                return await _unexecuted(ports, stored, no, claimed=False)
+            case Claim() as claim:
+                return await _execute(ports, case, claim)
+    return await ports.store.action(stored.request.action_id)
+
+
+async def _unexecuted(
+    ports: Ports, stored: ActionRecord, no: _No, *, claimed: bool
+) -> ActionRecord | None:
+    """End an action that may not be executed any more."""
+    # If a policy was published meanwhile, it decides what happens now. If it has
+    # decided this already, somebody wrote to the table, and it is refused.
+    stale = no.reason.code == "approval_stale" and not claimed
+    if not stale or await republish.again(ports, stored) is Again.CURRENT:
+        # If we die before this is stored, the next to settle comes to the same end.
+        end = ActionState.REFUSED
+        await evidence.keep_unexecuted(ports, stored, no.reason, end, more=no.detail)
+    return await ports.store.action(stored.request.action_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +396,5 @@ def _over(rules: tuple[str, ...]) -> Reason:
 
 def _conflict() -> ConflictError:
     msg = "this Idempotency-Key was used for a different call"
-    return ConflictError(
-        msg,
-        hint="use a new key for a new call, or send the first call unchanged",
-    )
+    hint = "use a new key for a new call, or send the first call unchanged"
+    return ConflictError(msg, hint=hint)

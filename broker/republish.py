@@ -140,7 +140,10 @@ async def _decided(ports: Ports, before: ActionRecord) -> _Decided | Again:
 
 async def _carried(ports: Ports, now: _Decided) -> Redecision:
     """Leave approval and votes as they are; the log says that they answer this too."""
-    detail = now.detail(approval_digest=now.before.digest)
+    detail = now.detail(
+        approval_digest=now.before.digest,
+        reserved=evidence.reserved(now.case.lines),
+    )
     kind = EntryKind.CARRIED
     entry = await evidence.entry_of(ports, now.case, kind, detail, ())
     return Redecision(
@@ -179,7 +182,7 @@ async def _asked(ports: Ports, now: _Decided) -> Redecision:
         approval_digest=request.digest,
         quorum=request.quorum.approvers_min,
         replaces=now.before.approval_id,
-        reserved=[[line.rule_id, line.amount] for line in now.case.lines],
+        reserved=evidence.reserved(now.case.lines),
     )
     kind = EntryKind.ASKED
     entry = await evidence.entry_of(ports, now.case, kind, detail, (payload,))

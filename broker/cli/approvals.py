@@ -26,6 +26,7 @@ from broker.cli.signed_in import (
 )
 from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
+from broker.core.words.money import is_currency
 
 app = typer.Typer(
     name="approvals", help="Approvals: look, sign, refuse.", no_args_is_help=True
@@ -281,15 +282,15 @@ def _budget_line(budget: Mapping[str, Any]) -> str:
     used = budget["posted"] + budget["held_by_others"]
     taken, this = _units(budget, used), _units(budget, budget["this"])
     most = _units(budget, budget["limit"])
-    window = {"ever": "in all", "pending": "at once"}.get(
-        budget["window"], f"per {budget['window']}"
-    )
+    named = budget["window"].replace("last_", "last ").replace("_", " ")
+    window = {"ever": "in all", "pending": "at once"}.get(named, f"per {named}")
+    window = window.replace("per last", "in the last")
     over = "  OVER" if budget["over"] else ""
     return f"budget     {budget['rule']}: {taken} + {this} of {most} {window}{over}"
 
 
 def _units(budget: Mapping[str, Any], number: int) -> str:
-    if budget["unit"] == "count":
+    if not is_currency(budget["unit"]):
         return str(number)
     return f"{number / 100:,.2f} {budget['unit']}"
 

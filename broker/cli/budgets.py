@@ -13,7 +13,7 @@ from broker.core.words.budget import (
     Window,
 )
 from broker.core.words.moment import write_moment
-from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money, is_currency
 
 ID_CHARS_SHOWN = 12
 """Enough to tell budgets apart and to copy; the whole id stands in the JSON."""
@@ -110,7 +110,7 @@ def left(row: BudgetRow) -> int:
 
 def quantity(number: int, unit: str) -> str:
     """Return an amount with its currency, or a bare count."""
-    if unit == COUNT_UNIT:
+    if not is_currency(unit):
         return str(number)
     if number > AMOUNT_MINOR_UNITS_MAX:
         # A sum may outgrow what one amount may be.
@@ -119,8 +119,8 @@ def quantity(number: int, unit: str) -> str:
 
 
 def _since(row: BudgetRow) -> str:
-    if row.window in {Window.EVER, Window.PENDING}:
-        return row.window.value
+    if row.window not in {Window.HOUR, Window.DAY, Window.MONTH}:
+        return row.window.value.replace("_", " ")
     return write_moment(row.window_start)
 
 

@@ -270,6 +270,19 @@ def release(tool: Tool, result: Mapping[str, Any]) -> Release:
     return Release(_lists(released), tuple(values), total - len(values))
 
 
+def records_of(released: Release) -> int:
+    """Return how many records an agent got: the longest list in it, at least one.
+
+    What a manifest releases of every element of a list, with ``*`` in its pointer, is
+    as many records as there are elements.
+    """
+    counts: dict[str, int] = {}
+    for one in released.values:
+        if "*" in one.field.pointer.split("/"):
+            counts[one.field.pointer] = counts.get(one.field.pointer, 0) + 1
+    return max(counts.values(), default=1)
+
+
 def _leaves(
     value: object, path: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], str | int | float | bool]]:

@@ -17,6 +17,7 @@ from broker.ports.values import (
     Finish,
     NewAction,
     NewTurn,
+    NoRoom,
     OnDesk,
     PayloadDraft,
     Policy,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
     from broker.core.words.budget import (
         BudgetKey,
+        Line,
         RateAnswer,
         RateKey,
         Total,
@@ -71,6 +73,7 @@ __all__ = [
     "Journal",
     "NewAction",
     "NewTurn",
+    "NoRoom",
     "OnDesk",
     "PayloadDraft",
     "Policy",
@@ -187,9 +190,12 @@ class Store(Protocol):
         """Return (action id, fingerprint) stored under this key, or None."""
 
     async def totals(
-        self, keys: Sequence[BudgetKey], *, besides: str
+        self, keys: Sequence[BudgetKey], *, besides: str, member: str
     ) -> Mapping[BudgetKey, Total]:
-        """Return what these budgets have posted and hold beside this action."""
+        """Return what these budgets have posted and hold beside this action.
+
+        ``member`` is the customer of whom is asked whether they were counted.
+        """
 
     async def submit(self, new: NewAction) -> Stored:
         """Store a decided action with its reservation; integrate its entries."""
@@ -198,9 +204,18 @@ class Store(Protocol):
         """Return an action, or None."""
 
     async def claim(
-        self, action_id: str, *, owner: str, warrant_id: str, entry: AuditEntry
-    ) -> Claim | None:
-        """Take a ready action for execution; None if somebody else has it."""
+        self,
+        action_id: str,
+        *,
+        owner: str,
+        warrant_id: str,
+        lines: Sequence[Line],
+        entry: AuditEntry,
+    ) -> Claim | NoRoom | None:
+        """Take a ready action for execution; None if somebody else has it.
+
+        What it takes is reserved in the windows of now, in the same transaction.
+        """
 
     async def take_over(self, action_id: str, *, owner: str) -> Claim | None:
         """Take an executing action whose lease has lapsed, without a new warrant."""

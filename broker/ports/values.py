@@ -161,6 +161,16 @@ class Redecided:
 
 
 @dataclass(frozen=True, slots=True)
+class NoRoom:
+    """Why an action was not claimed: ``over`` are the rules without room.
+
+    With none of them, totals that the decision looked at have moved.
+    """
+
+    over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right of one replica to execute one action until ``until``.
 
@@ -180,7 +190,8 @@ class Finish:
 
     ``money``: post | void | unknown. ``post_minor_units`` is what the receipt says.
     ``values`` were released; ``ceilings`` are (connector, kind, id, minor units);
-    ``bind`` is the interaction with its newly known customer, if it got one.
+    ``bind`` is the interaction with its newly known customer, if it got one;
+    ``readings`` count the records that were read.
     """
 
     claim: Claim
@@ -193,6 +204,7 @@ class Finish:
     values: tuple[Mapping[str, Any], ...]
     ceilings: tuple[tuple[str, str, str, int], ...]
     entries: tuple[AuditEntry, ...]
+    readings: tuple[Line, ...] = ()
     bind: Interaction | None = None
     bind_payload_id: str = ""
     forget: bool = False

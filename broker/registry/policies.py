@@ -178,6 +178,7 @@ def limits_of(
                 limit=raw.get("limit"),
                 tools=frozenset(raw.get("tools", [])),
                 object_kind=raw.get("object_kind", ""),
+                per_action=raw.get("per_action"),
             )
             for raw in body.get("budgets", [])
         )

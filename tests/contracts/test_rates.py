@@ -143,7 +143,10 @@ async def test_an_answer_names_limit_remaining_and_who_counted(side) -> None:
     assert answer.allowed
     assert answer.counted_by is CountedBy.VALKEY
     assert (answer.rule_id, answer.limit, answer.remaining) == ("b", 4, 3)
-    assert answer.headers()["RateLimit-Reset"] == "60"
+    assert answer.headers() == {
+        "RateLimit-Policy": '"b";q=4;w=240',
+        "RateLimit": '"b";r=3;t=60',
+    }
 
 
 async def test_a_refusal_says_when_to_come_again(side) -> None:

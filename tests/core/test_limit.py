@@ -44,6 +44,7 @@ FACTS = LimitFacts(
     agent_id="agent-1",
     tool="orders.refund",
     customer_ref="ref-of-a-customer",
+    connector="retail",
     amount=Money(300, "USD"),
     objects=(ORDER,),
 )
@@ -279,6 +280,19 @@ def test_an_action_is_admitted_exactly_if_all_of_it_still_fits(
     admission = admit([line])
     assert admission.admitted == (posted + held + amount <= limit and not frozen)
     assert admission.over == (() if admission.admitted else (line,))
+
+
+@given(amount=st.integers(1, 200), cap=st.integers(1, 200))
+def test_one_action_takes_at_most_its_cap_and_a_known_customer_nothing(
+    amount, cap
+) -> None:
+    (line,) = lines_for((AGENT_DAY,), FACTS, now=NOW)
+    capped = replace(line, amount=amount, per_action=cap)
+    assert fits(capped) is (amount <= cap)
+    full = replace(line, posted=line.limit, member="c1")
+    assert not fits(full)
+    assert fits(replace(full, known=True))
+    assert not fits(replace(full, known=True, frozen=True))
 
 
 def test_one_line_without_room_refuses_all_and_is_the_one_named() -> None:

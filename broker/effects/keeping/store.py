@@ -10,23 +10,28 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from broker.core.limit import fits, with_totals
 from broker.core.sealed import action as stored
 from broker.core.sealed import interaction as interactions
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
-from broker.core.words.budget import Total
 from broker.core.words.effect import is_consequential
 from broker.effects.keeping import rows
 from broker.effects.keeping.rows import LEASE_S
-from broker.effects.limits.budgets import line_document
-from broker.ports import Claim, PayloadDraft, Stored, StoredWord
+from broker.effects.limits.budgets import (
+    current,
+    line_document,
+    over_rules,
+    totals_of,
+)
+from broker.ports import Claim, NoRoom, PayloadDraft, Stored, StoredWord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import ApprovalRequest, Vote
-    from broker.core.words.budget import BudgetKey
+    from broker.core.words.budget import BudgetKey, Line, Total
     from broker.core.words.entry import AuditEntry
     from broker.core.words.subject import Interaction
     from broker.effects.database import Database
@@ -125,23 +130,10 @@ class PostgresStore:
         return (str(row["action_id"]), row["fingerprint"]) if row else None
 
     async def totals(
-        self, keys: Sequence[BudgetKey], *, besides: str
+        self, keys: Sequence[BudgetKey], *, besides: str, member: str
     ) -> Mapping[BudgetKey, Total]:
         """Return what these budgets have posted and hold beside this action."""
-        if not keys:
-            return {}
-        found = await self._database.rows(
-            "SELECT * FROM budget_totals($1, $2, $3)",
-            [key[0] for key in keys],
-            [key[1] for key in keys],
-            besides,
-        )
-        return {
-            (row["budget_id"], row["window_start"]): Total(
-                row["posted"], row["held"], row["version"], row["frozen"]
-            )
-            for row in found
-        }
+        return await totals_of(self._database, keys, besides=besides, member=member)
 
     async def submit(self, new: NewAction) -> Stored:
         """Store a decided action with its reservation; integrate its entries."""
@@ -153,23 +145,30 @@ class PostgresStore:
         document: dict[str, Any] = {
             "action": rows.action_json(new, tool=tool, where=where),
             "payloads": [rows.payload_json(new.payload)],
-            "lines": [line_document(line) for line in new.lines],
+            "lines": [line_document(x) for x in new.lines if not x.of_reading],
+            "readings": [line_document(x) for x in new.lines if x.of_reading],
             "approval": rows.approval_json(new.approval) if new.approval else None,
         }
-        if not is_consequential(tool.effect) and not new.lines and new.approval is None:
-            await self._scribe.together(new.entries, "action_submit_reads", document)
+        together = not (
+            is_consequential(tool.effect) or document["lines"] or new.approval
+        )
+        if together:
+            kept = await self._scribe.together(
+                new.entries, "action_submit_reads", document
+            )
             answer: dict[str, Any] = {
-                "word": "ok",
+                "word": "ok" if kept else "unread",
                 "action_id": record.request.action_id,
             }
         else:
             document["entries"] = self._scribe.signed(new.entries)
-            answer = await self._database.value("SELECT action_submit($1)", document)
+            answer = await current(self._database, "SELECT action_submit($1)", document)
+        if answer["word"] == "unread":
+            return await self._unread(new)
         word = StoredWord(answer["word"])
         if word is not StoredWord.OK:
-            over = [one["budget_id"] for one in answer.get("over") or []]
-            named = [line.rule_id for line in new.lines if line.budget_id in over]
-            return Stored(word, answer["action_id"], tuple(named))
+            named = over_rules(new.lines, answer)
+            return Stored(word, answer["action_id"], named)
         if "entries" in document:
             # If we die here, whoever sequences next takes the staged entry along.
             await self._scribe.integrated(new.entries)
@@ -194,18 +193,28 @@ class PostgresStore:
         return stored.from_payload(rows.columns_from(row), sealed, outcome)
 
     async def claim(
-        self, action_id: str, *, owner: str, warrant_id: str, entry: AuditEntry
-    ) -> Claim | None:
+        self,
+        action_id: str,
+        *,
+        owner: str,
+        warrant_id: str,
+        lines: Sequence[Line],
+        entry: AuditEntry,
+    ) -> Claim | NoRoom | None:
         """Take a ready action for execution; None if somebody else has it."""
-        taken = await self._database.value(
-            "SELECT action_claim($1, $2, $3, $4, $5)",
+        answer = await current(
+            self._database,
+            "SELECT action_claim($1, $2, $3, $4, $5, $6)",
             action_id,
             owner,
             LEASE_S,
             warrant_id,
+            [line_document(line) for line in lines],
             self._scribe.signed((entry,)),
         )
-        if not taken:
+        if answer["word"] in {"over", "stale"}:
+            return NoRoom(over_rules(lines, answer))
+        if answer["word"] != "claimed":
             return None
         await self._scribe.integrated((entry,))
         return await self._claimed(action_id, owner, warrant_id)
@@ -320,6 +329,17 @@ class PostgresStore:
         """Return an approval and its votes whose signatures verify, or None."""
         return await self._votes.of(approval_id)
 
+    async def _unread(self, new: NewAction) -> Stored:
+        """Say which counters of what is read had no room, or that they only moved."""
+        readings = [line for line in new.lines if line.of_reading]
+        member = next((line.member for line in readings if line.member), "")
+        totals = await totals_of(
+            self._database, [line.key for line in readings], member=member
+        )
+        full = [x.rule_id for x in with_totals(readings, totals) if not fits(x)]
+        word = StoredWord.OVER if full else StoredWord.STALE
+        return Stored(word, new.record.request.action_id, tuple(full))
+
     async def _claimed(
         self, action_id: str, owner: str, warrant_id: str
     ) -> Claim | None:
@@ -361,6 +381,7 @@ class PostgresStore:
             "values": [dict(value) for value in finish.values],
             "ceilings": [self._ceiling(one) for one in finish.ceilings],
             "bind": bind,
+            "readings": [line_document(line) for line in finish.readings],
             "forget": finish.forget,
             "alarms": list(finish.alarms),
         }

@@ -238,8 +238,9 @@ $$;
 -- Store a decided action, hold its money, ask for approval and stage its entry.
 --
 -- p: {"action": {...}, "payloads": [...], "entries": [...], "lines": [...],
---     "approval": {...} | null}
--- Returns {"word": ok | duplicate | conflict | over | stale, "action_id", "over": []}.
+--     "readings": [...], "approval": {...} | null}; readings are lines of what is read.
+-- Returns {"word": ok | duplicate | conflict | over | stale | unread, "action_id",
+-- "over": []}; unread: what is read has no room, or moved.
 -- Anything but ok leaves nothing behind.
 CREATE FUNCTION action_submit(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -261,15 +262,25 @@ BEGIN
     END IF;
   END IF;
   IF p -> 'lines' <> '[]' THEN
+    PERFORM budgets_current(p -> 'lines');
     admitted := reserve(mine, p -> 'lines');
     IF NOT (admitted ->> 'admitted')::boolean THEN
       RETURN jsonb_build_object('action_id', mine,
         'word', CASE WHEN admitted -> 'over' <> '[]' THEN 'over' ELSE 'stale' END,
         'over', admitted -> 'over');
     END IF;
-    IF p #>> '{action,state}' = 'executing' THEN
-      PERFORM reservation_execute(mine);
+  END IF;
+  IF p -> 'readings' <> '[]' THEN
+    PERFORM budgets_current(p -> 'readings');
+    PERFORM readings_lock(p -> 'readings');
+    IF NOT readings_take(p -> 'readings') THEN
+      PERFORM reservation_void(mine);
+      DELETE FROM reservation WHERE action_id = mine;
+      RETURN jsonb_build_object('action_id', mine, 'word', 'unread');
     END IF;
+  END IF;
+  IF p #>> '{action,state}' = 'executing' THEN
+    PERFORM reservation_execute(mine);
   END IF;
   PERFORM keep(p -> 'payloads', p -> 'entries');
   PERFORM action_insert(p -> 'action');
@@ -289,18 +300,39 @@ BEGIN
 END
 $$;
 
+-- All lines of what is read in a batch.
+CREATE FUNCTION reads_lines(p_docs jsonb[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT jsonb_agg(l.line) FROM unnest(p_docs) AS d(doc),
+         jsonb_array_elements(d.doc -> 'readings') AS l(line)
+$$;
+
 -- The same for reads, many at once and without entries: their entries are integrated by
--- the group commit that calls this (see effects/ledger).
-CREATE FUNCTION action_submit_reads(p_docs jsonb[]) RETURNS void
+-- the group commit that calls this (see effects/ledger). A read is counted here; false
+-- where one of its lines has no room, and then nothing of it is stored.
+CREATE FUNCTION action_submit_reads(p_docs jsonb[]) RETURNS boolean[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-  doc jsonb;
+  lines jsonb := reads_lines(p_docs);
+  doc   jsonb;
+  fits  boolean;
+  kept  boolean[] := '{}';
 BEGIN
+  IF lines IS NOT NULL THEN
+    PERFORM budgets_current(lines);
+    PERFORM readings_lock(lines);
+  END IF;
   FOREACH doc IN ARRAY p_docs LOOP
-    PERFORM keep(doc -> 'payloads', '[]');
-    PERFORM action_insert(doc -> 'action');
+    fits := doc -> 'readings' = '[]' OR readings_take(doc -> 'readings');
+    IF fits THEN
+      PERFORM keep(doc -> 'payloads', '[]');
+      PERFORM action_insert(doc -> 'action');
+    END IF;
+    kept := kept || fits;
   END LOOP;
+  RETURN kept;
 END
 $$;
 
@@ -311,29 +343,42 @@ AS $$
 $$;
 
 -- Take a ready action for execution: ready -> executing, with a lease, a warrant and the
--- entry of the claim. Returns whether this caller has it now.
+-- entry of the claim. What it takes is reserved anew, in the windows of now: an approval
+-- that comes after a window's end counts in the current one. What it holds already
+-- needs no room again.
+-- Returns {"word": claimed | lost | over | stale, "over": []}; only claimed leaves
+-- anything behind.
 CREATE FUNCTION action_claim(
-  p_action uuid, p_owner text, p_lease_s integer, p_warrant uuid, p_entries jsonb
-) RETURNS boolean
+  p_action uuid, p_owner text, p_lease_s integer, p_warrant uuid, p_lines jsonb,
+  p_entries jsonb
+) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-  moved jsonb;
+  admitted jsonb;
+  moved    jsonb;
 BEGIN
-  UPDATE action
-     SET state = 'executing', lease_owner = p_owner, warrant_id = p_warrant,
-         lease_until = now() + p_lease_s * interval '1 second', updated_at = now()
-   WHERE action_id = p_action AND state = 'ready';
+  PERFORM FROM action WHERE action_id = p_action AND state = 'ready' FOR UPDATE;
   IF NOT FOUND THEN
-    RETURN false;
+    RETURN '{"word": "lost", "over": []}';
+  END IF;
+  PERFORM budgets_current(p_lines);
+  admitted := reserve(p_action, p_lines);
+  IF admitted -> 'over' <> '[]' OR admitted -> 'stale' <> '[]' THEN
+    RETURN jsonb_build_object('over', admitted -> 'over', 'word',
+      CASE WHEN admitted -> 'over' <> '[]' THEN 'over' ELSE 'stale' END);
   END IF;
   moved := reservation_execute(p_action);
   IF moved ->> 'state' IS NOT NULL AND NOT (moved ->> 'made')::boolean THEN
     RAISE EXCEPTION 'the reservation of % cannot execute: %', p_action, moved
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
+  UPDATE action
+     SET state = 'executing', lease_owner = p_owner, warrant_id = p_warrant,
+         lease_until = now() + p_lease_s * interval '1 second', updated_at = now()
+   WHERE action_id = p_action;
   PERFORM keep('[]', p_entries);
-  RETURN true;
+  RETURN '{"word": "claimed", "over": []}';
 END
 $$;
 
@@ -483,13 +528,22 @@ CREATE FUNCTION action_finish_reads(p_docs jsonb[]) RETURNS boolean[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-  doc  jsonb;
-  done boolean[] := '{}';
+  lines jsonb := reads_lines(p_docs);
+  doc   jsonb;
+  done  boolean;
+  all_  boolean[] := '{}';
 BEGIN
+  IF lines IS NOT NULL THEN
+    PERFORM readings_lock(lines);
+  END IF;
   FOREACH doc IN ARRAY p_docs LOOP
-    done := done || action_finish(doc);
+    done := action_finish(doc);
+    IF done AND doc -> 'readings' <> '[]' THEN
+      PERFORM readings_add(doc -> 'readings');
+    END IF;
+    all_ := all_ || done;
   END LOOP;
-  RETURN done;
+  RETURN all_;
 END
 $$;
 
@@ -627,8 +681,8 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION
-  keep, action_insert, action_submit, action_submit_reads, action_may, action_claim,
-  action_take_over, action_rearm, action_refuse, action_finish, action_show,
+  keep, action_insert, action_submit, reads_lines, action_submit_reads, action_may,
+  action_claim, action_take_over, action_rearm, action_refuse, action_finish, action_show,
   action_finish_reads, vote_cast, outbox_revive, interaction_open, turn_add,
   subject_key_for
   FROM PUBLIC;

@@ -6,14 +6,17 @@
 -- action, its reservation and its audit entry durable together.
 --
 -- Order of locks, everywhere: the action (advisory), then budgets by
--- (budget_id, window_start). One action per transaction: two would break the order.
+-- (budget_id, window_start). One action per transaction: two would break the order. A
+-- batch of reads locks all budgets of the batch first, in that order, and no action.
+-- The row of a budget locks its buckets and the customers that it has counted.
 
 CREATE TABLE budget (
   budget_id    text        NOT NULL CHECK (length(budget_id) = 64),
   window_start timestamptz NOT NULL,
   rule_id      text        NOT NULL,
   span         text        NOT NULL
-    CHECK (span IN ('hour', 'day', 'month', 'ever', 'pending')),
+    CHECK (span IN ('hour', 'day', 'month', 'last_hour', 'last_day', 'last_30_days',
+                    'ever', 'pending')),
   unit         text        NOT NULL,
   scope        jsonb       NOT NULL DEFAULT '{}',
   posted       bigint      NOT NULL DEFAULT 0 CHECK (posted >= 0),
@@ -26,8 +29,27 @@ CREATE TABLE budget (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE budget IS
   'One counter: a rule, a scope (opaque values) and a window. unit is a currency '
-  '(minor units) or count. There is no CHECK against the limit: it may be lowered, '
-  'and an upstream may report more than was reserved.';
+  '(minor units), count, customers or records. There is no CHECK against the limit: it '
+  'may be lowered, and an upstream may report more than was reserved. Of a sliding '
+  'window, posted is all that ever was; budget_bucket has what it covers.';
+
+CREATE TABLE budget_bucket (
+  budget_id text        NOT NULL CHECK (length(budget_id) = 64),
+  bucket    timestamptz NOT NULL,
+  posted    bigint      NOT NULL DEFAULT 0 CHECK (posted >= 0),
+  PRIMARY KEY (budget_id, bucket)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE budget_bucket IS
+  'What a sliding window has posted, by when it was posted; held counts whole.';
+
+CREATE TABLE budget_member (
+  budget_id    text        NOT NULL CHECK (length(budget_id) = 64),
+  window_start timestamptz NOT NULL,
+  member       text        NOT NULL CHECK (length(member) BETWEEN 1 AND 200),
+  PRIMARY KEY (budget_id, window_start, member)
+);
+COMMENT ON TABLE budget_member IS
+  'Customers (opaque references) that a budget has counted in a window.';
 
 CREATE TABLE reservation (
   action_id    uuid        NOT NULL,
@@ -54,6 +76,81 @@ INSERT INTO reservation_move VALUES
   ('held', 'executing'), ('held', 'voided'),
   ('executing', 'posted'), ('executing', 'voided'), ('executing', 'unknown'),
   ('unknown', 'posted'), ('unknown', 'voided');
+
+-- The bucket of a sliding window that a moment belongs to, and the oldest that the
+-- window covers; core/limits/window.py does the same arithmetic. Null for the others.
+CREATE FUNCTION budget_bucket_of(p_span text, p_at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT date_bin(CASE p_span WHEN 'last_hour' THEN interval '5 minutes'
+                              WHEN 'last_day' THEN interval '1 hour'
+                              WHEN 'last_30_days' THEN interval '24 hours' END,
+                  p_at, timestamptz '1970-01-01 00:00:00+00')
+$$;
+
+CREATE FUNCTION budget_since(p_span text, p_at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT budget_bucket_of(p_span, p_at)
+         - CASE p_span WHEN 'last_hour' THEN interval '1 hour'
+                       WHEN 'last_day' THEN interval '24 hours'
+                       ELSE interval '720 hours' END
+$$;
+
+-- What a budget has posted that counts at a moment.
+CREATE FUNCTION budget_posted(
+  p_id text, p_span text, p_posted bigint, p_at timestamptz
+) RETURNS bigint
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  IF p_span NOT IN ('last_hour', 'last_day', 'last_30_days') THEN
+    RETURN p_posted;
+  END IF;
+  RETURN (SELECT coalesce(sum(k.posted), 0) FROM budget_bucket k
+           WHERE k.budget_id = p_id AND k.bucket >= budget_since(p_span, p_at));
+END
+$$;
+
+-- Note in the buckets of sliding windows what was just posted.
+-- The budgets are locked.
+CREATE FUNCTION budgets_slide(
+  p_ids text[], p_spans text[], p_posted bigint[], p_at timestamptz
+) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  INSERT INTO budget_bucket AS k (budget_id, bucket, posted)
+  SELECT l.budget_id, budget_bucket_of(l.span, p_at), l.posted
+    FROM unnest(p_ids, p_spans, p_posted) AS l(budget_id, span, posted)
+   WHERE l.span IN ('last_hour', 'last_day', 'last_30_days') AND l.posted > 0
+      ON CONFLICT (budget_id, bucket) DO UPDATE SET posted = k.posted + EXCLUDED.posted;
+  -- What left the window twice its length ago: a clock that jumps may come back.
+  DELETE FROM budget_bucket k
+   USING unnest(p_ids, p_spans) AS l(budget_id, span)
+   WHERE k.budget_id = l.budget_id
+     AND k.bucket < budget_since(l.span, budget_since(l.span, p_at));
+END
+$$;
+
+-- Refuse lines whose fixed window is not that of this database's clock, a minute around
+-- its edge allowed: a replica whose clock jumps ahead would find tomorrow's empty.
+CREATE FUNCTION budgets_current(p_lines jsonb) RETURNS void
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  now_at timestamptz := clock_timestamp();
+BEGIN
+  IF EXISTS (
+    SELECT FROM jsonb_to_recordset(p_lines) AS l("window" text, window_start timestamptz)
+     WHERE l."window" IN ('hour', 'day', 'month')
+       AND l.window_start NOT IN (
+         date_trunc(l."window", now_at - interval '60 seconds', 'UTC'),
+         date_trunc(l."window", now_at + interval '60 seconds', 'UTC'))) THEN
+    RAISE EXCEPTION 'a window is not the one of now' USING ERRCODE = 'CF101';
+  END IF;
+END
+$$;
 
 -- Make the rows that are missing, before any row is locked: inserting while holding
 -- locks would wait for others out of order.
@@ -90,7 +187,8 @@ $$;
 -- Take what an action needs from all its budgets, or from none.
 --
 -- p_lines: [{"budget_id", "window_start", "rule_id", "window", "unit", "scope": {},
---            "limit", "amount", "version": int|null}], at most 64.
+--            "limit", "amount", "per_action": int|null, "version": int|null}], at most
+-- 64; p_at is now, unless a test says otherwise.
 -- Returns {"admitted", "state", "over": [{"budget_id", "posted", "held", "frozen"}],
 --          "stale": [budget_id]}; held there does not include this action.
 --
@@ -98,7 +196,9 @@ $$;
 -- while held (a new window, another policy): what was held is given back and the new
 -- lines are taken, together or not at all. Once it executes, lines no longer matter.
 -- A line that does not grow needs no room again: a lowered limit binds new ones only.
-CREATE FUNCTION reserve(p_action uuid, p_lines jsonb) RETURNS jsonb
+CREATE FUNCTION reserve(
+  p_action uuid, p_lines jsonb, p_at timestamptz DEFAULT NULL
+) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   SET plan_cache_mode = force_generic_plan
   SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -108,7 +208,9 @@ DECLARE
   starts  timestamptz[];
   amounts bigint[];
   limits  bigint[];
+  caps    bigint[];
   seen    bigint[];
+  at      timestamptz := coalesce(p_at, clock_timestamp());
   was     text;
   own     bigint := 0;
   line    record;
@@ -121,10 +223,10 @@ BEGIN
     RAISE EXCEPTION 'more than 64 lines' USING ERRCODE = 'program_limit_exceeded';
   END IF;
   SELECT array_agg(l.budget_id), array_agg(l.window_start), array_agg(l.amount),
-         array_agg(l."limit"), array_agg(l.version)
-    INTO ids, starts, amounts, limits, seen
+         array_agg(l."limit"), array_agg(l.per_action), array_agg(l.version)
+    INTO ids, starts, amounts, limits, caps, seen
     FROM jsonb_to_recordset(p_lines) AS l(budget_id text, window_start timestamptz,
-           amount bigint, "limit" bigint, version bigint);
+           amount bigint, "limit" bigint, per_action bigint, version bigint);
   PERFORM pg_advisory_xact_lock(hashtextextended(p_action::text, 0));
   SELECT (SELECT r.state FROM reservation r WHERE r.action_id = p_action LIMIT 1),
          (SELECT count(*) FROM unnest(ids, starts) AS l(budget_id, window_start)
@@ -141,9 +243,9 @@ BEGIN
     PERFORM budgets_lock(p_action, ids, starts);
   END IF;
   FOR line IN
-    SELECT b.*, l.amount, l.most, l.seen
-      FROM unnest(ids, starts, amounts, limits, seen)
-             AS l(budget_id, window_start, amount, most, seen)
+    SELECT b.*, l.amount, l.most, l.cap, l.seen
+      FROM unnest(ids, starts, amounts, limits, caps, seen)
+             AS l(budget_id, window_start, amount, most, cap, seen)
       JOIN budget b USING (budget_id, window_start)
      ORDER BY b.budget_id, b.window_start
        FOR UPDATE OF b
@@ -152,8 +254,9 @@ BEGIN
     IF was IS NOT NULL THEN
       own := reservation_own(p_action, line.budget_id, line.window_start);
     END IF;
-    IF line.frozen OR (line.amount > own
-         AND (line.posted + line.held - own + line.amount <= line.most) IS NOT TRUE)
+    line.posted := budget_posted(line.budget_id, line.span, line.posted, at);
+    IF line.frozen OR (line.amount > own AND (line.amount > line.cap
+         OR (line.posted + line.held - own + line.amount <= line.most) IS NOT TRUE))
     THEN
       over := over || jsonb_build_object('budget_id', line.budget_id,
         'posted', line.posted, 'held', line.held - own, 'frozen', line.frozen);
@@ -322,7 +425,8 @@ $$;
 -- they reserved. More than reserved is posted in full, freezes the budgets of money
 -- and raises an alarm; another currency than reserved leaves the outcome unknown.
 CREATE FUNCTION reservation_post(
-  p_action uuid, p_actual bigint DEFAULT NULL, p_currency text DEFAULT NULL
+  p_action uuid, p_actual bigint DEFAULT NULL, p_currency text DEFAULT NULL,
+  p_at timestamptz DEFAULT NULL
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   SET plan_cache_mode = force_generic_plan
@@ -364,6 +468,10 @@ BEGIN
     FROM reservation r
    WHERE r.action_id = p_action
      AND b.budget_id = r.budget_id AND b.window_start = r.window_start;
+  PERFORM budgets_slide(array_agg(b.budget_id), array_agg(b.span),
+                        array_agg(r.posted), coalesce(p_at, clock_timestamp()))
+     FROM reservation r JOIN budget b USING (budget_id, window_start)
+    WHERE r.action_id = p_action AND b.span LIKE 'last%';
   SELECT array_agg(b.budget_id ORDER BY b.budget_id) INTO frozen
     FROM reservation r JOIN budget b USING (budget_id, window_start)
    WHERE r.action_id = p_action AND r.posted > r.amount AND b.frozen;
@@ -397,13 +505,136 @@ AS $$
   SELECT EXISTS (SELECT FROM reservation_move WHERE old = p_old AND new = p_new)
 $$;
 
+-- Lock the budgets of a batch of reads in order, making those that are missing.
+CREATE FUNCTION readings_lock(p_lines jsonb) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF EXISTS (
+    SELECT FROM jsonb_to_recordset(p_lines)
+             AS l(budget_id text, window_start timestamptz)
+     WHERE NOT EXISTS (SELECT FROM budget b WHERE b.budget_id = l.budget_id
+                          AND b.window_start = l.window_start)) THEN
+    PERFORM budgets_create(p_lines);
+  END IF;
+  PERFORM FROM budget b
+    WHERE (b.budget_id, b.window_start) IN (
+      SELECT l.budget_id, l.window_start
+        FROM jsonb_to_recordset(p_lines)
+               AS l(budget_id text, window_start timestamptz))
+    ORDER BY b.budget_id, b.window_start
+      FOR UPDATE;
+END
+$$;
+
+-- Count a read that is about to happen, if every line has room; nothing is held for it
+-- and nothing comes back, so that asking in vain counts too. The budgets are locked.
+--
+-- Lines as for reserve, and "member": the customer to count once, or ''. A customer who
+-- is counted already takes nothing.
+CREATE FUNCTION readings_take(p_lines jsonb, p_at timestamptz DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  at   timestamptz := coalesce(p_at, clock_timestamp());
+  line record;
+BEGIN
+  IF EXISTS (
+    SELECT FROM jsonb_to_recordset(p_lines) AS l(budget_id text,
+             window_start timestamptz, amount bigint, "limit" bigint, version bigint,
+             member text)
+      LEFT JOIN budget b USING (budget_id, window_start)
+     WHERE b.frozen IS NOT FALSE OR l.amount IS NULL OR (
+       NOT EXISTS (SELECT FROM budget_member m WHERE m.budget_id = l.budget_id
+                      AND m.window_start = l.window_start AND m.member = l.member)
+       AND (l.version <> b.version
+            OR (budget_posted(b.budget_id, b.span, b.posted, at) + b.held + l.amount
+                <= l."limit") IS NOT TRUE))) THEN
+    RETURN false;
+  END IF;
+  FOR line IN
+    SELECT l.* FROM jsonb_to_recordset(p_lines) AS l(budget_id text,
+             window_start timestamptz, amount bigint, "limit" bigint, member text)
+  LOOP
+    IF line.member <> '' THEN
+      INSERT INTO budget_member (budget_id, window_start, member)
+      VALUES (line.budget_id, line.window_start, line.member) ON CONFLICT DO NOTHING;
+      CONTINUE WHEN NOT FOUND;
+      -- Whom older windows have counted is of no use any more.
+      DELETE FROM budget_member m
+       WHERE m.budget_id = line.budget_id
+         AND m.window_start < line.window_start - interval '1 day';
+    END IF;
+    PERFORM readings_post(line.budget_id, line.window_start, line.amount,
+                          line."limit", at);
+  END LOOP;
+  RETURN true;
+END
+$$;
+
+CREATE FUNCTION readings_post(
+  p_id text, p_start timestamptz, p_amount bigint, p_limit bigint, p_at timestamptz
+) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  span text;
+BEGIN
+  UPDATE budget b
+     SET posted = b.posted + p_amount, version = b.version + 1, limit_seen = p_limit
+   WHERE b.budget_id = p_id AND b.window_start = p_start
+  RETURNING b.span INTO span;
+  IF span LIKE 'last%' THEN
+    PERFORM budgets_slide(ARRAY[p_id], ARRAY[span], ARRAY[p_amount], p_at);
+  END IF;
+END
+$$;
+
+-- Count what a finished read brought beside its first record, whatever the limit: it
+-- was read. The budgets are locked.
+CREATE FUNCTION readings_add(p_lines jsonb, p_at timestamptz DEFAULT NULL) RETURNS void
+LANGUAGE sql
+AS $$
+  SELECT readings_post(l.budget_id, l.window_start, l.amount, l."limit",
+                       coalesce(p_at, clock_timestamp()))
+    FROM jsonb_to_recordset(p_lines) AS l(budget_id text, window_start timestamptz,
+           amount bigint, "limit" bigint)
+$$;
+
+-- Let a frozen budget admit again, and stage the entry that says who did. Returns how
+-- many windows were frozen.
+CREATE FUNCTION budget_release(p_id text, p_entries jsonb) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  freed bigint;
+BEGIN
+  PERFORM FROM budget b WHERE b.budget_id = p_id AND b.frozen
+    ORDER BY b.window_start FOR UPDATE;
+  UPDATE budget b SET frozen = false, version = b.version + 1
+   WHERE b.budget_id = p_id AND b.frozen;
+  GET DIAGNOSTICS freed = ROW_COUNT;
+  IF freed > 0 THEN
+    INSERT INTO audit_stage (entry_id, leaf)
+    SELECT e.entry_id, decode(e.leaf, 'base64')
+      FROM jsonb_to_recordset(p_entries) AS e(entry_id uuid, leaf text);
+  END IF;
+  RETURN freed;
+END
+$$;
+
 -- What budgets have posted and hold, for a policy to look at; what the given action
--- holds itself is left out. A budget without a row is not returned.
+-- holds itself is left out. A budget without a row is not returned. known says whether
+-- the given customer was counted.
 CREATE FUNCTION budget_totals(
-  p_ids text[], p_starts timestamptz[], p_besides uuid DEFAULT NULL
+  p_ids text[], p_starts timestamptz[], p_besides uuid DEFAULT NULL,
+  p_member text DEFAULT '', p_at timestamptz DEFAULT NULL
 ) RETURNS TABLE (
   budget_id text, window_start timestamptz,
-  posted bigint, held bigint, version bigint, frozen boolean
+  posted bigint, held bigint, version bigint, frozen boolean, known boolean
 )
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   SET plan_cache_mode = force_generic_plan
@@ -412,8 +643,14 @@ AS $$
   WITH mine AS MATERIALIZED (
     SELECT * FROM reservation
      WHERE action_id = p_besides AND state IN ('held', 'executing', 'unknown'))
-  SELECT b.budget_id, b.window_start, b.posted, b.held - coalesce(m.amount, 0),
-         b.version, b.frozen
+  SELECT b.budget_id, b.window_start,
+         budget_posted(b.budget_id, b.span, b.posted,
+                       coalesce(p_at, clock_timestamp())),
+         b.held - coalesce(m.amount, 0), b.version, b.frozen,
+         b.unit = 'customers' AND EXISTS (
+           SELECT FROM budget_member k
+            WHERE k.budget_id = b.budget_id AND k.window_start = b.window_start
+              AND k.member = p_member)
     FROM unnest(p_ids, p_starts) AS l(budget_id, window_start)
     JOIN budget b USING (budget_id, window_start)
     LEFT JOIN mine m USING (budget_id, window_start)
@@ -497,14 +734,17 @@ AS $$
 $$;
 
 REVOKE ALL ON FUNCTION
+  budget_bucket_of, budget_since, budget_posted, budgets_slide, budgets_current,
   budgets_create, budgets_lock, reserve, reservation_own,
   reservation_clear, reservation_answer,
   reservation_lock, reservation_may, reservation_contradictions, reservation_execute,
-  reservation_unknown, reservation_void, reservation_post, budget_totals, rate_check,
+  reservation_unknown, reservation_void, reservation_post, readings_lock,
+  readings_take, readings_add, readings_post, budget_release, budget_totals, rate_check,
   rate_sweep
   FROM PUBLIC;
-GRANT SELECT ON budget, reservation TO cf_broker;
+GRANT SELECT ON budget, reservation, budget_bucket TO cf_broker;
 GRANT EXECUTE ON FUNCTION
+  budget_bucket_of, budget_since, budget_posted,
   reserve, reservation_execute, reservation_unknown, reservation_void,
-  reservation_post, budget_totals, rate_check, rate_sweep
+  reservation_post, budget_release, budget_totals, rate_check, rate_sweep
   TO cf_broker;

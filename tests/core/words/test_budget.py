@@ -5,32 +5,24 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from broker.core.words.budget import (
     CAPPED_OBJECTS_MAX,
     COUNT_UNIT,
-    RATE_BURST_MAX,
-    RATE_HORIZON_US_MAX,
-    RATE_PERIOD_S_MAX,
-    RATE_REQUESTS_MAX,
+    CUSTOMERS_UNIT,
+    RECORDS_UNIT,
     SCOPE_VALUE_CHARS_MAX,
     Admission,
     BudgetRule,
     CappedObject,
-    CountedBy,
     LimitFacts,
     Line,
-    RateAnswer,
-    RateRule,
     ReservationState,
     Scope,
     Window,
 )
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
 
-RATE = RateRule("calls", frozenset({Scope.AGENT}), requests=60, period_s=60, burst=10)
 BUDGET = BudgetRule("refunds", frozenset({Scope.AGENT}), "USD", Window.DAY, 100)
 FACTS = LimitFacts("demo", "dev", "retail-care", "a1", "orders.refund")
 LINE = Line(
@@ -42,55 +34,6 @@ LINE = Line(
     limit=100,
     amount=1,
 )
-
-
-@pytest.mark.parametrize(
-    ("name", "most"),
-    [("requests", RATE_REQUESTS_MAX), ("period_s", RATE_PERIOD_S_MAX)],
-)
-def test_a_rate_is_refused_one_past_its_limits(name, most) -> None:
-    most_of: dict[str, Any] = {"burst": 1} | {name: most}
-    assert getattr(replace(RATE, **most_of), name) == most
-    for wrong in (most + 1, 0, -1, 1.0, True):
-        with pytest.raises(ValueError, match=name):
-            replace(RATE, **most_of | {name: wrong})
-
-
-def test_a_burst_is_refused_one_past_its_limit() -> None:
-    assert replace(RATE, requests=1_000, burst=RATE_BURST_MAX).burst == RATE_BURST_MAX
-    with pytest.raises(ValueError, match="burst"):
-        replace(RATE, requests=1_000, burst=RATE_BURST_MAX + 1)
-
-
-def test_a_burst_that_takes_more_than_a_year_to_come_back_is_refused() -> None:
-    day_us = 86_400 * 1_000_000
-    slow: dict[str, Any] = {"requests": 1, "period_s": 86_400}
-    fits = replace(RATE, **slow, burst=RATE_HORIZON_US_MAX // day_us)
-    assert fits.interval_us * fits.burst == RATE_HORIZON_US_MAX
-    with pytest.raises(ValueError, match="year"):
-        replace(RATE, **slow, burst=fits.burst + 1)
-
-
-@given(requests=st.integers(1, RATE_REQUESTS_MAX), period_s=st.integers(1, 3_600))
-def test_rounding_never_makes_a_rate_faster(requests, period_s) -> None:
-    rule = replace(RATE, requests=requests, period_s=period_s, burst=1)
-    assert rule.interval_us * requests >= period_s * 1_000_000
-    assert (rule.interval_us - 1) * requests < period_s * 1_000_000
-
-
-@pytest.mark.parametrize("scope", [Scope.OBJECT, Scope.STANDING_APPROVAL])
-def test_a_rate_is_not_counted_over_objects_or_approvals(scope) -> None:
-    with pytest.raises(ValueError, match="counts over"):
-        replace(RATE, per=frozenset({scope}))
-
-
-@pytest.mark.parametrize("rule", [RATE, BUDGET])
-def test_a_rule_needs_a_plain_name_and_a_scope(rule) -> None:
-    for wrong in ("", "Upper", "1st", "a b", "{a}", "a" * 65):
-        with pytest.raises(ValueError, match="name"):
-            replace(rule, rule_id=wrong)
-    with pytest.raises(ValueError, match="scope"):
-        replace(rule, per=frozenset())
 
 
 @pytest.mark.parametrize(
@@ -170,25 +113,53 @@ def test_an_action_is_admitted_while_it_is_held_and_not_once_it_has_ended() -> N
     assert not Admission(stale=(LINE,)).admitted
 
 
-def test_headers_round_waits_up_and_name_retry_after_only_for_a_refusal() -> None:
-    answer = RateAnswer(
-        allowed=False,
-        counted_by=CountedBy.VALKEY,
-        rule_id="calls",
-        limit=10,
-        retry_after_us=1_000_001,
-        reset_us=9_000_000,
-    )
-    assert answer.headers() == {
-        "RateLimit-Limit": "10",
-        "RateLimit-Remaining": "0",
-        "RateLimit-Reset": "9",
-        "Retry-After": "2",
-    }
-    assert "Retry-After" not in replace(answer, allowed=True).headers()
-    assert RateAnswer(allowed=True, counted_by=CountedBy.NONE).headers() == {}
-
-
 def test_a_line_says_whether_it_counts_money_or_actions() -> None:
     assert LINE.kind == "amount"
     assert replace(LINE, unit=COUNT_UNIT).kind == "count"
+
+
+def test_a_rule_needs_a_plain_name_and_a_scope() -> None:
+    for wrong in ("", "Upper", "1st", "a b", "{a}", "a" * 65):
+        with pytest.raises(ValueError, match="name"):
+            replace(BUDGET, rule_id=wrong)
+    with pytest.raises(ValueError, match="scope"):
+        replace(BUDGET, per=frozenset())
+
+
+@pytest.mark.parametrize("unit", ["dollars", "usd", "", "record"])
+def test_a_unit_is_a_currency_or_one_of_the_counts(unit) -> None:
+    with pytest.raises(ValueError, match="neither"):
+        replace(BUDGET, unit=unit)
+    for known in (COUNT_UNIT, CUSTOMERS_UNIT, RECORDS_UNIT, "EUR"):
+        assert replace(BUDGET, unit=known).of_money is (known == "EUR")
+
+
+@pytest.mark.parametrize("unit", [CUSTOMERS_UNIT, RECORDS_UNIT])
+def test_what_is_read_is_neither_pending_nor_counted_per_object(unit) -> None:
+    rule = replace(BUDGET, unit=unit)
+    with pytest.raises(ValueError, match="a read holds nothing"):
+        replace(rule, window=Window.PENDING)
+    with pytest.raises(ValueError, match="a read holds nothing"):
+        replace(rule, per=frozenset({Scope.OBJECT}))
+
+
+def test_customers_are_counted_in_fixed_windows_and_not_each_alone() -> None:
+    rule = replace(BUDGET, unit=CUSTOMERS_UNIT)
+    for change in (
+        {"window": Window.LAST_DAY},
+        {"per": frozenset({Scope.AGENT, Scope.CUSTOMER})},
+    ):
+        with pytest.raises(ValueError, match="customers are counted"):
+            replace(rule, **cast("dict[str, Any]", change))
+    assert replace(BUDGET, unit=RECORDS_UNIT, window=Window.LAST_DAY).limit == 100
+
+
+@pytest.mark.parametrize("wrong", [0, -1, AMOUNT_MINOR_UNITS_MAX + 1, 1.5, True])
+def test_a_cap_per_action_is_a_whole_amount_of_money(wrong) -> None:
+    most = AMOUNT_MINOR_UNITS_MAX
+    assert replace(BUDGET, per_action=most).per_action == most
+    with pytest.raises(ValueError, match="per_action"):
+        replace(BUDGET, per_action=wrong)
+    for unit in (COUNT_UNIT, RECORDS_UNIT):
+        with pytest.raises(ValueError, match="per_action"):
+            replace(BUDGET, unit=unit, per_action=1)

@@ -1,11 +1,14 @@
 """Budgets in PostgreSQL, past the adapter: what the functions themselves refuse."""
 
+from datetime import UTC, datetime, timedelta
+
 import asyncpg
 import pytest
 
 from broker.core.limit import LINES_MAX, RESERVATION_MOVES, may_move
+from broker.core.limits.window import SLIDING, bucket_since, bucket_start
 from broker.core.words.budget import ReservationState
-from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money
 from broker.effects.limits.budgets import PostgresBudgets, line_document
 from tests.support.limits.lines import action, broker_database, line, total
 
@@ -114,6 +117,35 @@ async def test_sql_knows_the_same_moves_as_core(pg_database) -> None:
     assert all(may_move(ReservationState(a), ReservationState(b)) for a, b in moves)
 
 
+@pytest.mark.parametrize("window", sorted(SLIDING))
+async def test_sql_and_core_agree_where_a_sliding_window_begins(
+    database, window
+) -> None:
+    for seconds in (0, 1, 299, 300, 3_599, 86_399, 86_400, 40 * 86_400 + 7):
+        at = datetime(2028, 2, 28, 23, 0, tzinfo=UTC) + timedelta(seconds=seconds)
+        row = await database.row(
+            "SELECT budget_bucket_of($1, $2) AS bucket, budget_since($1, $2) AS since",
+            window.value,
+            at,
+        )
+        found = (row["bucket"], row["since"])
+        assert found == (bucket_start(window, at), bucket_since(window, at))
+
+
+async def test_a_released_budget_admits_again_and_the_entry_is_staged(database) -> None:
+    budgets = PostgresBudgets(database)
+    await budgets.reserve(A, [line()])
+    await budgets.execute(A)
+    await budgets.post(A, actual=Money(50, "USD"))
+    assert (await total(budgets, line())).frozen
+    entry = {"entry_id": A, "leaf": "aGVsbG8="}
+    release = "SELECT budget_release($1, $2)"
+    assert await database.value(release, line().budget_id, [entry]) == 1
+    assert not (await total(budgets, line())).frozen
+    assert (await budgets.reserve(action(2), [line()])).admitted
+    assert await database.value(release, line().budget_id, [entry]) == 0
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -128,6 +160,10 @@ async def test_sql_knows_the_same_moves_as_core(pg_database) -> None:
         "SELECT * FROM rate_counter",
         "SELECT reservation_clear(gen_random_uuid(), '{}', '{}', '{}')",
         "SELECT budgets_create('[]')",
+        "INSERT INTO budget_bucket VALUES (repeat('0', 64), now(), 0)",
+        "DELETE FROM budget_bucket",
+        "DELETE FROM budget_member",
+        "SELECT readings_post(repeat('0', 64), now(), -1, 1, now())",
     ],
 )
 async def test_the_broker_moves_money_by_the_functions_alone(

@@ -1,6 +1,7 @@
 """The same random life for core's rule (the fake) and for PostgreSQL, step by step."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -27,14 +28,20 @@ KINDS: dict[str, dict[str, Any]] = {
     "money-b": {},
     "count": {"unit": COUNT_UNIT, "limit": 4},
     "pending": {"window": Window.PENDING},
+    "capped": {"per_action": 30},
+    "sliding": {"window": Window.LAST_DAY},
+    "sliding-count": {"window": Window.LAST_HOUR, "unit": COUNT_UNIT, "limit": 4},
     "pending-count": {"window": Window.PENDING, "unit": COUNT_UNIT, "limit": 3},
 }
 
 actions = st.integers(0, 7).map(action)
 amounts = st.integers(1, 60)
 days = st.integers(0, 1)
+# In any order: the clock of whoever asks may jump, forward and back.
+moments = st.integers(0, 40 * 12).map(lambda n: TODAY + n * timedelta(minutes=5))
 limits = st.sampled_from([0, 40, 100, 100, 100])
 names = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, unique=True)
+asks = st.fixed_dictionaries({"names": names, "amount": amounts, "day": days})
 OPEN = [
     ReservationState.HELD,
     ReservationState.EXECUTING,
@@ -47,7 +54,7 @@ def lines_of(names, *, amount, day, limit):
     for name in names:
         kind = {"limit": limit} | KINDS[name]
         counted = kind.get("unit") == COUNT_UNIT
-        lasting = kind.get("window") is not Window.PENDING
+        lasting = "window" not in kind
         found.append(
             line(
                 name,
@@ -72,7 +79,7 @@ class BudgetLife(RuleBasedStateMachine):
 
     async def _connect(self):
         owner = await asyncpg.connect(self.pg_database.dsn())
-        await owner.execute("TRUNCATE budget, reservation")
+        await owner.execute("TRUNCATE budget, reservation, budget_bucket")
         await owner.close()
         self.context = broker_database(self.pg_database, pool_max=1)
         self.real = PostgresBudgets(await self.context.__aenter__())
@@ -87,34 +94,28 @@ class BudgetLife(RuleBasedStateMachine):
         assert real == fake
         return real
 
-    @rule(mine=actions, names=names, amount=amounts, day=days, limit=limits)
-    def reserve(self, mine, names, amount, day, limit):
-        lines = lines_of(names, amount=amount, day=day, limit=limit)
-        self.both("reserve", mine, lines)
+    @rule(mine=actions, asked=asks, limit=limits, at=moments)
+    def reserve(self, mine, asked, limit, at):
+        lines = lines_of(**asked, limit=limit)
+        self.both("reserve", mine, lines, at=at)
 
     @rule(
         mine=actions,
-        names=names,
-        amount=amounts,
-        day=days,
+        asked=asks,
         behind=st.sampled_from([0, 0, 0, 1]),
+        at=moments,
     )
-    def reserve_after_a_look(self, mine, names, amount, day, behind):
-        lines = lines_of(names, amount=amount, day=day, limit=100)
-        totals = self.both("totals", [one.key for one in lines], besides=mine)
+    def reserve_after_a_look(self, mine, asked, behind, at):
+        lines = lines_of(**asked, limit=100)
+        totals = self.both("totals", [one.key for one in lines], besides=mine, at=at)
         looked = [
-            line(
-                one.rule_id,
-                window=one.window,
-                window_start=one.window_start,
-                unit=one.unit,
-                limit=one.limit,
-                amount=one.amount,
+            replace(
+                one,
                 version=totals[one.key].version - behind if one.key in totals else 0,
             )
             for one in lines
         ]
-        self.both("reserve", mine, looked)
+        self.both("reserve", mine, looked, at=at)
 
     @rule(mine=actions)
     def execute(self, mine):
@@ -132,10 +133,11 @@ class BudgetLife(RuleBasedStateMachine):
         mine=actions,
         actual=st.none() | st.integers(0, 70),
         currency=st.sampled_from(["USD"] * 9 + ["EUR"]),
+        at=moments,
     )
-    def post(self, mine, actual, currency):
+    def post(self, mine, actual, currency, at):
         money = None if actual is None else Money(actual, currency)
-        self.both("post", mine, actual=money)
+        self.both("post", mine, actual=money, at=at)
 
     @invariant()
     def held_is_the_sum_of_open_reservations(self):
@@ -143,8 +145,9 @@ class BudgetLife(RuleBasedStateMachine):
         for row in self.runner.run(self.real.reservations(states=OPEN)):
             key = (row.budget_id, row.window_start)
             held[key] = held.get(key, 0) + row.amount
-        real = self.runner.run(self.real.budgets())
-        assert real == self.runner.run(self.fake.budgets())
+        at = TODAY + timedelta(hours=20)
+        real = self.runner.run(self.real.budgets(at=at))
+        assert real == self.runner.run(self.fake.budgets(at=at))
         for budget in real:
             key = (budget.budget_id, budget.window_start)
             assert budget.total.held == held.get(key, 0)

@@ -7,7 +7,7 @@ stood in for. Times are real, because SQL compares them with its own clock.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from broker.core.jwk import Algorithm, public_to_jwk
 from broker.core.jws import sign
 from broker.core.transparency.entry_leaf import open_entry
 from broker.core.words.action import ActionState
-from broker.core.words.budget import CountedBy, RateAnswer
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import (
@@ -51,15 +50,18 @@ from broker.registry.records import Change
 from broker.registry.standing import STANDING_TYP, standing_claims, terms_digest
 from tests.support.channels import opening, turn
 from tests.support.flow.executor import CARD, CUSTOMER, ORDER, FakeExecutor
+from tests.support.flow.standins import (
+    JumpedClock,
+    MemoryReplay,
+    OpenRates,
+    SignerIsThere,
+)
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from broker.core.jwk import PrivateKey
-    from broker.core.words.budget import RateKey
-    from broker.core.words.effect import Tier
-    from broker.core.words.identity import OneUse
 
 ROOT = Path(__file__).resolve().parents[3]
 TENANT, ENVIRONMENT, USE_CASE = "demo", "dev", "retail-care"
@@ -73,38 +75,6 @@ AGENT_ID = "0197a000-0000-7000-8000-00000000a001"
 CHANNEL_ID = "0197a000-0000-7000-8000-0000000000c1"
 STANDING_ID = "0197a000-0000-7000-8000-0000000000d1"
 ISSUER = "http://127.0.0.1:8400"
-
-
-@dataclass
-class OpenRates:
-    """Rates that let everything through, unless told otherwise."""
-
-    allowed: bool = True
-
-    async def check(self, keys: Sequence[RateKey], *, tier: Tier) -> RateAnswer:
-        return RateAnswer(allowed=self.allowed, counted_by=CountedBy.PROCESS)
-
-
-@dataclass
-class MemoryReplay:
-    """A memory of single uses."""
-
-    seen: set[bytes] = field(default_factory=set)
-
-    async def first_ever(self, use: OneUse) -> bool:
-        new = use.name not in self.seen
-        self.seen.add(use.name)
-        return new
-
-
-class SignerIsThere:
-    """A checkpoint keeper whose signer answers, until told otherwise."""
-
-    error: Exception | None = None
-
-    def require_current(self) -> None:
-        if self.error is not None:
-            raise self.error
 
 
 @dataclass
@@ -138,8 +108,25 @@ class House:
         )
         return replace(caller, **changes)
 
+    def entry(self) -> AuditEntry:
+        """Return an entry for a change of the registry."""
+        return AuditEntry(
+            entry_id=self.ports.ids.new(),
+            kind=EntryKind.AUTHORITY,
+            at=self.ports.clock.now(),
+            tenant=TENANT,
+            environment=ENVIRONMENT,
+        )
+
+    def jumped(self, hours: float) -> Ports:
+        """Return the ports of a replica whose clock is wrong."""
+        return replace(self.ports, clock=JumpedClock(hours))
+
     async def interaction(
-        self, *, level: VerificationLevel = VerificationLevel.MATCHED
+        self,
+        *,
+        level: VerificationLevel = VerificationLevel.MATCHED,
+        customer: str = CUSTOMER,
     ) -> Interaction:
         """Open an interaction as a channel would."""
         now = self.ports.clock.now()
@@ -148,7 +135,7 @@ class House:
             exp=int(now.timestamp()) + 60,
             jti=self.ports.ids.new(),
             ai_disclosed_at=write_moment(now),
-            customer=CUSTOMER if level > VerificationLevel.NONE else "",
+            customer=customer if level > VerificationLevel.NONE else "",
             verification_level=int(level),
         )
         return await conversation.open_interaction(self.ports, token, issuer=ISSUER)
@@ -387,12 +374,5 @@ def _slots(key: PrivateKey) -> list[dict[str, Any]]:
 async def put_row(house: House, kind: str, row_id: str, body: dict[str, Any]) -> None:
     """Put the first revision of a row, as the bootstrap would."""
     now = house.ports.clock.now()
-    entry = AuditEntry(
-        entry_id=house.ports.ids.new(),
-        kind=EntryKind.AUTHORITY,
-        at=now,
-        tenant=TENANT,
-        environment=ENVIRONMENT,
-    )
     change = Change(kind, row_id, body, ("bootstrap",), now, 0)
-    await house.registry.put(change, entry)
+    await house.registry.put(change, house.entry())

@@ -6,8 +6,10 @@ The contract suite and the stateful comparison hold this and PostgreSQL together
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from broker.core.limit import fits, may_move
+from broker.core.limits.window import SLIDING, bucket_since, bucket_start
 from broker.core.words.budget import (
     COUNT_UNIT,
     Admission,
@@ -41,20 +43,35 @@ class FakeBudgets:
         self._first: dict[BudgetKey, Line] = {}
         self._limits: dict[BudgetKey, int] = {}
         self._held: dict[str, Held] = {}
+        self._slid: dict[BudgetKey, list[tuple[datetime, int]]] = {}
 
-    async def totals(self, keys, *, besides=None):
+    async def totals(self, keys, *, besides=None, member="", at=None):
         mine = self._held.get(besides)
         own = mine.lines if mine is not None and mine.state in OPEN else {}
         return {
             key: replace(
-                self._totals[key],
+                self._total(key, at),
                 held=self._totals[key].held - (own[key].amount if key in own else 0),
             )
             for key in keys
             if key in self._totals
         }
 
-    async def reserve(self, action_id, lines):
+    def _total(self, key, at):
+        """Return a total; of a sliding window only what it covers at that time."""
+        total, window = self._totals[key], self._first[key].window
+        if window not in SLIDING:
+            return total
+        at = at or datetime.now(UTC)
+        since = bucket_since(window, at)
+        covered = [
+            amount
+            for then, amount in self._slid.get(key, [])
+            if bucket_start(window, then) >= since
+        ]
+        return replace(total, posted=sum(covered))
+
+    async def reserve(self, action_id, lines, *, at=None):
         mine = self._held.get(action_id)
         if mine is not None and mine.state is not ReservationState.HELD:
             return Admission(state=mine.state)
@@ -62,7 +79,8 @@ class FakeBudgets:
         over, stale = [], []
         for line in sorted(lines, key=lambda line: line.key):
             self._first.setdefault(line.key, line)
-            total = self._totals.setdefault(line.key, Total())
+            self._totals.setdefault(line.key, Total())
+            total = self._total(line.key, at)
             before = own[line.key].amount if line.key in own else 0
             now = replace(
                 line,
@@ -103,7 +121,7 @@ class FakeBudgets:
                 self._add(key, held=-line.amount)
         return move
 
-    async def post(self, action_id, *, actual):
+    async def post(self, action_id, *, actual, at=None):
         mine = self._held.get(action_id)
         if mine is None:
             return Move(made=False, state=None)
@@ -121,9 +139,9 @@ class FakeBudgets:
         if actual and any(line.unit != actual.currency for line in money.values()):
             mine.state = ReservationState.UNKNOWN
             return Move(made=False, state=mine.state, alarms=("currency_mismatch",))
-        return self._post(mine, said)
+        return self._post(mine, said, at or datetime.now(UTC))
 
-    async def budgets(self, *, budget_id=None, rows_max=500):
+    async def budgets(self, *, budget_id=None, at=None, rows_max=500):
         rows = [
             BudgetRow(
                 budget_id=key[0],
@@ -132,7 +150,7 @@ class FakeBudgets:
                 window=line.window,
                 unit=line.unit,
                 scope=tuple(sorted(line.scope)),
-                total=self._totals[key],
+                total=self._total(key, at),
                 limit_seen=self._limits.get(key, 0),
             )
             for key, line in self._first.items()
@@ -176,12 +194,13 @@ class FakeBudgets:
         if new:
             self._held[action_id] = Held(ReservationState.HELD, new, {})
 
-    def _post(self, mine, said):
+    def _post(self, mine, said, at):
         above = []
         for key, line in mine.lines.items():
             counted = line.unit == COUNT_UNIT or said is None
             actual = line.amount if counted else said
             mine.posted[key] = actual
+            self._slid.setdefault(key, []).append((at, actual))
             lasting = line.window is not Window.PENDING
             self._add(
                 key,

@@ -1,0 +1,1 @@
+"""What limits are made of: scopes, windows and rates."""
