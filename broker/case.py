@@ -230,6 +230,7 @@ def question(case: Case, *, now: datetime) -> authorize.Question:
         currency=amount.currency if amount else "",
         channel=case.interaction.channel,
         topics=case.interaction.topics,
+        customer_flags=case.interaction.customer_flags,
         locale=case.interaction.locale,
         verification=int(case.interaction.verification),
         customer_bound=case.interaction.bound,
@@ -238,6 +239,7 @@ def question(case: Case, *, now: datetime) -> authorize.Question:
         findings=(),
         release=case.interaction.release,
         hour=now.hour,
+        weekday=now.isoweekday(),
         totals=case.totals or {},
     )
 

@@ -139,6 +139,7 @@ def _interaction(
         customer_ref=ref,
         verification=opening.verification,
         topics=opening.topics,
+        customer_flags=opening.customer_flags,
         locale=opening.locale,
         purpose=opening.purpose,
         consent_version=opening.consent_version,

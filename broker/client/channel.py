@@ -79,8 +79,8 @@ class ChannelClient:
             use_case: What the conversation is about, such as ``retail-care``.
             customer: The upstream's id of the customer, empty while nobody knows.
             verification_level: 0 none, 1 claimed, 2 matched, 3 strong.
-            more: Further claims: channel, topics, locale, purpose, consent_version,
-                ai_disclosed_at, evidence.
+            more: Further claims: channel, topics, customer_flags, locale, purpose,
+                consent_version, ai_disclosed_at, evidence.
         """
         claims = {
             "agent": agent,

@@ -51,9 +51,10 @@ class RuleBook:
 
     ``actions`` are the entities of the schema itself: without them Cedar does not know
     that orders.refund is in "money", and a forbid on the group would match nothing.
-    ``reads`` are the budget rules whose totals the text looks at: only those must not
-    have moved when the action is reserved. ``hold`` is the quorum asked for when a
-    guard holds what the policy would permit.
+    ``totals`` are the budget rules whose totals a rule may look at, ``counts`` those of
+    them that count actions, and ``reads`` those that the text does look at: only these
+    must not have moved when the action is reserved.
+    ``hold`` is the quorum asked for when a guard holds what the policy would permit.
     """
 
     version: int
@@ -61,7 +62,9 @@ class RuleBook:
     schema: cedarpy.Schema
     actions: cedarpy.Entities
     rules: Mapping[str, Rule]
+    totals: frozenset[str]
     reads: frozenset[str]
+    counts: frozenset[str]
     hold: Quorum
 
 
@@ -83,7 +86,8 @@ class Question:
 
     ``amount_minor_units`` is 0 for tools that move no money; ``totals`` maps each
     budget rule of the policy to what is posted or held in its window now, this action
-    not included; ``hour`` is the hour of the day in UTC.
+    not included; ``hour`` is the hour of the day and ``weekday`` the day of the week
+    (Monday is 1), both in UTC.
     """
 
     agent: AgentFacts
@@ -95,6 +99,7 @@ class Question:
     currency: str
     channel: str
     topics: tuple[str, ...]
+    customer_flags: tuple[str, ...]
     locale: str
     verification: int
     customer_bound: bool
@@ -103,6 +108,7 @@ class Question:
     findings: tuple[str, ...]
     release: str
     hour: int
+    weekday: int
     totals: Mapping[str, int]
 
 
@@ -123,7 +129,7 @@ def decide(question: Question, book: RuleBook) -> Decision:
         return now
     signed = _ask(question, book, approved=True)
     if isinstance(signed, Permit):
-        return _escalation(signed, book)
+        return _escalation(now, signed, book)
     # What forbids is the same in both answers; the second names it without the noise
     # of rules that only wait for a signature.
     return signed
@@ -153,7 +159,7 @@ def _ask(question: Question, book: RuleBook, *, approved: bool) -> Permit | Deny
         "principal": {"type": "Agent", "id": question.agent.agent_id},
         "action": {"type": "Action", "id": question.tool},
         "resource": {"type": "Connector", "id": question.connector},
-        "context": _context(question, approved=approved),
+        "context": _context(question, book, approved=approved),
     }
     result = cedarpy.is_authorized(
         request, book.policies, _entities(question.agent, book), book.schema
@@ -179,35 +185,46 @@ def _determining(result: cedarpy.AuthzResult, book: RuleBook) -> list[Rule]:
     return sorted((r for r in found if r is not None), key=lambda rule: rule.rule_id)
 
 
-def _escalation(signed: Permit, book: RuleBook) -> Decision:
-    """Ask for the strictest quorum among the rules that permitted; none is an error."""
-    asked = [
-        rule.quorum
-        for reason in signed.reasons
-        if (rule := book.rules.get(reason.rule)) is not None and rule.quorum is not None
+def _escalation(unsigned: Deny, signed: Permit, book: RuleBook) -> Decision:
+    """Ask for the strictest quorum among the rules that want a signature.
+
+    Those are the rules that permit once somebody has signed, and the rules that forbid
+    as long as nobody has: a forbid may ask for more people than the rule that permits.
+    If no rule says who must sign, that is an error of the policy.
+    """
+    named = {reason.rule for reason in (*unsigned.reasons, *signed.reasons)}
+    asking = [
+        (rule, rule.quorum)
+        for name in sorted(named)
+        if (rule := book.rules.get(name)) is not None and rule.quorum is not None
     ]
-    if not asked:
+    if not asking:
         text = "the rule that permits does not say who must approve"
         return Deny((Reason("policy_error", text),))
-    most = max(asked, key=lambda quorum: quorum.approvers_min)
+    most = max((quorum for _, quorum in asking), key=lambda one: one.approvers_min)
     quorum = Quorum(
         approvers_min=most.approvers_min,
         role=most.role,
-        expires_s=min(q.expires_s for q in asked),
+        expires_s=min(one.expires_s for _, one in asking),
     )
+    # A row of a table is two rules, and is named once.
+    said = {(rule.clause, rule.text): rule for rule, _ in reversed(asking)}
     reasons = tuple(
-        Reason("needs_approval", r.text, r.rule, r.clause) for r in signed.reasons
+        Reason("needs_approval", rule.text, rule.rule_id, rule.clause)
+        for rule in sorted(said.values(), key=lambda rule: rule.rule_id)
     )
     return Escalate(reasons, quorum)
 
 
-def _context(question: Question, *, approved: bool) -> dict[str, Any]:
+def _context(question: Question, book: RuleBook, *, approved: bool) -> dict[str, Any]:
+    totals = question.totals
     return {
         "tier": question.tier,
         "amount": question.amount_minor_units,
         "currency": question.currency,
         "channel": question.channel,
         "topics": list(question.topics),
+        "customer_flags": list(question.customer_flags),
         "locale": question.locale,
         "verification": question.verification,
         "customer_bound": question.customer_bound,
@@ -217,7 +234,9 @@ def _context(question: Question, *, approved: bool) -> dict[str, Any]:
         "findings": list(question.findings),
         "release": question.release,
         "hour": question.hour,
-        "totals": dict(question.totals),
+        "weekday": question.weekday,
+        "sum_within": {n: v for n, v in totals.items() if n not in book.counts},
+        "count_within": {n: v for n, v in totals.items() if n in book.counts},
     }
 
 

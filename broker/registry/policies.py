@@ -16,42 +16,54 @@ import cedarpy
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, Rule, RuleBook
 from broker.core.limit import UNCOVERED
-from broker.core.words.budget import BudgetRule, RateRule, Scope, Window
+from broker.core.words.budget import (
+    COUNT_UNIT,
+    BudgetRule,
+    RateRule,
+    Scope,
+    Window,
+)
 from broker.core.words.decision import Quorum
 from broker.core.words.effect import Effect
+from broker.registry.cedar_text import RULES_MAX, PolicyError, check_text, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from broker.registry.tools import Tool
 
-CEDAR_BYTES_MAX = 262_144
-RULES_MAX = 500
+__all__ = ["PolicyError", "limits_of", "rule_book", "schema_text"]
+
 LIMITS_MAX = 32
 """Most rates, and most budgets, of one policy: each costs every action something."""
 
 RESERVED_NAMES = frozenset({"standing", UNCOVERED})
 
 
-class PolicyError(ValueError):
-    """A policy that cannot be published; the message names the rule and the reason."""
-
-
-def schema_text(tools: Iterable[Tool], *, totals: Iterable[str]) -> str:
+def schema_text(
+    tools: Iterable[Tool], *, sums: Iterable[str] = (), counts: Iterable[str] = ()
+) -> str:
     """Return the Cedar schema for these tools and these budget rules."""
-    names = ", ".join(f"{_quoted(name)}: Long" for name in sorted(totals))
-    groups = "\n".join(f"action {_quoted(effect.value)};" for effect in Effect)
+    sum_names = ", ".join(f"{quoted(name)}: Long" for name in sorted(sums))
+    count_names = ", ".join(f"{quoted(name)}: Long" for name in sorted(counts))
+    groups = "\n".join(f"action {quoted(effect.value)};" for effect in Effect)
+    tools = sorted(tools, key=lambda tool: tool.name)
+    # A rule about an effect that no tool has yet is no mistake: give it a member.
+    idle = [e.value for e in Effect if e not in {tool.effect for tool in tools}]
+    members = [(tool.name, tool.effect.value) for tool in tools]
+    members += [(f"no tool: {effect}", effect) for effect in idle]
     actions = "\n".join(
-        f"action {_quoted(tool.name)} in [{_quoted(tool.effect.value)}] appliesTo "
+        f"action {quoted(name)} in [{quoted(effect)}] appliesTo "
         "{ principal: Agent, resource: Connector, context: Context };"
-        for tool in sorted(tools, key=lambda t: t.name)
+        for name, effect in members
     )
     return f"""
 type Context = {{
   tier: Long, amount: Long, currency: String, channel: String, topics: Set<String>,
-  locale: String, verification: Long, customer_bound: Bool, proof: Bool,
-  standing: Bool, approved: Bool, findings: Set<String>, release: String, hour: Long,
-  totals: {{ {names} }}
+  customer_flags: Set<String>, locale: String, verification: Long,
+  customer_bound: Bool, proof: Bool, standing: Bool, approved: Bool,
+  findings: Set<String>, release: String, hour: Long, weekday: Long,
+  sum_within: {{ {sum_names} }}, count_within: {{ {count_names} }}
 }};
 entity Agent = {{
   owner: String, use_case: String, environment: String, tier_max: Long,
@@ -71,11 +83,10 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
             somebody else's id, or an approval rule that does not say who must sign.
     """
     cedar = body["cedar"]
-    if len(cedar.encode()) > CEDAR_BYTES_MAX:
-        msg = f"the policy is longer than {CEDAR_BYTES_MAX} bytes"
-        raise PolicyError(msg)
-    totals = [rule["id"] for rule in body.get("budgets", [])]
-    schema_source = schema_text(tools, totals=totals)
+    check_text(cedar, name="policy")
+    units = {rule["id"]: rule["unit"] for rule in body.get("budgets", [])}
+    counts = frozenset(name for name, unit in units.items() if unit == COUNT_UNIT)
+    schema_source = schema_text(tools, sums=units.keys() - counts, counts=counts)
     try:
         schema = cedarpy.Schema.from_str(schema_source)
         policies = cedarpy.PolicySet.from_str(cedar)
@@ -85,15 +96,18 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
     checked = cedarpy.validate_policies(cedar, schema)
     if not checked.validation_passed:
         first = checked.errors[0]
-        msg = f"rule {first.policy_id}: {first.error}"
-        raise PolicyError(msg)
+        name = checked.id_annotations_by_policy_id.get(first.policy_id, "")
+        msg = f"rule {name or first.policy_id}: {first.error}"
+        raise PolicyError(msg, rule=name)
     return RuleBook(
         version=int(body["version"]),
         policies=policies,
         schema=schema,
         actions=cedarpy.Entities.from_json_str("[]", schema),
         rules=_rules(cedar),
-        reads=frozenset(name for name in totals if name in cedar),
+        totals=frozenset(units),
+        reads=frozenset(name for name in units if name in cedar),
+        counts=counts,
         hold=_quorum(body["hold"], where="hold"),
     )
 
@@ -109,7 +123,7 @@ def _rules(cedar: str) -> dict[str, Rule]:
         rule_id = notes.get("id", "")
         if not rule_id or rule_id in rules:
             msg = f"each rule needs its own @id; {rule_id!r} is missing or shared"
-            raise PolicyError(msg)
+            raise PolicyError(msg, rule=rule_id)
         quorum = None
         if "approvers" in notes:
             quorum = _quorum(
@@ -143,10 +157,6 @@ def _quorum(raw: Mapping[str, Any], *, where: str) -> Quorum:
         msg = f"{where}: a role is needed"
         raise PolicyError(msg)
     return Quorum(approvers_min=approvers, role=role, expires_s=expires_s)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def limits_of(

@@ -312,7 +312,7 @@ async def test_the_card_shows_what_it_takes_to_decide(house: House) -> None:
     assert asked["amount"]["text"] == "200.00 USD"
     assert asked["customer"]["name"] == "Noah Brown"
     assert asked["customer"]["ref"] == record.customer_ref
-    assert [r["rule"] for r in asked["reasons"]] == ["refund-one"]
+    assert [r["rule"] for r in asked["reasons"]] == ["company.C1"]
     assert asked["agent_reason"] == "the customer asked for it"
     budgets = {b["rule"]: b for b in card["now"]["budgets"]}
     assert budgets["agent-day"]["this"] == LARGE

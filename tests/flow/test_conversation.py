@@ -81,10 +81,13 @@ async def count(house: House, table: str) -> int:
 
 
 async def test_what_a_channel_asserts_is_the_interaction(house: House) -> None:
-    made = await open_with(house, opened(house, topics=["returns"]))
+    made = await open_with(
+        house, opened(house, topics=["returns"], customer_flags=["vulnerable"])
+    )
     assert (made.customer_id, made.agent_id) == (CUSTOMER, AGENT_ID)
     assert made.verification is VerificationLevel.MATCHED
     assert made.topics == ("returns",)
+    assert made.customer_flags == ("vulnerable",)
     assert await house.ports.store.interaction(made.interaction_id) == made
 
 

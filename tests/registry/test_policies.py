@@ -8,12 +8,10 @@ import pytest
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, decide
 from broker.core.words.decision import Escalate, Permit
+from broker.registry.cedar_text import CEDAR_BYTES_MAX, RULES_MAX, PolicyError
 from broker.registry.policies import (
-    CEDAR_BYTES_MAX,
     LIMITS_MAX,
     RESERVED_NAMES,
-    RULES_MAX,
-    PolicyError,
     limits_of,
     rule_book,
 )
@@ -119,9 +117,8 @@ def test_the_strictest_quorum_is_asked_for_and_the_soonest_end() -> None:
 
 
 def test_a_rule_looks_only_at_totals_that_the_policy_has() -> None:
-    cedar = (
-        '@id("a") permit(principal, action, resource) when {{ context.totals.{} < 5 }};'
-    )
+    head = '@id("a") permit(principal, action, resource)'
+    cedar = head + " when {{ context.sum_within.{} < 5 }};"
     assert book(cedar.format("agent_day")).reads == {"agent_day"}
     assert book(f'@id("a") {PERMIT}').reads == frozenset()
     with pytest.raises(PolicyError, match="rule"):
@@ -134,7 +131,7 @@ def test_the_name_of_a_budget_cannot_change_the_schema() -> None:
         "version": 1,
         "cedar": f'@id("a") {PERMIT}',
         "hold": {"approvers": 1, "role": "s", "expires_s": 60},
-        "budgets": [{"id": name}],
+        "budgets": [{"id": name, "unit": "USD"}],
     }
     decision = decide(question(totals={name: 0}), rule_book(body, all_tools()))
     assert isinstance(decision, Permit)

@@ -18,6 +18,7 @@ from broker.core.words.action import (
 )
 from broker.core.words.subject import Interaction, VerificationLevel
 from broker.core.words.warrant import Receipt, SentState
+from broker.registry.appetite.checks import check_sources
 from broker.registry.policies import rule_book
 from broker.registry.tools import parse_manifest
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from broker.core.words.tool import Tool
 
 ROOT = Path(__file__).resolve().parents[2]
+DEMO_POLICY = ROOT / "infra" / "demo" / "policy"
 RETAIL = ROOT / "tools" / "catalog" / "retail"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ACTION_ID = "0197a000-0000-7000-8000-000000000001"
@@ -167,6 +169,7 @@ def question(**changes: Any) -> Question:
         currency="USD",
         channel="webchat",
         topics=(),
+        customer_flags=(),
         locale="en-US",
         verification=2,
         customer_bound=True,
@@ -175,9 +178,23 @@ def question(**changes: Any) -> Question:
         findings=(),
         release="r1",
         hour=12,
+        weekday=1,
         totals={"agent_day": 0},
     )
     return replace(made, **changes)
+
+
+def demo_sources() -> dict[str, str]:
+    """Return the texts of the demo's policy folder."""
+    return {
+        file.relative_to(DEMO_POLICY).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted(DEMO_POLICY.rglob("*.*"))
+    }
+
+
+def demo_book() -> RuleBook:
+    """Return the demo's policy as the broker decides by it."""
+    return check_sources(demo_sources(), all_tools()).book
 
 
 def book(cedar: str, *, hold: int = 1) -> RuleBook:
@@ -186,6 +203,6 @@ def book(cedar: str, *, hold: int = 1) -> RuleBook:
         "version": 1,
         "cedar": cedar,
         "hold": {"approvers": hold, "role": "supervisor", "expires_s": 3_600},
-        "budgets": [{"id": "agent_day"}],
+        "budgets": [{"id": "agent_day", "unit": "USD"}],
     }
     return rule_book(body, all_tools())

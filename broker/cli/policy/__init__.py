@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from broker.cli.policy import checking
-from broker.cli.policy.folder import body_of
+from broker.cli.policy.folder import body_of, checked
 
-__all__ = ["app", "body_of", "register"]
+__all__ = ["app", "body_of", "checked", "register"]
 
 app = typer.Typer(
     name="policy",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from broker.registry.policies import PolicyError
+from broker.core.words.tool import Tool
+from broker.registry.appetite.checks import Checked, check_sources
+from broker.registry.appetite.folder import read_sources
+from broker.registry.cedar_text import PolicyError
 
 FILES_MAX: Final = 64
 """Most files of one policy folder."""
 
 FILE_BYTES_MAX: Final = 262_144
-LIMITS: Final = "limits.toml"
 _SUFFIXES: Final = frozenset({".toml", ".cedar"})
 
 
@@ -39,30 +41,23 @@ def read_folder(folder: Path) -> dict[str, str]:
 def body_of(folder: Path) -> dict[str, Any]:
     """Return the body of a policy row, but for ``version``, ``author``, ``approver``.
 
-    It holds what the broker decides by (``cedar``, ``hold``, ``rates``, ``budgets``)
-    and, under ``sources``, the texts that it was made from.
+    It holds what the broker decides by (``cedar``, ``hold``, ``rates``, ``budgets``),
+    who answers for it (``owners``) and, under ``sources``, the texts that it was made
+    from. It is compiled and not checked; `check_sources` does that.
 
     Raises:
         PolicyError: the folder cannot be read or compiled; the message says where.
     """
-    sources = read_folder(folder)
-    if LIMITS not in sources:
-        msg = f"{folder} has no {LIMITS}"
-        raise PolicyError(msg)
-    try:
-        limits = tomllib.loads(sources[LIMITS])
-    except tomllib.TOMLDecodeError as error:
-        msg = f"{LIMITS}: {error}"
-        raise PolicyError(msg) from error
-    return {
-        "cedar": "\n".join(
-            text for name, text in sources.items() if name.endswith(".cedar")
-        ),
-        "hold": limits.get("hold"),
-        "rates": limits.get("rates", []),
-        "budgets": limits.get("budgets", []),
-        "sources": sources,
-    }
+    return read_sources(read_folder(folder)).body()
+
+
+def checked(folder: Path, tools: Sequence[Tool]) -> Checked:
+    """Return a folder compiled, validated strictly and tested.
+
+    Raises:
+        PolicyError: it may not be published; the message says where and why.
+    """
+    return check_sources(read_folder(folder), tools)
 
 
 def _text(path: Path) -> str:

@@ -46,6 +46,7 @@ WORD_CHARS_MAX: Final = 100
 
 CUSTOMER_CHARS_MAX: Final = 200
 TOPICS_MAX: Final = 16
+CUSTOMER_FLAGS_MAX: Final = 16
 EVIDENCE_BYTES_MAX: Final = 4_096
 TURN_CHARS_MAX: Final = 8_000
 TURN_AGE_S_MAX: Final = 86_400
@@ -67,6 +68,7 @@ _OPENING_FIELDS = frozenset(
         "verification_level",
         "channel",
         "topics",
+        "customer_flags",
         "locale",
         "purpose",
         "consent_version",
@@ -149,7 +151,8 @@ def verify_interaction_assertion(
         customer=customer,
         verification=level,
         channel=_text(claims, "channel"),
-        topics=_topics(claims),
+        topics=_words(claims, "topics", count_max=TOPICS_MAX),
+        customer_flags=_words(claims, "customer_flags", count_max=CUSTOMER_FLAGS_MAX),
         locale=_text(claims, "locale", empty=True),
         purpose=_text(claims, "purpose", empty=True),
         consent_version=_text(claims, "consent_version", empty=True),
@@ -255,16 +258,16 @@ def _level(claims: dict[str, Any]) -> VerificationLevel:
     return VerificationLevel(value)
 
 
-def _topics(claims: dict[str, Any]) -> tuple[str, ...]:
-    topics = claims.get("topics", [])
-    if not isinstance(topics, list) or len(topics) > TOPICS_MAX:
-        msg = f"topics are a list of up to {TOPICS_MAX} words"
-        raise InvalidError(msg, pointer="/topics")
-    for topic in topics:
-        if not isinstance(topic, str) or not 0 < len(topic) <= WORD_CHARS_MAX:
-            msg = f"a topic is a word of up to {WORD_CHARS_MAX} characters"
-            raise InvalidError(msg, pointer="/topics")
-    return tuple(topics)
+def _words(claims: dict[str, Any], name: str, *, count_max: int) -> tuple[str, ...]:
+    words = claims.get(name, [])
+    if not isinstance(words, list) or len(words) > count_max:
+        msg = f"{name} are a list of up to {count_max} words"
+        raise InvalidError(msg, pointer=f"/{name}")
+    for word in words:
+        if not isinstance(word, str) or not 0 < len(word) <= WORD_CHARS_MAX:
+            msg = f"{name} are words of up to {WORD_CHARS_MAX} characters"
+            raise InvalidError(msg, pointer=f"/{name}")
+    return tuple(words)
 
 
 def _moment(claims: dict[str, Any], name: str) -> datetime:

@@ -36,6 +36,7 @@ def to_payload(interaction: Interaction) -> dict[str, Any]:
         sealed[name] = at.isoformat() if at else None
     sealed["verification"] = int(interaction.verification)
     sealed["topics"] = list(interaction.topics)
+    sealed["customer_flags"] = list(interaction.customer_flags)
     return sealed
 
 
@@ -49,4 +50,5 @@ def from_payload(sealed: Mapping[str, Any]) -> Interaction:
         ai_disclosed_at=datetime.fromisoformat(disclosed) if disclosed else None,
         verification=VerificationLevel(sealed["verification"]),
         topics=tuple(sealed["topics"]),
+        customer_flags=tuple(sealed["customer_flags"]),
     )

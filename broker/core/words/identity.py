@@ -110,7 +110,8 @@ class InteractionOpening:
     """A channel's verified word that a conversation began, and with whom.
 
     ``customer`` is the upstream's id, empty while nobody knows; ``evidence`` says how
-    the channel knows the customer, as it said it (graded *attested*).
+    the channel knows the customer, as it said it (graded *attested*);
+    ``customer_flags`` what it marks the customer as, such as ``vulnerable``.
     """
 
     channel_id: str
@@ -128,6 +129,7 @@ class InteractionOpening:
     evidence: Mapping[str, Any]
     issued_at: datetime
     one_use: OneUse
+    customer_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

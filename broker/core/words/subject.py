@@ -79,6 +79,8 @@ class Interaction:
 
     ``customer_id`` is the upstream's own id of the customer, empty while unbound;
     ``customer_ref`` is the opaque reference that entries and tokens carry.
+    ``customer_flags`` is what the channel marks the customer as (vulnerable, fraud
+    suspected ...): personal data, so it stands in no entry.
     """
 
     interaction_id: str
@@ -99,6 +101,7 @@ class Interaction:
     ai_disclosed_at: datetime | None
     opened_at: datetime
     closed_at: datetime | None = None
+    customer_flags: tuple[str, ...] = ()
 
     @property
     def bound(self) -> bool:

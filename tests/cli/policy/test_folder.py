@@ -7,11 +7,12 @@ import pytest
 from broker.cli.policy.folder import (
     FILE_BYTES_MAX,
     FILES_MAX,
-    LIMITS,
     body_of,
     read_folder,
 )
-from broker.registry.policies import PolicyError, limits_of, rule_book
+from broker.registry.appetite.folder import APPETITE, LIMITS
+from broker.registry.cedar_text import PolicyError
+from broker.registry.policies import limits_of, rule_book
 from tests.support.cases import ROOT, all_tools
 
 DEMO = ROOT / "infra" / "demo" / "policy"
@@ -48,6 +49,9 @@ def test_a_file_is_as_long_as_the_limit_and_not_one_byte_longer(tmp_path) -> Non
 def test_what_is_no_text_or_no_table_is_refused_by_name(tmp_path) -> None:
     with pytest.raises(PolicyError, match="no folder"):
         read_folder(tmp_path / "missing")
+    with pytest.raises(PolicyError, match=APPETITE):
+        body_of(tmp_path)
+    (tmp_path / APPETITE).write_text('schema = 1\nowner = "dave"\n')
     with pytest.raises(PolicyError, match=LIMITS):
         body_of(tmp_path)
     (tmp_path / LIMITS).write_text("[hold")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from broker.core.canonical import canonical
 from broker.core.identity.channel import (
     CUSTOMER_CHARS_MAX,
+    CUSTOMER_FLAGS_MAX,
     EVIDENCE_BYTES_MAX,
     SPEAKERS,
     TOPICS_MAX,
@@ -51,12 +52,16 @@ def said(now=NOW, **claims):
 
 
 def test_what_a_channel_signed_is_what_was_opened():
-    word = opened(topics=["refund"], evidence={"method": "login"})
+    word = opened(
+        topics=["refund"], customer_flags=["vulnerable"], evidence={"method": "login"}
+    )
     assert word.channel_id == CHANNEL_ID
     assert word.kid == CHANNEL_KEY.kid
     assert word.agent_id == AGENT_ID
     assert word.verification is VerificationLevel.MATCHED
     assert word.topics == ("refund",)
+    assert word.customer_flags == ("vulnerable",)
+    assert opened().customer_flags == ()
     assert word.evidence == {"method": "login"}
     assert word.issued_at == NOW
     earlier = NOW - timedelta(seconds=30)
@@ -90,11 +95,14 @@ def test_texts_at_their_limits_are_read_and_longer_ones_are_not():
     assert opened(locale="l" * WORD_CHARS_MAX)
     assert opened(customer="c" * CUSTOMER_CHARS_MAX)
     assert opened(topics=["t" * WORD_CHARS_MAX] * TOPICS_MAX)
+    assert opened(customer_flags=["f" * WORD_CHARS_MAX] * CUSTOMER_FLAGS_MAX)
     for claims in (
         {"locale": "l" * (WORD_CHARS_MAX + 1)},
         {"customer": "c" * (CUSTOMER_CHARS_MAX + 1)},
         {"topics": ["t"] * (TOPICS_MAX + 1)},
         {"topics": ["t" * (WORD_CHARS_MAX + 1)]},
+        {"customer_flags": ["f"] * (CUSTOMER_FLAGS_MAX + 1)},
+        {"customer_flags": ["f" * (WORD_CHARS_MAX + 1)]},
     ):
         with pytest.raises(InvalidError) as caught:
             opened(**claims)
@@ -121,6 +129,7 @@ def test_evidence_at_its_limit_is_kept_and_more_is_refused():
         {"topics": "refund"},
         {"topics": [""]},
         {"topics": [5]},
+        {"customer_flags": "vulnerable"},
         {"customer": None},
         {"locale": 5},
         {"evidence": []},

@@ -19,13 +19,16 @@ moments = st.datetimes(timezones=st.just(UTC))
     customer=st.text(),
     level=st.sampled_from(VerificationLevel),
     topics=st.lists(st.text()).map(tuple),
+    flags=st.lists(st.text()).map(tuple),
     closed=st.none() | moments,
     disclosed=st.none() | moments,
 )
 def test_an_interaction_comes_back_as_it_went_in(
+    *,
     customer: str,
     level: VerificationLevel,
     topics: tuple[str, ...],
+    flags: tuple[str, ...],
     closed: datetime | None,
     disclosed: datetime | None,
 ) -> None:
@@ -33,6 +36,7 @@ def test_an_interaction_comes_back_as_it_went_in(
         customer_id=customer,
         verification=level,
         topics=topics,
+        customer_flags=flags,
         closed_at=closed,
         ai_disclosed_at=disclosed,
     )
