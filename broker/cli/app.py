@@ -15,6 +15,7 @@ COMMAND_MODULES = [
     "broker.cli.tools",
     "broker.cli.approvals",
     "broker.cli.audit",
+    "broker.cli.connect",
     "broker.cli.demo",
 ]
 """Modules with commands, in the order of the help: what has ``register(app)`` adds."""

@@ -57,19 +57,7 @@ def read_key(path: Path) -> ClientKey:
     Raises:
         KeyFileError: Missing, a link, open to others, too long, or no key file.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        msg = f"{path}: {error.strerror}"
-        raise KeyFileError(msg) from None
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & _OTHERS:
-            msg = f"{path} is open to others; it must be a file with mode 0600"
-            raise KeyFileError(msg)
-        data = os.read(fd, KEY_FILE_BYTES_MAX + 1)
-    finally:
-        os.close(fd)
+    data = _private(path)
     try:
         document = parse_json(data, bytes_max=KEY_FILE_BYTES_MAX, depth_max=1)
         if not isinstance(document, dict):
@@ -80,6 +68,40 @@ def read_key(path: Path) -> ClientKey:
     except (CanonicalError, JwsError, KeyError):
         msg = f"{path} holds no private JWK with client_id and name"
         raise KeyFileError(msg) from None
+
+
+def read_secret(path: Path) -> str:
+    """Return the text in a file that only its owner can read.
+
+    Raises:
+        KeyFileError: Missing, a link, open to others, too long, or no ASCII text.
+    """
+    data = _private(path)
+    try:
+        text = data.decode("ascii").removesuffix("\n")
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable() or len(data) > KEY_FILE_BYTES_MAX:
+        msg = f"{path} holds no single line of ASCII text"
+        raise KeyFileError(msg)
+    return text
+
+
+def _private(path: Path) -> bytes:
+    """Return what is in a private file, up to one byte more than it may hold."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        msg = f"{path}: {error.strerror}"
+        raise KeyFileError(msg) from None
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & _OTHERS:
+            msg = f"{path} is open to others; it must be a file with mode 0600"
+            raise KeyFileError(msg)
+        return os.read(fd, KEY_FILE_BYTES_MAX + 1)
+    finally:
+        os.close(fd)
 
 
 def write_key(path: Path, key: ClientKey) -> None:
