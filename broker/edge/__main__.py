@@ -2,8 +2,7 @@
 
     python -P -m broker.edge                serve until SIGTERM
     python -P -m broker.edge init           make id and keys, publish the receipt key
-    python -P -m broker.edge seal --connector NAME --base-url URL [--allow-private]
-                                  [--value-file FILE]      (else the value is on stdin)
+    python -P -m broker.edge credentials add|list|rotate|test|switch|rollback|remove
 
 The value of a credential never stands in argv or in the environment.
 """
@@ -15,25 +14,23 @@ import asyncio
 import ctypes
 import logging
 import os
+import pwd
 import resource
 import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from broker.edge.calls import Means
 from broker.edge.catalogue import load_catalogue
-from broker.edge.credentials import DEMO_CONNECTOR, Vault, secret_from
 from broker.edge.desk import Desk, Post
 from broker.edge.egress.upstream import Upstreams
 from broker.edge.identity import (
     IdentityError,
     load_identity,
-    load_kek,
     load_public,
     lock,
     publish,
@@ -42,15 +39,20 @@ from broker.edge.journal import Journal, JournalError
 from broker.edge.server import Server
 from broker.edge.settings import Settings, SettingsError, from_environment
 from broker.edge.store import Store, StoreError
-from broker.edge.vault import SECRET_BYTES_MAX, VaultError
+from broker.edge.vault.assemble import key_provider, keyring_of, open_vault
+from broker.edge.vault.command import Bench, add_parser, run
+from broker.edge.vault.keeper import DEMO_CONNECTOR, Draft, secret_from
+from broker.edge.vault.kinds import VaultError
 from broker.edge.warrants import Here
 from broker.registry.tools import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from broker.core.jws import PublicKey
     from broker.edge.identity import Identity
+    from broker.edge.vault.keeper import Vault
 
 START_S_MAX: Final = 20.0
 """How long the edge waits for the warrant key and for PostgreSQL."""
@@ -80,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _configure_logs(settings)
         if asked.command == "init":
             _init(settings)
-        elif asked.command == "seal":
-            asyncio.run(_seal(settings, asked))
+        elif asked.command == "credentials":
+            return asyncio.run(_credentials(settings, asked))
         else:
             asyncio.run(_serve(settings))
     except _FAILURES as error:
@@ -92,14 +94,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="broker.edge", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="edge",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("init", help="make id and keys, publish the receipt key")
-    seal = commands.add_parser("seal", help="add a version of a credential")
-    seal.add_argument("--connector", required=True)
-    seal.add_argument("--base-url", required=True)
-    seal.add_argument("--allow-private", action="store_true")
-    seal.add_argument("--value-file", type=Path)
+    add_parser(commands)
     return parser
 
 
@@ -135,30 +137,42 @@ def _init(settings: Settings) -> None:
         identity = load_identity(settings.folder, now=_now())
         # With its id the edge begins its journal: one that is missing later was lost.
         asyncio.run(_journal(settings, identity).close())
-        load_kek(settings.kek_file, make=True)
+        key_provider(settings)
         where = publish(identity.key.public(), settings.public)
         _log.info("init", edge=identity.edge, receipt_key=str(where))
     finally:
         os.close(held)
 
 
-async def _seal(settings: Settings, asked: argparse.Namespace) -> None:
-    if asked.value_file is not None:
-        secret = secret_from(asked.value_file)
-    else:
-        secret = sys.stdin.buffer.read(SECRET_BYTES_MAX + 2).removesuffix(b"\n")
-    store = _store(settings)
-    await store.open()
-    try:
-        version = await _vault(settings, store).add(
-            asked.connector,
-            base_url=asked.base_url,
-            allow_private=asked.allow_private,
-            secret=secret,
+async def _credentials(settings: Settings, asked: argparse.Namespace) -> int:
+    if not (settings.folder / "edge.json").exists():
+        msg = f"{settings.folder} is no edge yet; start it once, or run `init`"
+        raise SettingsError(msg)
+    async with AsyncExitStack() as after:
+        store = _store(settings)
+        await store.open()
+        after.push_async_callback(store.close)
+        identity = load_identity(settings.folder, now=_now())
+        by = f"user:{_user()}"
+        vault = open_vault(settings, store, identity, by=by, now=_now)
+        upstreams = Upstreams()
+        after.push_async_callback(upstreams.close)
+        bench = Bench(
+            vault=vault,
+            keyring=keyring_of(vault, upstreams),
+            upstreams=upstreams,
+            tools={
+                tool.name: tool for tool in load_catalogue(settings.catalog).values()
+            },
         )
-    finally:
-        await store.close()
-    sys.stdout.write(f"{asked.connector} version {version}\n")
+        return await run(asked, bench)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 async def _serve(settings: Settings) -> None:
@@ -171,11 +185,14 @@ async def _serve(settings: Settings) -> None:
         post, vault = await _post(settings, after)
         upstreams = Upstreams()
         after.push_async_callback(upstreams.close)
+        keyring = keyring_of(vault, upstreams)
+        after.push_async_callback(keyring.tokens.close)
         desk = Desk(post)
         means = Means(
             journal=post.journal,
             epochs=post.store.epochs,
-            credential=vault.open,
+            access=keyring.access,
+            stale=keyring.stale,
             send=upstreams.send,
             expired=desk.expired,
         )
@@ -197,7 +214,7 @@ async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]
     store = _store(settings)
     await store.open()
     after.push_async_callback(store.close)
-    vault = _vault(settings, store)
+    vault = open_vault(settings, store, identity, by="edge", now=_now)
     pinned = await _pinned(settings.public / "warrant.jwk")
     await _seal_demo(settings, vault)
     here = Here(
@@ -213,6 +230,7 @@ async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]
         tools=load_catalogue(settings.catalog),
         journal=journal,
         store=store,
+        rows=vault.rows,
         now=_now,
     )
     return post, vault
@@ -231,15 +249,6 @@ def _store(settings: Settings) -> Store:
     return Store(settings.database_url, password_file=settings.database_password_file)
 
 
-def _vault(settings: Settings, store: Store) -> Vault:
-    return Vault(
-        store=store,
-        kek=load_kek(settings.kek_file, make=True),
-        tenant=settings.tenant,
-        environment=settings.environment,
-    )
-
-
 async def _pinned(path: Path) -> PublicKey:
     """Return the broker's warrant key, which the broker may still be making."""
     for _ in range(int(START_S_MAX / _AGAIN_S)):
@@ -254,14 +263,12 @@ async def _seal_demo(settings: Settings, vault: Vault) -> None:
     if not settings.crm_url or settings.crm_credential_file is None:
         return
     secret = secret_from(settings.crm_credential_file)
+    draft = Draft(
+        connector=DEMO_CONNECTOR, base_url=settings.crm_url, allow_private=True
+    )
     for attempt in range(int(START_S_MAX / _AGAIN_S) + 1):
         try:
-            await vault.ensure(
-                DEMO_CONNECTOR,
-                base_url=settings.crm_url,
-                allow_private=True,
-                secret=secret,
-            )
+            await vault.ensure(draft, secret)
         except StoreError:
             if attempt * _AGAIN_S >= START_S_MAX:
                 raise

@@ -17,7 +17,7 @@ from broker.edge.journal import JournalError
 from broker.edge.receipts import Facts, extract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from broker.core.words.tool import EgressRequest
     from broker.edge.egress.upstream import Answer, UpstreamError
@@ -33,6 +33,7 @@ _ALARMS = frozenset(
         "encoding",
         "oversized",
         "address_refused",
+        "pin_refused",
         "upstream_broken",
         "upstream_timeout",
     }
@@ -152,8 +153,8 @@ async def note_failure(
     """Take note of a request that got no usable answer."""
     if error.code in _ALARMS:
         call.alarms[error.code] = None
-    seen = {"status": error.status, "bytes": 0, "sha256": "", "ms": ms}
-    _tell(call, request, seen, address="", problem=error.code)
+    seen = {"status": error.status, "bytes": 0, "sha256": "", "ms": ms, "address": ""}
+    _tell(call, request, seen, problem=error.code)
     if not _stated(call, request):
         return
     if error.status:
@@ -169,14 +170,15 @@ def note_answer(
     journal: Journal,
     *,
     answer: Answer,
-    secret: bytes,
+    secrets: Iterable[bytes],
 ) -> bool:
     """Take note of an answer; return whether the child may see it.
 
     It may not if it holds the credential. Then the call ends, and nothing of it goes
     into the receipt but the status.
     """
-    echo = echoes(answer.body + b"\n" + answer.content_type.encode(), secret)
+    heard = answer.body + b"\n" + answer.content_type.encode()
+    echo = any(echoes(heard, secret) for secret in secrets)
     if echo:
         call.closed = True
         call.alarms[CREDENTIAL_ECHO] = None
@@ -185,9 +187,9 @@ def note_answer(
         "bytes": len(answer.body),
         "sha256": answer.sha256,
         "ms": answer.ms,
+        "address": answer.address,
     }
-    problem = CREDENTIAL_ECHO if echo else ""
-    _tell(call, request, seen, address=answer.address, problem=problem)
+    _tell(call, request, seen, problem=CREDENTIAL_ECHO if echo else "")
     if _stated(call, request):
         values: dict[str, Any] = {}
         if answer.status in request.done and not echo:
@@ -235,7 +237,6 @@ def _tell(
     request: EgressRequest,
     seen: Mapping[str, Any],
     *,
-    address: str,
     problem: str,
 ) -> None:
     """Add a request to the receipt, and write its audit line."""
@@ -250,4 +251,4 @@ def _tell(
     write = _log.warning if problem else _log.info
     rest = {name: value for name, value in said.items() if name != "id"}
     rule = request.request_id
-    write("upstream", **call.names, rule=rule, **rest, address=address, problem=problem)
+    write("upstream", **call.names, rule=rule, **rest, problem=problem)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -30,16 +30,18 @@ from broker.edge.egress.upstream import Answer, Outgoing, UpstreamError
 from broker.edge.egress.wire import WireError
 from broker.edge.journal import JournalError
 from broker.edge.store import StoreError
-from broker.edge.vault import VaultError
+from broker.edge.vault.kinds import VaultError
 from broker.edge.warrants import EXPIRED, NO_CREDENTIAL, NO_EPOCHS, REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from broker.core.words.tool import EgressRequest
+    from broker.edge.egress.route import Route
     from broker.edge.egress.wire import Child
     from broker.edge.journal import Journal
     from broker.edge.store import Epochs
-    from broker.edge.vault import Credential
+    from broker.edge.vault.access import Access
     from broker.edge.warrants import Order
 
 EPOCHS_AGE_S_MAX: Final = 1.0
@@ -60,6 +62,7 @@ _STATUS = {
     NO_CREDENTIAL: 503,
     NO_JOURNAL: 503,
 }
+_UNAUTHORIZED = 401
 _FORBIDDEN = 403
 _BAD_GATEWAY = 502
 
@@ -72,10 +75,9 @@ class Means:
 
     journal: Journal
     epochs: Callable[[list[str]], Awaitable[Epochs]]
-    credential: Callable[[str], Awaitable[tuple[Credential, bytes] | None]]
-    send: Callable[
-        [Credential, Outgoing, Callable[[], Awaitable[None]]], Awaitable[Answer]
-    ]
+    access: Callable[[str], Awaitable[Access | None]]
+    send: Callable[[Route, Outgoing, Callable[[], Awaitable[None]]], Awaitable[Answer]]
+    stale: Callable[[Access], None] = field(default=lambda _: None)
     expired: Callable[[Order], bool]
 
 
@@ -170,7 +172,7 @@ async def _forward(
     if means.expired(call.order):
         raise _RefusedError(EXPIRED, "the warrant has expired")
     await _check_epochs(call, means, age_s_max=EPOCHS_FRESH_S)
-    credential, secret = await _credential(call, means)
+    access = await _access(call, means)
     # Nothing else runs from here to the journal: whoever closed the call was seen.
     if call.closed:
         raise _RefusedError(EXPIRED, "the call was ended")
@@ -185,9 +187,9 @@ async def _forward(
         await _check_epochs(call, means, age_s_max=EPOCHS_AGE_S_MAX)
 
     began = time.monotonic()
-    outgoing = _outgoing(call, allowed, secret=secret, deadline=deadline)
+    outgoing = _outgoing(call, allowed, access=access, deadline=deadline)
     try:
-        answer = await means.send(credential, outgoing, guard)
+        answer = await means.send(access.route, outgoing, guard)
     except _RefusedError:
         if request.effectful:
             await journal_void(call, means.journal)
@@ -196,22 +198,36 @@ async def _forward(
         ms = round((time.monotonic() - began) * 1000)
         await note_failure(call, request, means.journal, error=error, ms=ms)
         raise
-    if not note_answer(call, request, means.journal, answer=answer, secret=secret):
+    return _checked(call, request, means, answer=answer, access=access)
+
+
+def _checked(
+    call: Call, request: EgressRequest, means: Means, *, answer: Answer, access: Access
+) -> Answer:
+    """Take note of an answer, and return it if the child may see it."""
+    if answer.status == _UNAUTHORIZED:
+        # An access token that was taken back: the next call gets another. This request
+        # is not sent again.
+        means.stale(access)
+    noted = note_answer(
+        call, request, means.journal, answer=answer, secrets=access.secrets
+    )
+    if not noted:
         detail = "the answer held the credential"
         raise UpstreamError(CREDENTIAL_ECHO, detail, sent=True, status=answer.status)
     return answer
 
 
 def _outgoing(
-    call: Call, allowed: Allowed, *, secret: bytes, deadline: float
+    call: Call, allowed: Allowed, *, access: Access, deadline: float
 ) -> Outgoing:
     request = allowed.request
     left_s = deadline - asyncio.get_running_loop().time() - ANSWER_BEFORE_S
     return Outgoing(
         method=request.method,
-        target=allowed.target,
+        target=_with_query(allowed.target, access.query),
         body=allowed.body,
-        secret=secret,
+        headers=access.headers,
         key_header=request.idempotency_header if request.effectful else "",
         key=call.order.warrant.idempotency_key,
         fresh=request.effectful,
@@ -233,9 +249,16 @@ async def _check_epochs(call: Call, means: Means, *, age_s_max: float) -> None:
         raise _RefusedError(REVOKED, "an epoch has moved on")
 
 
-async def _credential(call: Call, means: Means) -> tuple[Credential, bytes]:
+def _with_query(target: str, more: str) -> str:
+    """Return a target with a key behind it, where that is how the key travels."""
+    if not more:
+        return target
+    return f"{target}{'&' if '?' in target else '?'}{more}"
+
+
+async def _access(call: Call, means: Means) -> Access:
     try:
-        found = await means.credential(call.order.tool.connector)
+        found = await means.access(call.order.tool.connector)
     except (StoreError, VaultError) as error:
         raise _RefusedError(NO_CREDENTIAL, str(error)) from None
     if found is None:

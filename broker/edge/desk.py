@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broker.edge.identity import Identity
     from broker.edge.journal import Journal
     from broker.edge.store import Store
+    from broker.edge.vault.rows import Rows
 
 CALLS_MAX: Final = 256
 """Calls at work at once."""
@@ -83,6 +84,7 @@ class Post:
     tools: Mapping[str, Tool]
     journal: Journal
     store: Store
+    rows: Rows
     now: Callable[[], datetime]
 
 
@@ -223,11 +225,7 @@ class Desk:
         post, warrant = self._post, call.order.warrant
         try:
             fresh, call.epochs = await post.store.spend(warrant)
-            credential = await post.store.credential(
-                tenant=warrant.tenant,
-                environment=warrant.environment,
-                connector=warrant.connector,
-            )
+            credential = await post.rows.current(warrant.connector)
         except StoreError as error:
             raise RefusedError(NO_EPOCHS, str(error)) from None
         if not fresh or call.closed:

@@ -19,6 +19,18 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transit:
+    """Where the transit engine is; a key's name there, and the file of a token."""
+
+    url: str
+    key: str
+    token_file: Path
+    mount: str
+    namespace: str
+    ca_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the edge was told.
 
@@ -31,7 +43,8 @@ class Settings:
         database_url: PostgreSQL under the edge's own role, without a password.
         database_password_file: Names the file that holds it.
         catalog: Folder of the manifests.
-        kek_file: The key that wraps the credentials' keys.
+        kek_file: The key that wraps the credentials' keys, unless transit does.
+        transit: Where Vault or OpenBao wraps them; None if a file's key does.
         crm_url: Base URL of the demo CRM, empty if there is none.
         crm_credential_file: Its bearer credential, to be sealed at the first start.
         log_level: debug, info, warning or error.
@@ -46,6 +59,7 @@ class Settings:
     database_password_file: Path | None
     catalog: Path
     kek_file: Path
+    transit: Transit | None
     crm_url: str
     crm_credential_file: Path | None
     log_level: str
@@ -76,8 +90,12 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(msg)
     kek = read.get("COUNTERFOIL_EDGE_KEK_FILE", "")
     kek_file = Path(kek).absolute() if kek else state / "edge" / "vault.kek"
-    if stamp == PRODUCTION and kek_file.is_relative_to(state):
-        msg = "production keeps COUNTERFOIL_EDGE_KEK_FILE outside of the state folder"
+    transit = _transit(read)
+    if stamp == PRODUCTION and transit is None and kek_file.is_relative_to(state):
+        msg = (
+            "production keeps COUNTERFOIL_EDGE_KEK_FILE outside of the state folder, "
+            "or has COUNTERFOIL_EDGE_TRANSIT_URL wrap keys"
+        )
         raise SettingsError(msg)
     return Settings(
         state=state,
@@ -90,9 +108,28 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         catalog=_path(read, "CATALOG")
         or Path(__file__).resolve().parents[2] / "tools" / "catalog",
         kek_file=kek_file,
+        transit=transit,
         crm_url=read.get("COUNTERFOIL_CRM_URL", ""),
         crm_credential_file=_path(read, "CRM_CREDENTIAL_FILE"),
         log_level=read.get("COUNTERFOIL_LOG_LEVEL", "info").lower(),
+    )
+
+
+def _transit(read: Mapping[str, str]) -> Transit | None:
+    url = read.get("COUNTERFOIL_EDGE_TRANSIT_URL", "")
+    if not url:
+        return None
+    local = url.startswith(("http://127.0.0.1:", "http://[::1]:"))
+    if not (local or url.startswith("https://")):
+        msg = "COUNTERFOIL_EDGE_TRANSIT_URL is https, or a plain loopback address"
+        raise SettingsError(msg)
+    return Transit(
+        url=url,
+        key=_named(read, "EDGE_TRANSIT_KEY"),
+        token_file=Path(_named(read, "EDGE_TRANSIT_TOKEN_FILE")).absolute(),
+        mount=read.get("COUNTERFOIL_EDGE_TRANSIT_MOUNT", "transit"),
+        namespace=read.get("COUNTERFOIL_EDGE_TRANSIT_NAMESPACE", ""),
+        ca_file=read.get("COUNTERFOIL_EDGE_TRANSIT_CA_FILE", ""),
     )
 
 

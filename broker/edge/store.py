@@ -1,4 +1,4 @@
-"""Ask PostgreSQL, as the edge's own role: spent warrants, epochs, sealed credentials.
+"""Ask PostgreSQL, as the edge's own role: spent warrants, epochs, and what rows need.
 
 Everything here fails closed: what the database does not say within ANSWER_S_MAX is a
 StoreError, and the edge refuses.
@@ -8,39 +8,27 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
 
 from broker.edge.identity import IdentityError, read_secret
-from broker.edge.vault import Credential, Sealed, VaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from broker.core.words.warrant import Warrant
 
 ANSWER_S_MAX: Final = 2.0
 CONNECTIONS_MAX: Final = 8
-CREDENTIAL_AGE_S_MAX: Final = 5.0
-"""How long a sealed row is used before it is read again; it is never kept open."""
-
 _SPEND = "SELECT fresh, epochs FROM edge_spend($1, $2, $3, $4, $5)"
 _EPOCHS = "SELECT edge_epochs($1)"
 _PURGE = "SELECT edge_purge()"
-_NEWEST = """
-SELECT version, kind, base_url, allow_private, kek_id, wrapped_key, sealed
-FROM edge_credential
-WHERE tenant = $1 AND environment = $2 AND connector = $3
-ORDER BY version DESC LIMIT 1
-"""
-_ADD = """
-INSERT INTO edge_credential (tenant, environment, connector, version, kind, base_url,
-  allow_private, kek_id, wrapped_key, sealed)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-"""
+_ALONE = "SELECT pg_advisory_xact_lock($1)"
 _FAILURES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -66,10 +54,17 @@ class Epochs:
         return any(self.scopes.get(scope, 0) > epoch for scope, epoch in named)
 
 
+class Transaction(Protocol):
+    """A connection inside of a transaction."""
+
+    async def fetchrow(self, query: str, *values: Any) -> Any:  # noqa: ANN401
+        """Return the first row of an answer, or None."""
+
+
 class _Connection(asyncpg.Connection):  # type: ignore[misc, type-arg, unused-ignore]
     """A connection that is handed back without another round trip.
 
-    The edge sets no session state, holds no advisory lock and listens to nothing.
+    The edge sets no session state, locks for transactions only, and listens to nothing.
     """
 
     __slots__ = ()
@@ -87,7 +82,6 @@ class Store:
         self._url = url
         self._password_file = password_file
         self._pool: asyncpg.Pool[Any] | None = None
-        self._sealed: dict[str, tuple[float, Sealed | None]] = {}
 
     async def open(self) -> None:
         """Make the pool; it connects when it is first asked."""
@@ -114,7 +108,7 @@ class Store:
             StoreError: Nobody knows; the warrant counts as spent.
         """
         asked_at = time.monotonic()
-        row = await self._fetch(
+        row = await self.fetch(
             _SPEND,
             warrant.warrant_id,
             warrant.action_id,
@@ -134,7 +128,7 @@ class Store:
             StoreError: PostgreSQL did not say.
         """
         asked_at = time.monotonic()
-        row = await self._fetch(_EPOCHS, scopes)
+        row = await self.fetch(_EPOCHS, scopes)
         return Epochs(_scopes(row[0] if row else None), asked_at)
 
     async def purge(self) -> int:
@@ -143,55 +137,49 @@ class Store:
         Raises:
             StoreError: PostgreSQL did not answer.
         """
-        row = await self._fetch(_PURGE)
+        row = await self.fetch(_PURGE)
         return int(row[0]) if row else 0
 
-    async def credential(
-        self, *, tenant: str, environment: str, connector: str
-    ) -> Sealed | None:
-        """Return the newest sealed credential of a connector, at most a moment old.
+    async def fetch(self, query: str, *values: Any) -> asyncpg.Record | None:  # noqa: ANN401
+        """Return the first row of an answer, or None.
 
         Raises:
-            StoreError: PostgreSQL did not answer, or the row makes no sense.
+            StoreError: PostgreSQL did not answer, or refused.
         """
-        asked_at = time.monotonic()
-        kept = self._sealed.get(connector)
-        if kept is not None and asked_at - kept[0] <= CREDENTIAL_AGE_S_MAX:
-            return kept[1]
-        row = await self._fetch(_NEWEST, tenant, environment, connector)
-        sealed = None if row is None else _sealed(row, tenant, environment, connector)
-        self._sealed[connector] = (asked_at, sealed)
-        return sealed
+        rows = await self.fetch_all(query, *values)
+        return rows[0] if rows else None
 
-    async def add_credential(self, sealed: Sealed) -> None:
-        """Add a version of a credential; the database refuses one that exists.
+    async def fetch_all(self, query: str, *values: Any) -> list[asyncpg.Record]:  # noqa: ANN401
+        """Return the rows of an answer.
 
         Raises:
-            StoreError: It exists, or PostgreSQL did not answer.
+            StoreError: PostgreSQL did not answer, or refused.
         """
-        credential = sealed.credential
-        await self._fetch(
-            _ADD,
-            credential.tenant,
-            credential.environment,
-            credential.connector,
-            credential.version,
-            credential.kind,
-            credential.base_url,
-            credential.allow_private,
-            sealed.kek_id,
-            sealed.wrapped_key,
-            sealed.sealed,
-        )
-        self._sealed.pop(credential.connector, None)
+        async with self._connection() as connection:
+            return list(await connection.fetch(query, *values))
 
-    async def _fetch(self, query: str, *values: Any) -> asyncpg.Record | None:  # noqa: ANN401
+    @asynccontextmanager
+    async def alone(self, name: bytes, *, wait_s: float) -> AsyncIterator[Transaction]:
+        """Be the only one in the database who does what ``name`` says, for a moment.
+
+        What is stored with what is yielded is there when the block has ended well.
+
+        Raises:
+            StoreError: PostgreSQL did not answer, or somebody else was at it too long.
+        """
+        number = int.from_bytes(sha256(name).digest()[:8], "big", signed=True)
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(_ALONE, number, timeout=wait_s)
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
         if self._pool is None:
             msg = "the store is not open"
             raise StoreError(msg)
         try:
             async with self._pool.acquire(timeout=ANSWER_S_MAX) as connection:
-                return await connection.fetchrow(query, *values)
+                yield connection
         except _FAILURES as error:
             # The text of a server's error may quote values: its class is enough.
             msg = f"PostgreSQL: {type(error).__name__}"
@@ -211,22 +199,3 @@ def _scopes(answer: object) -> dict[str, int]:
         msg = "the epochs make no sense"
         raise StoreError(msg)
     return scopes
-
-
-def _sealed(
-    row: asyncpg.Record, tenant: str, environment: str, connector: str
-) -> Sealed:
-    try:
-        credential = Credential(
-            tenant=tenant,
-            environment=environment,
-            connector=connector,
-            version=row["version"],
-            kind=row["kind"],
-            base_url=row["base_url"],
-            allow_private=row["allow_private"],
-        )
-    except VaultError as error:
-        msg = f"credential {connector}: {error}"
-        raise StoreError(msg) from None
-    return Sealed(credential, row["kek_id"], row["wrapped_key"], row["sealed"])

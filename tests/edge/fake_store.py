@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 from broker.core.words.warrant import Warrant
 from broker.edge.store import Epochs, StoreError
-from broker.edge.vault import Sealed
 
 
 class FakeStore:
@@ -17,7 +16,6 @@ class FakeStore:
     def __init__(self) -> None:
         self.spent: dict[str, datetime] = {}
         self.moved: dict[str, int] = {}
-        self.rows: dict[str, Sealed] = {}
         self.down = False
         self.asked = 0
         self.before_epochs: Callable[[], Awaitable[None]] | None = None
@@ -34,24 +32,6 @@ class FakeStore:
         if self.before_epochs is not None:
             await self.before_epochs()
         return self._now(scopes, asked_at)
-
-    async def credential(
-        self, *, tenant: str, environment: str, connector: str
-    ) -> Sealed | None:
-        self._ask()
-        row = self.rows.get(connector)
-        mine = (tenant, environment)
-        if row is None or (row.credential.tenant, row.credential.environment) != mine:
-            return None
-        return row
-
-    async def add_credential(self, sealed: Sealed) -> None:
-        self._ask()
-        found = self.rows.get(sealed.credential.connector)
-        if found and found.credential.version >= sealed.credential.version:
-            msg = "PostgreSQL: UniqueViolationError"
-            raise StoreError(msg)
-        self.rows[sealed.credential.connector] = sealed
 
     async def purge(self) -> int:
         self._ask()

@@ -32,18 +32,23 @@ from broker.core.words.warrant import (
     Warrant,
 )
 from broker.edge.calls import Means
-from broker.edge.credentials import Vault
 from broker.edge.desk import Desk, Post
 from broker.edge.egress.upstream import Upstreams
 from broker.edge.identity import KEK_BYTES, Identity, load_identity, uuid7
 from broker.edge.journal import SKEW_MS, Journal
 from broker.edge.server import Server
 from broker.edge.store import Store
+from broker.edge.vault.assemble import keyring_of
+from broker.edge.vault.events import Notary
+from broker.edge.vault.keeper import Draft, Vault
+from broker.edge.vault.rows import Rows
+from broker.edge.vault.sealing import FileKek
 from broker.edge.warrants import Here
 from broker.registry.tools import parse_manifest
 from tests.edge.child import ACTION, Child, ask_frame, frame
 from tests.edge.fake_store import FakeStore
 from tests.edge.fake_upstream import CUSTOMER, FakeUpstream
+from tests.edge.vault.fake_rows import FakeRows
 
 ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "http://broker.test"
@@ -152,6 +157,7 @@ class Lab:
     journal: Journal
     disk: Disk
     store: FakeStore
+    rows: FakeRows
     vault: Vault
     upstream: FakeUpstream
     desk: Desk
@@ -284,19 +290,20 @@ async def _assemble(
     after.push_async_callback(journal.close)
     store = FakeStore()
     real = cast("Store", store)
-    vault = Vault(
-        store=real, kek=b"k" * KEK_BYTES, tenant=TENANT, environment=ENVIRONMENT
-    )
-    await vault.add(
-        "retail", base_url=upstream.url, allow_private=True, secret=CANARY.encode()
-    )
-    desk = Desk(_post(identity, journal, real, now))
+    rows = FakeRows()
+    vault = make_vault(rows, identity)
+    draft = Draft(connector="retail", base_url=upstream.url, allow_private=True)
+    await vault.switch("retail", await vault.add(draft, CANARY.encode()))
+    desk = Desk(_post(identity, journal, real, vault.rows, now))
     upstreams = Upstreams()
     after.push_async_callback(upstreams.close)
+    keyring = keyring_of(vault, upstreams)
+    after.push_async_callback(keyring.tokens.close)
     means = Means(
         journal=journal,
         epochs=store.epochs,
-        credential=vault.open,
+        access=keyring.access,
+        stale=keyring.stale,
         send=upstreams.send,
         expired=desk.expired,
     )
@@ -306,6 +313,7 @@ async def _assemble(
         journal=journal,
         disk=disk,
         store=store,
+        rows=rows,
         vault=vault,
         upstream=upstream,
         desk=desk,
@@ -316,8 +324,27 @@ async def _assemble(
     return lab
 
 
+def make_vault(
+    rows: FakeRows, identity: Identity, *, environment: str = ENVIRONMENT
+) -> Vault:
+    """Return a vault with the tests' own wrapping key."""
+    notary = Notary(
+        identity=identity,
+        tenant=TENANT,
+        environment=environment,
+        by="user:test",
+        now=lambda: datetime.now(UTC),
+    )
+    kek = FileKek(b"k" * KEK_BYTES, random=secrets.token_bytes)
+    return Vault(rows=cast("Rows", rows), kek=kek, notary=notary)
+
+
 def _post(
-    identity: Identity, journal: Journal, store: Store, now: Callable[[], datetime]
+    identity: Identity,
+    journal: Journal,
+    store: Store,
+    rows: Rows,
+    now: Callable[[], datetime],
 ) -> Post:
     here = Here(
         edge=identity.edge,
@@ -332,5 +359,6 @@ def _post(
         tools={tool.digest: tool for tool in TOOLS.values()},
         journal=journal,
         store=store,
+        rows=rows,
         now=now,
     )

@@ -272,11 +272,9 @@ async def test_a_database_that_goes_while_dialling_stops_the_first_byte(lab) -> 
 async def test_a_credential_that_does_not_open_lets_nothing_out(lab) -> None:
     order = lab.order()
     child = await lab.call(order)
-    row = lab.store.rows["retail"]
+    row = lab.rows.versions["retail", 1]
     bad = row.sealed[:-1] + bytes([row.sealed[-1] ^ 1])
-    lab.store.rows["retail"] = type(row)(
-        row.credential, row.kek_id, row.wrapped_key, bad
-    )
+    lab.rows.change("retail", sealed=bad)
     answer = await child.refund()
     assert (answer.status, answer.json["code"]) == (503, "no_credential")
     assert lab.upstream.connections == 0
@@ -320,10 +318,10 @@ async def test_an_answer_without_a_body_is_passed_on(lab) -> None:
 async def test_the_store_failing_while_the_credential_is_read_is_a_refusal(lab) -> None:
     child = await lab.call(lab.order())
 
-    async def broken(**_):
+    async def broken(_):
         msg = "PostgreSQL: TimeoutError"
         raise StoreError(msg)
 
-    lab.store.credential = broken
+    lab.rows.current = broken
     answer = await child.refund()
     assert (answer.status, answer.json["code"]) == (503, "no_credential")

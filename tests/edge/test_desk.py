@@ -62,7 +62,7 @@ async def test_without_the_database_no_warrant_is_accepted(lab) -> None:
 
 
 async def test_a_connector_without_a_credential_is_refused(lab) -> None:
-    lab.store.rows.clear()
+    lab.rows.uses.clear()
     assert await lab.refused(lab.order()) == "no_credential"
 
 

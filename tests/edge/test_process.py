@@ -199,29 +199,6 @@ async def test_init_makes_keys_without_a_database_and_changes_nothing_twice(
     assert seen[0] == seen[1]
 
 
-async def test_a_credential_is_sealed_from_a_file_or_from_stdin(edge, crm) -> None:
-    value = edge.folder / "value"
-    value.write_text("a-new-secret-of-the-retail-crm\n")
-    value.chmod(0o600)
-    where = ("--connector", "retail", "--base-url", crm.url, "--allow-private")
-    done = edge.command("seal", *where, "--value-file", str(value))
-    assert done.stdout.splitlines()[-1] == b"retail version 2"
-    done = edge.command("seal", *where, stdin=crm.credential.encode() + b"\n")
-    assert done.stdout.splitlines()[-1] == b"retail version 3"
-    value.chmod(0o644)
-    done = edge.command("seal", *where, "--value-file", str(value))
-    assert (done.returncode, b"0600" in done.stderr) == (1, True)
-    done = edge.command("seal", *where, stdin=b"short")
-    assert done.returncode == 1
-    done = edge.command(
-        "seal", "--connector", "retail", "--base-url", "http://crm.test",
-        stdin=b"a-new-secret-of-the-retail-crm",
-    )  # fmt: skip
-    assert (done.returncode, b"https" in done.stderr) == (1, True)
-    for line in (done.stdout, done.stderr, edge.log.read_bytes()):
-        assert b"a-new-secret" not in line
-
-
 async def test_a_missing_setting_is_named_and_the_edge_does_not_start(edge) -> None:
     edge.stop()
     del edge.environ["COUNTERFOIL_STATE"]

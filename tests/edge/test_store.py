@@ -3,9 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -17,24 +15,10 @@ from broker.edge.identity import uuid7
 from broker.edge.store import (
     ANSWER_S_MAX,
     CONNECTIONS_MAX,
-    CREDENTIAL_AGE_S_MAX,
     Store,
     StoreError,
 )
-from broker.edge.vault import Credential, Sealed
 from tests.edge.fake_store import FakeStore
-
-CREDENTIAL = Credential(
-    tenant="demo",
-    environment="dev",
-    connector="retail",
-    version=1,
-    kind="bearer",
-    base_url="https://crm.test",
-    allow_private=False,
-)
-SEALED = Sealed(CREDENTIAL, "file:x", b"wrapped", b"sealed")
-HERE = {"tenant": "demo", "environment": "dev"}
 
 
 class Pair:
@@ -56,12 +40,18 @@ class Pair:
         )
 
 
-@pytest_asyncio.fixture(params=["fake", "real"])
-async def pair(request, tmp_path: Path) -> AsyncIterator[Pair]:
-    if request.param == "fake":
+@pytest.fixture(params=["fake", "real"])
+def database(request) -> Any:
+    """Return the real database, if it is its turn; made where no loop runs yet."""
+    real = request.param == "real"
+    return request.getfixturevalue("pg_database") if real else None
+
+
+@pytest_asyncio.fixture
+async def pair(database) -> AsyncIterator[Pair]:
+    if database is None:
         yield Pair(FakeStore(), None)
         return
-    database = request.getfixturevalue("pg_database")
     store = Store(database.dsn("cf_edge"), password_file=None)
     await store.open()
     owner = await asyncpg.connect(database.dsn())
@@ -133,29 +123,6 @@ async def test_epochs_are_the_current_ones(pair) -> None:
     assert (await pair.store.epochs([])).scopes == {}
 
 
-async def test_the_newest_version_of_a_credential_counts(pair) -> None:
-    assert await pair.store.credential(**HERE, connector="retail") is None
-    await pair.store.add_credential(SEALED)
-    assert await pair.store.credential(**HERE, connector="retail") == SEALED
-    newer = replace(SEALED, credential=replace(CREDENTIAL, version=2), sealed=b"2")
-    await pair.store.add_credential(newer)
-    assert await pair.store.credential(**HERE, connector="retail") == newer
-
-
-async def test_a_version_is_added_once(pair) -> None:
-    await pair.store.add_credential(SEALED)
-    with pytest.raises(StoreError):
-        await pair.store.add_credential(SEALED)
-
-
-@pytest.mark.parametrize("other", [{"tenant": "x"}, {"environment": "prod"}])
-async def test_a_credential_belongs_to_one_tenant_and_environment(pair, other) -> None:
-    await pair.store.add_credential(SEALED)
-    found = await pair.store.credential(**(HERE | other), connector="retail")
-    assert found is None
-    assert await pair.store.credential(**HERE, connector="payments") is None
-
-
 async def test_only_warrants_that_expired_long_ago_are_purged(pair) -> None:
     old = datetime.now(UTC) - timedelta(days=1, minutes=1)
     long_ago = order(issued_at=old, expires_at=old + timedelta(seconds=5))
@@ -197,20 +164,6 @@ async def test_a_database_that_hangs_is_given_up_in_time(pg_database) -> None:
     await store.close()
 
 
-async def test_a_sealed_row_is_read_again_after_a_moment(pg_database) -> None:
-    store = Store(pg_database.dsn("cf_edge"), password_file=None)
-    await store.open()
-    assert await store.credential(**HERE, connector="retail") is None
-    other = Store(pg_database.dsn("cf_edge"), password_file=None)
-    await other.open()
-    await other.add_credential(SEALED)
-    assert await store.credential(**HERE, connector="retail") is None
-    await asyncio.sleep(CREDENTIAL_AGE_S_MAX + 0.1)
-    assert await store.credential(**HERE, connector="retail") == SEALED
-    await store.close()
-    await other.close()
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -219,6 +172,15 @@ async def test_a_sealed_row_is_read_again_after_a_moment(pg_database) -> None:
         "TRUNCATE edge_spent_warrant",
         "DELETE FROM edge_credential",
         "UPDATE edge_credential SET base_url = 'https://evil.test'",
+        "DELETE FROM edge_credential_use",
+        "UPDATE edge_credential_use SET version = 1",
+        "DELETE FROM edge_credential_rotated",
+        "DELETE FROM edge_event",
+        "UPDATE edge_event SET token = ''",
+        "INSERT INTO edge_event_recorded VALUES (gen_random_uuid())",
+        "SELECT edge_event_record('{}')",
+        "SELECT * FROM audit_entry",
+        "INSERT INTO audit_stage (entry_id) VALUES (gen_random_uuid())",
         "INSERT INTO revocation_epoch (scope, epoch) VALUES ('x:y', 1)",
         "UPDATE revocation_epoch SET epoch = 0",
         "SELECT * FROM authority",
@@ -237,7 +199,13 @@ async def test_the_edges_role_can_undo_nothing(pg_edge_dsn, statement) -> None:
     [
         "SELECT * FROM edge_credential",
         "SELECT * FROM edge_spent_warrant",
+        "SELECT * FROM edge_credential_use",
+        "SELECT * FROM edge_credential_rotated",
+        "INSERT INTO edge_event (event_id, token) VALUES (gen_random_uuid(), '')",
+        "INSERT INTO edge_event_recorded VALUES (gen_random_uuid())",
+        "DELETE FROM edge_event",
         "SELECT edge_purge()",
+        "SELECT edge_credential_remove('demo', 'dev', 'x', 1, gen_random_uuid(), '')",
         "SELECT edge_spend(gen_random_uuid(), gen_random_uuid(), 'e', now(), '{}')",
     ],
 )

@@ -14,6 +14,7 @@ WARRANT_TTL_S_MAX = 10
 WARRANT_TYP = "counterfoil-warrant+jwt"
 RECEIPT_TYP = "counterfoil-receipt+jwt"
 EDGE_HELLO_TYP = "counterfoil-edge-hello+jwt"
+EDGE_EVENT_TYP = "counterfoil-edge-event+jwt"
 
 
 @dataclass(frozen=True, slots=True)

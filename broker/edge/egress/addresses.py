@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpcore
 
+from broker.edge.egress.tls import pinned
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -100,9 +102,17 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         *,
         allow_private: bool,
         resolve: Callable[[str, int], Awaitable[list[str]]] = look_up,
+        pins: Iterable[str] = (),
     ) -> None:
-        """Dial for one upstream; ``resolve`` returns a host's addresses."""
+        """Dial for one upstream.
+
+        Args:
+            allow_private: Private addresses were declared.
+            resolve: Returns a host's addresses.
+            pins: Public keys that may answer; none for any.
+        """
         self._allow_private = allow_private
+        self._pins = tuple(pins)
         self._resolve = resolve
         self._network = httpcore.AnyIOBackend()
 
@@ -125,13 +135,14 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         if bad or not addresses:
             msg = "the upstream's name leads to an address that is not allowed"
             raise AddressError(msg)
-        return await self._network.connect_tcp(
+        stream = await self._network.connect_tcp(
             addresses[0],
             port,
             timeout=timeout,
             local_address=local_address,
             socket_options=socket_options,
         )
+        return pinned(stream, self._pins)
 
     async def connect_unix_socket(
         self,

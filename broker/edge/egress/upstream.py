@@ -16,8 +16,8 @@ import re
 import ssl
 import sys
 import time
-from dataclasses import dataclass
-from functools import cache
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -25,17 +25,22 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from broker.edge.egress.addresses import AddressError, CheckedNetwork, look_up
+from broker.edge.egress.tls import SYSTEM_TLS, PinError, Tls, TlsError, context_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from broker.edge.vault import Credential, Endpoint
+    from broker.edge.egress.route import Endpoint, Route
 
 CONNECT_S_MAX: Final = 5.0
 IDLE_S_MAX: Final = 15.0
 """Kept shorter than most servers do, so that they rarely hang up first."""
 
 CONNECTIONS_MAX: Final = 32
+UPSTREAMS_MAX: Final = 128
+"""Upstreams whose pools are kept; a credential that was switched leaves one behind."""
+
+RETIRE_AFTER_S: Final = 60.0
 CONTENT_TYPE_CHARS_MAX: Final = 100
 
 OVERSIZED: Final = "oversized"
@@ -81,12 +86,13 @@ class Outgoing:
     method: str
     target: str
     body: bytes | None
-    secret: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
     key_header: str
     key: str
     fresh: bool
     timeout_s: float
     response_bytes_max: int
+    content_type: bytes = b"application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +127,21 @@ class Upstream:
         endpoint: Endpoint,
         *,
         allow_private: bool,
+        tls: Tls = SYSTEM_TLS,
         resolve: Callable[[str, int], Awaitable[list[str]]] = look_up,
     ) -> None:
-        """Prepare pools; nothing is dialled yet."""
+        """Prepare pools; nothing is dialled yet.
+
+        Raises:
+            TlsError: Certificate and key do not belong together, or are none.
+        """
         self._endpoint = endpoint
-        self._kept = _pool(endpoint, allow_private, resolve, idle=CONNECTIONS_MAX)
-        self._fresh = _pool(endpoint, allow_private, resolve, idle=0)
+        context = context_of(tls) if endpoint.scheme == "https" else None
+        network = CheckedNetwork(
+            allow_private=allow_private, resolve=resolve, pins=tls.pins
+        )
+        self._kept = _pool(context, network, idle=CONNECTIONS_MAX)
+        self._fresh = _pool(context, network, idle=0)
 
     async def send(
         self, outgoing: Outgoing, *, guard: Callable[[], Awaitable[None]]
@@ -153,6 +168,8 @@ class Upstream:
             problem, detail = "upstream_timeout", "no answer in time"
         except AddressError as error:
             problem, detail = "address_refused", str(error)
+        except PinError as error:
+            problem, detail = "pin_refused", str(error)
         except (httpcore.ConnectError, ssl.SSLError):
             problem, detail = "upstream_unreachable", "no connection"
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
@@ -214,11 +231,11 @@ class Upstream:
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"identity"),
             (b"User-Agent", b"counterfoil-edge"),
-            (b"Authorization", b"Bearer " + outgoing.secret),
+            *outgoing.headers,
         ]
         if outgoing.body is not None:
             headers += [
-                (b"Content-Type", b"application/json"),
+                (b"Content-Type", outgoing.content_type),
                 (b"Content-Length", b"%d" % len(outgoing.body)),
             ]
         elif outgoing.method != "GET":
@@ -232,57 +249,93 @@ class Upstream:
 class Upstreams:
     """The upstreams that credentials name, each with its pools."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._known: dict[tuple[str, bool], Upstream] = {}
+    def __init__(
+        self, resolve: Callable[[str, int], Awaitable[list[str]]] = look_up
+    ) -> None:
+        """Begin with none; ``resolve`` returns a host's addresses."""
+        self._resolve = resolve
+        self._known: OrderedDict[Route, Upstream] = OrderedDict()
+        self._retired: set[asyncio.Task[None]] = set()
 
     async def send(
         self,
-        credential: Credential,
+        route: Route,
         outgoing: Outgoing,
         guard: Callable[[], Awaitable[None]],
     ) -> Answer:
-        """Send to where the credential belongs, and nowhere else."""
-        name = (credential.base_url, credential.allow_private)
-        upstream = self._known.get(name)
+        """Send to where the credential belongs, and nowhere else.
+
+        Raises:
+            UpstreamError: No usable answer came.
+        """
+        return await self._at(route).send(outgoing, guard=guard)
+
+    async def ask(self, route: Route, outgoing: Outgoing) -> Answer:
+        """Send what no warrant stands behind, such as a form to a token endpoint.
+
+        Raises:
+            UpstreamError: No usable answer came.
+        """
+        return await self._at(route).send(outgoing, guard=_nothing)
+
+    def _at(self, route: Route) -> Upstream:
+        upstream = self._known.get(route)
         if upstream is None:
-            upstream = Upstream(
-                credential.endpoint, allow_private=credential.allow_private
-            )
-            self._known[name] = upstream
-        return await upstream.send(outgoing, guard=guard)
+            try:
+                upstream = Upstream(
+                    route.endpoint,
+                    allow_private=route.allow_private,
+                    tls=route.tls,
+                    resolve=self._resolve,
+                )
+            except TlsError as error:
+                code = "upstream_unreachable"
+                raise UpstreamError(code, str(error), sent=False) from None
+            self._known[route] = upstream
+        self._known.move_to_end(route)
+        while len(self._known) > UPSTREAMS_MAX:
+            _, old = self._known.popitem(last=False)
+            task = asyncio.create_task(_retire(old))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+        return upstream
+
+    @property
+    def kept(self) -> int:
+        """Return how many upstreams have pools that may be used again."""
+        return len(self._known)
 
     async def close(self) -> None:
         """Close what is kept alive."""
+        for task in self._retired:
+            task.cancel()
         for upstream in self._known.values():
             await upstream.close()
 
 
+async def _nothing() -> None:
+    """Let a request out that no warrant stands behind."""
+
+
+async def _retire(upstream: Upstream) -> None:
+    """Close what is no longer used, when no request can be under way on it."""
+    await asyncio.sleep(RETIRE_AFTER_S)
+    await upstream.close()
+
+
 def _pool(
-    endpoint: Endpoint,
-    allow_private: bool,  # noqa: FBT001
-    resolve: Callable[[str, int], Awaitable[list[str]]],
-    *,
-    idle: int,
+    context: ssl.SSLContext | None, network: CheckedNetwork, *, idle: int
 ) -> httpcore.AsyncConnectionPool:
     return httpcore.AsyncConnectionPool(
-        ssl_context=_tls() if endpoint.scheme == "https" else None,
+        ssl_context=context,
         max_connections=CONNECTIONS_MAX,
         max_keepalive_connections=idle,
         keepalive_expiry=IDLE_S_MAX,
         http1=True,
         http2=False,
         retries=0,
-        network_backend=CheckedNetwork(allow_private=allow_private, resolve=resolve),
+        network_backend=network,
     )
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Return the one client context; making it reads every root certificate."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _content_type(response: httpcore.Response) -> str:

@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import zlib
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -221,10 +222,8 @@ async def test_a_credential_is_sent_only_to_the_upstream_that_it_belongs_to(
     other = FakeUpstream()
     await other.start()
     # Somebody edits the row in the database so that it names another host.
-    row = lab.store.rows["retail"]
-    fields = {name: getattr(row.credential, name) for name in row.credential.__slots__}
-    moved = type(row.credential)(**{**fields, "base_url": other.url})
-    lab.store.rows["retail"] = type(row)(moved, row.kek_id, row.wrapped_key, row.sealed)
+    row = lab.rows.versions["retail", 1]
+    lab.rows.change("retail", credential=replace(row.credential, base_url=other.url))
     order = lab.order()
     child = await lab.call(order)
     await child.send(plain("POST", "/orders/W1/refunds", refund_body()))

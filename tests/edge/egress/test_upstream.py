@@ -28,7 +28,7 @@ from broker.edge.egress.upstream import (
     Upstream,
     UpstreamError,
 )
-from broker.edge.vault import parse_base_url
+from broker.edge.vault.credential import parse_base_url
 from tests.edge.fake_upstream import FakeUpstream, Reply
 from tests.edge.lab import ROOT
 
@@ -60,7 +60,7 @@ def outgoing(**changes: object) -> Outgoing:
         "method": "GET",
         "target": "/orders/W1?a=%20",
         "body": None,
-        "secret": SECRET,
+        "headers": ((b"Authorization", b"Bearer " + SECRET),),
         "key_header": "",
         "key": "",
         "fresh": False,
@@ -265,14 +265,14 @@ async def test_only_a_plain_content_type_is_passed_on(upstream, crm) -> None:
 TLS_PROBE = """
 import asyncio, sys
 from broker.edge.egress.upstream import Outgoing, Upstream, UpstreamError
-from broker.edge.vault import parse_base_url
+from broker.edge.vault.credential import parse_base_url
 
 async def go():
     pass
 
 async def main():
     upstream = Upstream(parse_base_url(sys.argv[1]), allow_private=True)
-    outgoing = Outgoing(method="GET", target="/x", body=None, secret=b"s" * 20,
+    outgoing = Outgoing(method="GET", target="/x", body=None, headers=(),
                         key_header="", key="", fresh=True, timeout_s=5.0,
                         response_bytes_max=1000)
     try:

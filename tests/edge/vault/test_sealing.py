@@ -1,33 +1,38 @@
 """The vault: a credential opens for what it was sealed for, and for nothing else."""
 
+import asyncio
 import secrets
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.edge.credentials import Vault, secret_from
+from broker.edge.egress.route import Endpoint
 from broker.edge.identity import KEK_BYTES
-from broker.edge.store import Store
-from broker.edge.vault import (
+from broker.edge.vault.credential import (
     BASE_URL_CHARS_MAX,
-    SECRET_BYTES_MAX,
-    SECRET_BYTES_MIN,
     VERSION_MAX,
     Credential,
-    Endpoint,
     Sealed,
-    VaultError,
-    kek_id,
     parse_base_url,
-    seal,
-    unseal,
 )
-from tests.edge.fake_store import FakeStore
+from broker.edge.vault.kinds import SECRET_BYTES_MAX, SECRET_BYTES_MIN, VaultError
+from broker.edge.vault.sealing import (
+    KEY_BYTES,
+    FileKek,
+    check_use,
+    key_of,
+    open_rotated,
+    prove_use,
+    seal_rotated,
+)
+from broker.edge.vault.sealing import seal as seal_with
+from broker.edge.vault.sealing import unseal as unseal_with
 
-KEK = bytes(range(KEK_BYTES))
+KEK = FileKek(bytes(range(KEK_BYTES)), random=secrets.token_bytes)
+STRANGER = FileKek(bytes(KEK_BYTES), random=secrets.token_bytes)
 SECRET = b"a-secret-of-the-vault-tests"
 HERE: dict[str, Any] = {
     "tenant": "demo",
@@ -46,13 +51,18 @@ visible = st.binary(min_size=SECRET_BYTES_MIN, max_size=200).map(
 
 def sealed(secret: bytes = SECRET, **changes: Any) -> Sealed:
     credential = Credential(**(HERE | changes))
-    return seal(credential, secret, kek=KEK, random=secrets.token_bytes)
+    making = seal_with(credential, secret, kek=KEK, random=secrets.token_bytes)
+    return asyncio.run(making)
+
+
+def unseal(row: Sealed, *, kek: FileKek = KEK) -> bytes:
+    return asyncio.run(unseal_with(row, kek=kek))
 
 
 @given(secret=visible)
 def test_what_was_sealed_opens(secret) -> None:
     row = sealed(secret)
-    assert unseal(row, kek=KEK) == secret
+    assert unseal(row) == secret
     assert secret not in row.sealed
     assert secret not in row.wrapped_key
 
@@ -73,13 +83,14 @@ def test_nothing_is_sealed_alike_twice() -> None:
         {"base_url": "https://evil.test/v1"},
         {"base_url": "https://crm.test"},
         {"allow_private": True},
+        {"kind": "header", "settings": {"header": "X-Key"}},
     ],
 )
 def test_a_row_that_was_moved_or_edited_does_not_open(changes) -> None:
     row = sealed()
     moved = replace(row, credential=replace(row.credential, **changes))
     with pytest.raises(VaultError, match="not as it was sealed"):
-        unseal(moved, kek=KEK)
+        unseal(moved)
 
 
 @given(at=st.integers(min_value=0), bit=st.integers(0, 7), which=st.booleans())
@@ -93,29 +104,28 @@ def test_a_flipped_bit_does_not_open(at, bit, which) -> None:
         else replace(row, wrapped_key=bytes(data))
     )
     with pytest.raises(VaultError):
-        unseal(changed, kek=KEK)
+        unseal(changed)
 
 
 def test_parts_of_two_rows_do_not_open_together() -> None:
     one, other = sealed(), sealed(b"another-secret-of-the-tests")
     with pytest.raises(VaultError):
-        unseal(replace(one, sealed=other.sealed), kek=KEK)
+        unseal(replace(one, sealed=other.sealed))
     with pytest.raises(VaultError):
-        unseal(replace(one, sealed=b"", wrapped_key=b""), kek=KEK)
+        unseal(replace(one, sealed=b"", wrapped_key=b""))
 
 
 def test_another_edges_key_opens_nothing_and_is_told_apart() -> None:
-    stranger = bytes(KEK_BYTES)
     with pytest.raises(VaultError, match="does not have"):
-        unseal(sealed(), kek=stranger)
+        unseal(sealed(), kek=STRANGER)
     with pytest.raises(VaultError, match="not as it was sealed"):
-        unseal(replace(sealed(), kek_id=kek_id(stranger)), kek=stranger)
-    assert KEK.hex() not in kek_id(KEK)
+        unseal(replace(sealed(), kek_id=STRANGER.kek_id), kek=STRANGER)
+    assert bytes(range(KEK_BYTES)).hex() not in KEK.kek_id
 
 
 def test_a_secret_has_a_length_and_a_form() -> None:
     for length in (SECRET_BYTES_MIN, SECRET_BYTES_MAX):
-        assert unseal(sealed(b"s" * length), kek=KEK) == b"s" * length
+        assert unseal(sealed(b"s" * length)) == b"s" * length
     for length in (0, SECRET_BYTES_MIN - 1, SECRET_BYTES_MAX + 1):
         with pytest.raises(VaultError, match="bytes"):
             sealed(b"s" * length)
@@ -132,7 +142,7 @@ def test_a_secret_has_a_length_and_a_form() -> None:
         {"connector": "../x"},
         {"version": 0},
         {"version": VERSION_MAX + 1},
-        {"kind": "basic"},
+        {"kind": "password"},
         {"base_url": "http://crm.test"},
         {"base_url": "ftp://crm.test"},
     ],
@@ -195,51 +205,39 @@ def test_a_base_url_with_two_readings_is_refused(text) -> None:
         parse_base_url(text)
 
 
-async def test_a_new_version_takes_over_and_the_same_one_is_not_added_again() -> None:
-    store = FakeStore()
-    vault = Vault(store=cast("Store", store), kek=KEK, tenant="demo", environment="dev")
-    where: dict[str, Any] = {"base_url": "http://127.0.0.1:1", "allow_private": True}
-    assert await vault.open("retail") is None
-    for _ in range(2):
-        await vault.ensure("retail", secret=SECRET, **where)
-        credential, opened = await vault.open("retail") or (None, b"")
-        assert credential is not None
-        assert (credential.version, opened) == (1, SECRET)
-    await vault.ensure("retail", secret=SECRET + b"2", **where)
-    assert store.rows["retail"].credential.version == 2
-    where["base_url"] = "http://127.0.0.1:2"
-    await vault.ensure("retail", secret=SECRET + b"2", **where)
-    assert store.rows["retail"].credential.version == 3
-    other = replace(vault, kek=bytes(KEK_BYTES))
-    await other.ensure("retail", secret=SECRET, **where)
-    assert store.rows["retail"].credential.version == 4
-    assert (await other.open("retail") or (None, b""))[1] == SECRET
+@pytest.mark.parametrize("seq", [1, 3])
+def test_a_version_is_in_use_only_where_somebody_with_its_key_said_so(seq) -> None:
+    row = sealed()
+    key = asyncio.run(key_of(row, kek=KEK))
+    credential = row.credential
+    proof = prove_use(key, credential, seq=2, random=secrets.token_bytes)
+    check_use(key, credential, seq=2, proof=proof)
+    stranger = secrets.token_bytes(KEY_BYTES)
+    for name, place, said in (
+        ("another place", (key, seq), proof),
+        ("another key", (stranger, 2), proof),
+        ("nothing", (key, 2), b""),
+        ("the secret", (key, 2), row.sealed),
+    ):
+        with pytest.raises(VaultError):
+            check_use(place[0], credential, seq=place[1], proof=said)
+        assert name
+    moved = replace(credential, base_url="https://evil.test")
+    with pytest.raises(VaultError):
+        check_use(key, moved, seq=2, proof=proof)
 
 
-@pytest.mark.control("7.4")
-async def test_a_dev_edge_cannot_open_a_prod_credential() -> None:
-    store = FakeStore()
-    prod = Vault(store=cast("Store", store), kek=KEK, tenant="demo", environment="prod")
-    await prod.add(
-        "retail", base_url="https://a.test", allow_private=False, secret=SECRET
+def test_a_refresh_token_opens_only_in_its_place() -> None:
+    credential = sealed().credential
+    key = secrets.token_bytes(KEY_BYTES)
+    token = seal_rotated(
+        key, credential, b"rotated-token-2", seq=2, random=secrets.token_bytes
     )
-    dev = replace(prod, environment="dev")
-    assert await dev.open("retail") is None
-    # Nor if somebody relabels the row in the database.
-    row = store.rows["retail"]
-    relabelled = replace(row.credential, environment="dev")
-    store.rows["retail"] = replace(row, credential=relabelled)
+    assert open_rotated(key, credential, token, seq=2) == b"rotated-token-2"
     with pytest.raises(VaultError):
-        await dev.open("retail")
-
-
-def test_a_secret_file_is_read_without_its_last_newline(tmp_path) -> None:
-    path = tmp_path / "secret"
-    path.write_bytes(SECRET + b"\n")
-    path.chmod(0o600)
-    assert secret_from(path) == SECRET
-    path.chmod(0o640)
-    with pytest.raises(VaultError, match="0600"):
-        secret_from(path)
+        open_rotated(key, credential, token, seq=3)
     with pytest.raises(VaultError):
-        secret_from(tmp_path / "missing")
+        open_rotated(key, replace(credential, connector="x"), token, seq=2)
+    with pytest.raises(VaultError):
+        # Nor does it pass for a proof that a version is in use.
+        check_use(key, credential, seq=2, proof=token)

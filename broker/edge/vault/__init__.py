@@ -1,0 +1,1 @@
+"""Upstream credentials: sealed at rest, opened for the moment of a request."""

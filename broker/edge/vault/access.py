@@ -1,0 +1,144 @@
+"""Turn a credential into what a request carries, and what no answer may hold.
+
+Opened for one request and forgotten after it. An access token that was got for a
+credential is the exception: it is kept, in memory only, until shortly before it ends.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
+
+from broker.edge.egress.route import Route
+from broker.edge.egress.tls import Tls
+from broker.edge.vault.kinds import (
+    BASIC,
+    BEARER,
+    HEADER,
+    MTLS,
+    OAUTH_CLIENT,
+    OAUTH_REFRESH,
+    QUERY,
+)
+from broker.edge.vault.sealing import key_of, open_with
+
+if TYPE_CHECKING:
+    from broker.edge.vault.credential import Credential, Sealed
+    from broker.edge.vault.keeper import Vault
+    from broker.edge.vault.tokens import Tokens
+
+AUTHORIZATION = b"Authorization"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How one request proves that it may.
+
+    Attributes:
+        credential: Where it may go.
+        headers: What is sent beside the edge's own headers.
+        query: What is put behind the target; empty if nothing is.
+        secrets: What an answer must not hold, in any form.
+        client_key: Private key of the client certificate, in PEM, if there is one.
+    """
+
+    credential: Credential
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    query: str = field(default="", repr=False)
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    client_key: bytes = field(default=b"", repr=False)
+
+    @property
+    def route(self) -> Route:
+        """Return the way to the upstream."""
+        settings = self.credential.settings
+        tls = Tls(
+            ca=settings.get("ca", ""),
+            certificate=settings.get("certificate", ""),
+            key=self.client_key,
+            pins=frozenset(filter(None, settings.get("pins", "").split(","))),
+        )
+        return Route(
+            endpoint=self.credential.endpoint,
+            allow_private=self.credential.allow_private,
+            tls=tls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Gives access to upstreams, by connector."""
+
+    vault: Vault
+    tokens: Tokens
+
+    async def access(self, connector: str) -> Access | None:
+        """Return access by the credential in use; None if none is.
+
+        Raises:
+            StoreError: PostgreSQL did not say.
+            VaultError: The credential does not open, or got no access token.
+        """
+        current = await self.vault.rows.current(connector)
+        if current is None:
+            return None
+        row, key = await self.vault.opened(current)
+        return await self._access(row, key)
+
+    async def access_by(self, connector: str, version: int) -> Access:
+        """Return access by one version, in use or not.
+
+        Raises:
+            StoreError: PostgreSQL did not say.
+            VaultError: There is none, it does not open, or it got no access token.
+        """
+        row = await self.vault.version(connector, version)
+        return await self._access(row, await key_of(row, kek=self.vault.kek))
+
+    def stale(self, access: Access) -> None:
+        """Drop the access token of a request that the upstream did not take."""
+        if access.secrets:
+            self.tokens.forget(access.credential, access.secrets[0])
+
+    async def _access(self, row: Sealed, key: bytes) -> Access:
+        credential, secret = row.credential, open_with(key, row)
+        if credential.kind not in {OAUTH_CLIENT, OAUTH_REFRESH}:
+            return access_with(credential, secret)
+        token = await self.tokens.token(row, key)
+        # The token travels as a bearer's does; what it was got with must not come back.
+        return Access(
+            credential=credential,
+            headers=((AUTHORIZATION, b"Bearer " + token),),
+            secrets=(token, *self.tokens.secrets_of(credential, secret)),
+        )
+
+
+def access_with(credential: Credential, secret: bytes) -> Access:
+    """Return what a request carries for a secret that is used as it is."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    query, client_key, settings = "", b"", credential.settings
+    match credential.kind:
+        case kind if kind == BEARER:
+            headers = ((AUTHORIZATION, b"Bearer " + secret),)
+        case kind if kind == BASIC:
+            pair = settings["user"].encode("ascii") + b":" + secret
+            headers = ((AUTHORIZATION, b"Basic " + b64encode(pair)),)
+        case kind if kind == HEADER:
+            headers = ((settings["header"].encode("ascii"), secret),)
+        case kind if kind == QUERY:
+            query = f"{settings['parameter']}={quote_from_bytes(secret, safe='')}"
+        case kind if kind == MTLS:
+            client_key = secret
+        case kind:
+            msg = f"no secret of kind {kind} is sent as it is"
+            raise AssertionError(msg)
+    # A private key is never sent, so it cannot come back either.
+    return Access(
+        credential=credential,
+        headers=headers,
+        query=query,
+        secrets=() if client_key else (secret,),
+        client_key=client_key,
+    )

@@ -1,0 +1,176 @@
+"""The edge's `credentials` command, run as a process beside the edge that serves."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from broker.core.jws import verify
+from broker.core.warrants.events import EVENT_DETAIL_FIELDS_MAX, parse_event
+from broker.core.words.warrant import EDGE_EVENT_TYP
+from broker.edge.vault.command import PROBE_ARGUMENTS_MAX
+from tests.edge.lab import ROOT
+from tests.edge.process import EdgeProcess
+
+ANOTHER = "a-new-secret-of-the-retail-crm"
+PROBE = ("--tool", "customers.get", "--customer", "sofia_li_9219")
+
+
+def run(edge: EdgeProcess, *argv: str) -> subprocess.CompletedProcess[bytes]:
+    return edge.command("credentials", *argv)
+
+
+def value(edge: EdgeProcess, text: str, mode: int = 0o600) -> tuple[str, str]:
+    """Return the option that names a file with a secret."""
+    path = edge.folder / "value"
+    path.write_text(text + "\n")
+    path.chmod(mode)
+    return "--value-file", str(path)
+
+
+def versions(edge: EdgeProcess) -> list[tuple[int, str]]:
+    done = run(edge, "list", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert all(not {"sealed", "wrapped_key", "secret"} & row.keys() for row in rows)
+    return [
+        (row["version"], "removed" if row["removed"] else "used" if row["used"] else "")
+        for row in rows
+    ]
+
+
+async def read(edge: EdgeProcess) -> int:
+    """Let the serving edge make a call, and return what the upstream answered."""
+    child = await edge.call(
+        edge.order("customers.get", {}, customer_id="sofia_li_9219")
+    )
+    answer = await child.ask("GET", "/customers/sofia_li_9219")
+    assert answer is not None
+    return answer.status
+
+
+@pytest.mark.control("7.3")
+async def test_a_credential_is_rotated_tried_switched_and_taken_back(
+    edge, crm, pg_dsn
+) -> None:
+    wrong = run(edge, "rotate", "--connector", "retail", *value(edge, ANOTHER))
+    assert b"version 2, not in use yet" in wrong.stdout, wrong.stderr
+    assert versions(edge) == [(2, ""), (1, "used")]
+    tried = run(edge, "test", "--connector", "retail", "--version", "2", *PROBE)
+    assert (tried.returncode, b"credential_refused" in tried.stdout) == (1, True)
+    switch = ("switch", "--connector", "retail", "--version")
+    refused = run(edge, *switch, "2", *PROBE)
+    assert (refused.returncode, b"stays in use" in refused.stderr) == (1, True)
+    assert versions(edge) == [(2, ""), (1, "used")]
+    right = value(edge, crm.credential)
+    assert run(edge, "rotate", "--connector", "retail", *right).returncode == 0
+    taken = run(edge, *switch, "3", *PROBE)
+    assert taken.returncode == 0, taken.stderr
+    assert versions(edge)[0] == (3, "used")
+    assert await read(edge) == 200
+    assert run(edge, "rollback", "--connector", "retail").returncode == 0
+    assert versions(edge)[2] == (1, "used")
+    gone = run(edge, "remove", "--connector", "retail", "--version", "2")
+    assert gone.returncode == 0, gone.stderr
+    assert versions(edge)[1] == (2, "removed")
+    assert await read(edge) == 200
+    kinds, said = await told(edge, pg_dsn)
+    assert kinds == [
+        "added", "switched", "added", "tested", "tested", "added", "tested",
+        "switched", "rolled_back", "removed",
+    ]  # fmt: skip
+    for text in (said, edge.log.read_text(), wrong.stdout.decode()):
+        assert ANOTHER not in text
+        assert crm.credential not in text
+
+
+async def told(edge: EdgeProcess, dsn: str) -> tuple[list[str], str]:
+    """Return the kinds of all events, and everything that they say."""
+    owner = await asyncpg.connect(dsn)
+    rows = await owner.fetch("SELECT token FROM edge_event ORDER BY at")
+    await owner.close()
+    key = edge.receipt_key()
+    claims = [
+        verify(row["token"], keys={key.kid: key}, typ=EDGE_EVENT_TYP) for row in rows
+    ]
+    events = [parse_event(claim) for claim in claims]
+    assert all(len(event.detail) <= EVENT_DETAIL_FIELDS_MAX for event in events)
+    assert {str(event.detail["by"])[:5] for event in events} == {"edge", "user:"}
+    return [event.kind.value for event in events], str(claims)
+
+
+async def test_a_value_comes_from_a_file_or_a_descriptor_and_nowhere_else(
+    edge, crm
+) -> None:
+    where = ("add", "--connector", "mail", "--base-url", crm.url, "--allow-private")
+    open_to_all = run(edge, *where, *value(edge, ANOTHER, mode=0o644))
+    assert (open_to_all.returncode, b"0600" in open_to_all.stderr) == (1, True)
+    none = run(edge, *where)
+    assert (none.returncode, b"--value-file" in none.stderr) == (1, True)
+    assert run(edge, *where, "--value", ANOTHER).returncode == 2
+    reading, writing = os.pipe()
+    os.write(writing, ANOTHER.encode())
+    os.close(writing)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-P", "-m", "broker.edge", "credentials", *where,
+         "--value-fd", str(reading)],
+        cwd=ROOT, env=edge.environ, capture_output=True, check=False,
+        pass_fds=[reading],
+    )  # fmt: skip
+    os.close(reading)
+    # The connector had none, so this one is in use at once.
+    assert b"mail version 1, in use" in done.stdout, done.stderr
+    short = run(edge, *where, *value(edge, "short"))
+    assert (short.returncode, b"bytes" in short.stderr) == (1, True)
+    public = ("add", "--connector", "x", "--base-url", "http://crm.test")
+    plain = run(edge, *public, *value(edge, ANOTHER))
+    assert (plain.returncode, b"https" in plain.stderr) == (1, True)
+    for line in (done.stdout, done.stderr, short.stderr, plain.stderr):
+        assert ANOTHER.encode() not in line
+
+
+async def test_what_the_command_line_says_wrongly_is_named(edge, crm) -> None:
+    right = value(edge, crm.credential)
+    for argv, said in (
+        (["test", "--connector", "mail", *PROBE], "no credential"),
+        (["rotate", "--connector", "mail", *right], "add one first"),
+        (["test", "--connector", "retail"], "customers.get"),
+        (["test", "--connector", "retail", "--tool", "orders.refund"], "no harmless"),
+        (["test", "--connector", "retail", "--tool", "customers.get"], "no customer"),
+        (["switch", "--connector", "retail", "--version", "9", "--untested"], "no ver"),
+        (["rollback", "--connector", "retail"], "no earlier"),
+        (["remove", "--connector", "retail", "--version", "1"], "is in use"),
+        (["rotate", "--connector", "retail", "--set", "x"], "NAME=VALUE"),
+        (["rotate", "--connector", "retail", "--set", "user=x", *right], "has no user"),
+        (
+            ["test", "--connector", "retail", "--tool", "orders.get"]
+            + ["--arg", "order_id=1"] * (PROBE_ARGUMENTS_MAX + 1),
+            "at most",
+        ),
+    ):
+        done = run(edge, *argv)
+        assert (done.returncode, said in done.stderr.decode()) == (1, True), done.stderr
+        assert b"Traceback" not in done.stderr
+    enough = ["--arg", "order_id=#W0000000"] * PROBE_ARGUMENTS_MAX
+    done = run(edge, "test", "--connector", "retail", "--tool", "orders.get", *enough)
+    assert b"cannot be filled" in done.stderr
+
+
+def test_a_folder_that_is_no_edge_gets_no_credential(tmp_path: Path) -> None:
+    environ: dict[str, Any] = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "COUNTERFOIL_STATE": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "broker.edge", "credentials", "list"],
+        cwd=ROOT, env=environ, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, b"no edge yet" in done.stderr) == (1, True)
