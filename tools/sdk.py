@@ -23,7 +23,20 @@ from urllib.parse import quote, urlencode
 from tools import frames, limits
 from tools.http1 import Connection, HttpError
 
-__all__ = ["Call", "ConnectorError", "Http", "Response", "accept", "segment"]
+__all__ = [
+    "ABSENT",
+    "Call",
+    "ConnectorError",
+    "Http",
+    "Response",
+    "accept",
+    "accept_empty",
+    "given",
+    "segment",
+]
+
+ABSENT: Final = object()
+"""Stands for an argument that was not given; see `given`."""
 
 _JSON_TYPE: Final = "application/json"
 
@@ -170,21 +183,53 @@ def segment(value: object) -> str:
     return quote(text, safe="")
 
 
-def accept(response: Response, *statuses: int) -> dict[str, object]:
+def accept(response: Response, *statuses: int, listed: str = "") -> dict[str, object]:
     """Return the JSON object of a response that has one of these statuses.
+
+    Args:
+        response: What came back.
+        statuses: Those that say that it was done.
+        listed: The answer is a list: return it under this name.
 
     Raises:
         ConnectorError: ``upstream_refused``, another status; ``upstream_malformed``,
-            the body is no JSON object.
+            the body is no JSON object, or no list.
+    """
+    accept_empty(response, *statuses)
+    value = response.json()
+    if listed and isinstance(value, list):
+        return {listed: value}
+    if listed or not isinstance(value, dict):
+        what = "list" if listed else "object"
+        raise ConnectorError(
+            code="upstream_malformed", message=f"the body is no {what}"
+        )
+    return value
+
+
+def accept_empty(response: Response, *statuses: int) -> dict[str, object]:
+    """Return nothing of a response that has one of these statuses.
+
+    Raises:
+        ConnectorError: ``upstream_refused``, another status.
     """
     if response.status not in statuses:
         raise ConnectorError(
             code="upstream_refused", message=f"answered {response.status}"
         )
-    value = response.json()
-    if not isinstance(value, dict):
-        raise ConnectorError(code="upstream_malformed", message="the body is no object")
-    return value
+    return {}
+
+
+def given(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return fields without those that are ABSENT, as the edge computes them.
+
+    An object stays, also when all its fields are left out.
+    """
+    return {
+        name: given(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if value is not ABSENT
+    }
 
 
 def _dump(value: Mapping[str, object]) -> bytes:

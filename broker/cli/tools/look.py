@@ -54,7 +54,7 @@ def show(
     desk = Desk(as_json=as_json)
     entry = find(desk, catalog, tool)
     document = {**_row(entry), "manifest": entry.document, "errors": [*entry.errors]}
-    desk.show(document, lines=_lines(entry))
+    desk.show(document, lines=lines_of(entry))
 
 
 def check(
@@ -152,7 +152,8 @@ def _report(entry: Entry, *, as_json: bool) -> None:
         typer.echo(f"{entry.path}: {one.code}: {one.where} {one.says}; {one.todo}")
 
 
-def _lines(entry: Entry) -> list[str]:
+def lines_of(entry: Entry) -> list[str]:
+    """Return what a tool is and may do, as people read it."""
     tool = entry.tool
     if tool is None:
         return [f"file       {entry.path}", *(f"error      {e}" for e in entry.errors)]

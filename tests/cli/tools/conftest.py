@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from broker.cli.app import make_app
 from broker.cli.exits import Exit
 
+TOOLS = ("customers.verify", "orders.get", "orders.refund")
 CATALOG = Path(__file__).parents[3] / "tools" / "catalog"
 
 
@@ -51,5 +52,8 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    shutil.copytree(CATALOG / "retail", tmp_path / "catalog" / "retail")
+    folder = tmp_path / "catalog" / "retail"
+    folder.mkdir(parents=True)
+    for name in ("connector.py", *(f"{tool}.toml" for tool in TOOLS)):
+        shutil.copy(CATALOG / "retail" / name, folder / name)
     return Shell(tmp_path / "catalog")

@@ -1,0 +1,1 @@
+"""Make manifests out of what somebody else says about an upstream's API."""

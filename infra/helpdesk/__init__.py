@@ -1,0 +1,1 @@
+"""A small help desk with a Zendesk-like API: what tools/catalog/helpdesk speaks to."""
