@@ -35,6 +35,8 @@ from broker.core.words.errors import (
 from broker.ports import CastWord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import Approver, Tally, Vote
     from broker.core.words.subject import Caller
@@ -103,7 +105,7 @@ async def card(ports: Ports, caller: Caller, approval_id: str) -> dict[str, Any]
         "asked": shown,
         "shown": cards.shown(shown),
         "reason_needed": cards.reason_needed(asked.record),
-        "now": now | {"state": state.value},
+        "now": now | {"state": state.value, "action": asked.desk.action_state.value},
         "you": {
             "may_approve": state is ApprovalState.PENDING and refusal is None,
             "why_not": _reason_json(refusal),
@@ -124,8 +126,8 @@ async def cast(ports: Ports, caller: Caller, approval_id: str, signed: str) -> C
     await ports.journal.ready()
     person = await _person(ports, caller)
     asked = await _asked(ports, approval_id, person)
-    keys = await ports.desk.voter(person.person_id)
-    vote = verify_vote(signed, person_id=person.person_id, keys=keys)
+    voter = await ports.desk.voter(person.person_id)
+    vote = verify_vote(signed, person_id=person.person_id, voter=voter)
     one = Signed(signed, vote, await _shown(ports, asked))
     _check_vote(asked, one)
     refusal = approve.may_sign(person, asked.request, word=vote.word)
@@ -301,11 +303,15 @@ async def _over(
 
 async def _shown(ports: Ports, asked: Asked) -> dict[str, Any]:
     where = asked.case.interaction.interaction_id
+    record: Mapping[str, Any] = {}
+    for kind, object_id in asked.case.bound.objects[:1]:
+        record = await ports.desk.record(where, kind=kind, object_id=object_id)
+    name = await ports.desk.name(where)
     return cards.asked(
         asked.record,
         asked.request,
         tool=asked.case.tool,
-        customer=cards.Customer(asked.case.interaction, await ports.desk.name(where)),
+        customer=cards.Customer(asked.case.interaction, name, record),
         said=await ports.desk.said(where),
     )
 

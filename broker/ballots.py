@@ -111,6 +111,8 @@ def _vote_json(one: Signed) -> dict[str, Any]:
         "verdict": vote.word.value,
         "digest": vote.digest,
         "shown": vote.shown,
+        "typ": vote.typ,
         "strength": vote.strength,
+        "session": vote.session or None,
         "vote_sha256": sha256(one.text.encode()).hexdigest(),
     }

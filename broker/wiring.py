@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import structlog
 import uvicorn
 
 from broker.api.app import Lifespan, create_app
+from broker.api.console.room import Pulse, Room
 from broker.api.identity.desk import Desk as IdentityDesk
 from broker.core.identity.target import origin_of
 from broker.core.words.entry import AuditEntry, EntryKind
@@ -27,6 +29,7 @@ from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
 from broker.effects.keeping.handles import PostgresHandles
 from broker.effects.keeping.store import PostgresStore
+from broker.effects.keeping.tickets import Tickets
 from broker.effects.keeping.waiting import PostgresWaiting
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
@@ -53,16 +56,19 @@ from broker.settings import read_settings
 from broker.sweeper import sweep_for_ever
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Mapping
 
     from fastapi import FastAPI
 
+    from broker.core.jwk import PrivateKey
     from broker.effects.ledger import NewOrigin
     from broker.settings import Settings
 
 LEDGER_CONNECTIONS = 4
 CALLS_MAX = 1_000
 SHUTDOWN_GRACE_S = 6
+NOT_STARTED = 3
 _log = structlog.get_logger("broker")
 
 
@@ -71,8 +77,9 @@ def serve() -> None:
     settings = read_settings()
     log_as_json()
     host, port = settings.listen
-    uvicorn.run(
-        create_app(_lifespan(settings)),
+    app = create_app(_lifespan(settings))
+    config = uvicorn.Config(
+        app,
         host=host,
         port=port,
         log_config=None,
@@ -81,6 +88,24 @@ def serve() -> None:
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
         limit_concurrency=CALLS_MAX,
     )
+    server = Server(config, app)
+    server.run()
+    if not server.started:
+        sys.exit(NOT_STARTED)
+
+
+class Server(uvicorn.Server):
+    """A server that ends its streams when it stops, rather than waiting for them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        """Keep the application whose console has the streams."""
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the streams, then finish what is under way."""
+        self._app.state.console.closing.set()
+        await super().shutdown(sockets)
 
 
 def log_as_json() -> None:
@@ -114,6 +139,7 @@ class Replica:
     outbox: Outbox
     ports: Ports
     identity: IdentityDesk
+    console: Room
 
 
 def build(settings: Settings) -> Replica:
@@ -127,8 +153,7 @@ def build(settings: Settings) -> Replica:
     registry = _registry(settings, keys, database, scribe=scribe)
     shelf = CatalogShelf(settings.catalog)
     vault = PayloadVault(database, kek=keys.payload_kek)
-    replay = _replay(settings, database, clock)
-    rates = _rates(settings, database)
+    replay, rates = _replay(settings, database, clock), _rates(settings, database)
     executor = _executor(settings, keys)
     outbox = Outbox(database, keeper=_timekeeper(settings))
     desk = Votes(
@@ -137,6 +162,7 @@ def build(settings: Settings) -> Replica:
         people=registry,
         entries=scribe,
         changed=outbox.nudge,
+        console=[key.public() for key in _console_keys(settings, keys)],
     )
     ports = Ports(
         clock=clock,
@@ -156,6 +182,7 @@ def build(settings: Settings) -> Replica:
         waiting=PostgresWaiting(database, scribe=scribe, changed=outbox.nudge),
         replica=settings.part,
         tenant=settings.tenant,
+        console_key=next(iter(_console_keys(settings, keys)), None),
     )
     identity = _identity(
         settings, keys, ports, database=database, registry=registry, replay=replay
@@ -173,6 +200,7 @@ def build(settings: Settings) -> Replica:
         outbox=outbox,
         ports=ports,
         identity=identity,
+        console=_console(settings, ports, database=database),
     )
 
 
@@ -225,6 +253,20 @@ def _identity(  # noqa: PLR0913  (rooms, by name)
     )
 
 
+def _console_keys(settings: Settings, keys: KeyRing) -> list[PrivateKey]:
+    """Return none in production: there the broker signs for nobody."""
+    return [keys.console] if settings.stamp == "demo" else []
+
+
+def _console(settings: Settings, ports: Ports, *, database: Database) -> Room:
+    return Room(
+        issuer=settings.issuer,
+        key=ports.console_key,
+        tickets=Tickets(database),
+        pulse=Pulse(ports.desk),
+    )
+
+
 def _registry(
     settings: Settings, keys: KeyRing, database: Database, *, scribe: Scribe
 ) -> Registry:
@@ -260,6 +302,7 @@ def _lifespan(settings: Settings) -> Lifespan:
         app.state.ports = replica.ports
         app.state.desk = replica.identity
         app.state.issuer = settings.issuer
+        app.state.console = replica.console
         app.state.tasks = set()
         async with _running(replica):
             yield

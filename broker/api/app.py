@@ -14,6 +14,7 @@ from broker.api import (
     actions,
     admin,
     approvals,
+    console,
     interactions,
     internal,
     mcp,
@@ -39,7 +40,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
     """Return the application; ``lifespan`` fills ``app.state`` before it serves.
 
     ``app.state`` holds: ``ports`` (what the flow uses), ``issuer``, ``tasks``, and what
-    identity and approvals need (see broker/wiring.py).
+    identity, approvals and the console need (see broker/wiring.py).
     """
     app = FastAPI(
         title="Counterfoil",
@@ -49,7 +50,16 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
-    for room in (oauth, actions, interactions, approvals, admin, internal, mcp):
+    for room in (
+        oauth,
+        actions,
+        interactions,
+        approvals,
+        console,
+        admin,
+        internal,
+        mcp,
+    ):
         app.include_router(room.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)

@@ -172,6 +172,8 @@ class Seeder:
             key=key,
             roles=list(roles),
             approval_limits={"USD": limit} if limit else {},
+            # A demo has no passkeys: there the console may sign for its approvers.
+            console_votes="supervisor" in roles,
         )
         return person_id, key
 

@@ -33,8 +33,9 @@ PersonArgument = Annotated[str, typer.Argument(help="Name or id of the person.")
 
 
 def register(parent: typer.Typer) -> None:
-    """Add these commands as ``people``."""
+    """Add these commands as ``people``, and the way into the console."""
     parent.add_typer(app)
+    parent.command()(console)
 
 
 @app.command("list")
@@ -160,6 +161,20 @@ def sign_in(
     at.remember(path)
     roles = ", ".join(me["roles"])
     at.show(me, lines=[f"signed in as {me['name']} ({roles}) with {path}"])
+
+
+def console(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print a link that signs you in to the console: once, for five minutes."""
+    at = desk(state, name, key, url, as_json=as_json)
+    link = at.run(PersonClient.console_link)
+    at.show(link, lines=[link["url"]])
 
 
 def _parse_limits(at: Desk, limits: list[str]) -> dict[str, int]:

@@ -24,6 +24,10 @@ class PersonClient(Session):
         """Return who this is: signing in is getting a token, and this shows it."""
         return (await self.call("GET", "/v1/admin/me")).checked()
 
+    async def console_link(self) -> Mapping[str, Any]:
+        """Return a link that signs this person in to the console, once."""
+        return (await self.call("POST", "/v1/console/links")).checked()
+
     async def approvals(self) -> Sequence[Mapping[str, Any]]:
         """Return what waits for this person."""
         found = (await self.call("GET", "/v1/approvals")).checked()

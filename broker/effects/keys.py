@@ -34,6 +34,7 @@ _ALGORITHMS: Final = {
     "warrant": Algorithm.EDDSA,
     "entry": Algorithm.EDDSA,
     "authority": Algorithm.EDDSA,
+    "console": Algorithm.EDDSA,
 }
 
 
@@ -41,6 +42,7 @@ _ALGORITHMS: Final = {
 class KeyRing:
     """Every key that a broker process holds.
 
+    ``console`` signs sessions of people at the console, and votes on their behalf.
     ``tokens`` are the public keys that access tokens are verified with: the signing one
     and, during a rotation, its predecessor.
     """
@@ -49,6 +51,7 @@ class KeyRing:
     warrant: PrivateKey
     entry: PrivateKey
     authority: PrivateKey
+    console: PrivateKey
     payload_kek: bytes = field(repr=False)
     nonce_secret: bytes = field(repr=False)
     tokens: Mapping[str, PublicKey]
@@ -108,6 +111,7 @@ def load_keys(folder: Path) -> KeyRing:
         warrant=keys["warrant"],
         entry=keys["entry"],
         authority=keys["authority"],
+        console=keys["console"],
         payload_kek=_secret(folder / "payload.kek"),
         nonce_secret=_secret(folder / "nonce.key"),
         tokens={keys["token"].kid: keys["token"].public()},

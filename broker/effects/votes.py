@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import asyncpg
 
 from broker.core.approvals.card import WORDS_SHOWN_MAX, Said
-from broker.core.approvals.votes import verify_vote
+from broker.core.approvals.votes import Voter, verify_vote
 from broker.core.guard import value_at
 from broker.core.sealed.action import outcome_from
 from broker.core.words.action import ActionState
@@ -34,10 +34,10 @@ from broker.registry.people import parse_person
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from broker.core.jwk import PublicKey
     from broker.core.words.approval import ApprovalRequest, Vote
-    from broker.core.words.identity import RegisteredKey
     from broker.effects.database import Database
     from broker.effects.registry import Entries
     from broker.effects.vault import PayloadVault
@@ -72,6 +72,18 @@ SELECT action_id FROM approval
  WHERE state = 'pending' AND expires_at <= clock_timestamp()
  ORDER BY expires_at LIMIT $1
 """
+_ENDED = f"""{_DESK}
+ WHERE b.ended_at IS NOT NULL AND b.role = ANY ($1)
+ ORDER BY b.ended_at DESC, b.approval_id LIMIT $2
+"""
+# Every start, vote and end leaves a message; what is executed afterwards does not.
+_PULSE = """
+SELECT concat_ws(':', (SELECT max(outbox_id) FROM outbox),
+  (SELECT md5(string_agg(a.action_id || a.state, ',' ORDER BY a.action_id))
+     FROM (SELECT action_id FROM approval
+            WHERE state = 'approved' AND ended_at > now() - interval '10 minutes'
+            ORDER BY ended_at DESC LIMIT 200) b JOIN action a USING (action_id)))
+"""
 _HELLO = """
 UPDATE approval SET started_at = clock_timestamp()
  WHERE approval_id = $1 AND started_at IS NULL
@@ -89,6 +101,14 @@ SELECT v.pointer, p.*
  WHERE v.interaction_id = $1 AND v.data_class = 'name' AND v.integrity = $2
  ORDER BY a.created_at DESC, v.pointer LIMIT $3
 """
+# The newest read of an object's own record: the one that names it at its top.
+_RECORD = """
+SELECT p.* FROM released_value v JOIN action a USING (action_id)
+  JOIN payload p ON p.payload_id = a.outcome_payload
+ WHERE v.interaction_id = $1 AND v.lookup = $2 AND v.kind = $3 AND v.integrity = $4
+   AND v.pointer ~ '^/[^/]+$'
+ ORDER BY a.created_at DESC LIMIT 1
+"""
 
 
 class People(Protocol):
@@ -101,7 +121,7 @@ class People(Protocol):
 class Votes:
     """The Desk port over PostgreSQL, with the signed rows of people."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (rooms, by name)
         self,
         database: Database,
         *,
@@ -109,6 +129,7 @@ class Votes:
         people: People,
         entries: Entries,
         changed: Callable[[], None] = lambda: None,
+        console: Sequence[PublicKey] = (),
     ) -> None:
         """Keep the adapters that votes go through.
 
@@ -118,12 +139,15 @@ class Votes:
             people: The registry.
             entries: Signs and integrates log entries.
             changed: Called after a vote was stored: the outbox has something to send.
+            console: What the broker's console votes are verified with; none where they
+                do not count.
         """
         self._database = database
         self._vault = vault
         self._people = people
         self._entries = entries
         self._changed = changed
+        self._console = {key.kid: key for key in console}
 
     async def of(
         self, approval_id: str
@@ -140,22 +164,24 @@ class Votes:
         votes, _ = await self.votes(approval_id)
         return request, votes
 
-    async def voter(self, person_id: str) -> tuple[RegisteredKey, ...]:
-        """Return the keys in a person's signed row; none if there is no active one."""
+    async def voter(self, person_id: str) -> Voter:
+        """Return by whose signatures a person's votes count: nobody's if not active."""
         row = await self._people.get("person", person_id)
         if row is None:
-            return ()
+            return Voter()
         with suppress(RowError):
             person = parse_person(row)
-            return person.keys if person.active else ()
-        return ()
+            if person.active:
+                console = self._console if person.console_votes else {}
+                return Voter(person.keys, console)
+        return Voter()
 
     async def votes(self, approval_id: str) -> tuple[tuple[Vote, ...], frozenset[str]]:
         """Return the votes whose signatures verify, and the ids of all rows."""
         found = await self._database.rows(_VOTES, approval_id, VOTES_MAX)
         voters = {row["person_id"] for row in found}
-        keys = {person_id: await self.voter(person_id) for person_id in voters}
-        votes = [await self._verified(row, keys[row["person_id"]]) for row in found]
+        known = {person_id: await self.voter(person_id) for person_id in voters}
+        votes = [await self._verified(row, known[row["person_id"]]) for row in found]
         seen = frozenset(str(row["vote_id"]) for row in found)
         return tuple(v for v in votes if v and v.approval_id == approval_id), seen
 
@@ -197,6 +223,16 @@ class Votes:
         listed = [_on_desk(row) for row in found]
         return [one for one in listed if one is not None]
 
+    async def ended(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
+        """Return approvals for these roles that ended, the latest first."""
+        found = await self._database.rows(_ENDED, list(roles), limit)
+        listed = [_on_desk(row) for row in found]
+        return [one for one in listed if one is not None]
+
+    async def pulse(self) -> str:
+        """Return a text that changes when an approval or what came of it changes."""
+        return str(await self._database.value(_PULSE))
+
     async def due(self, *, limit: int) -> list[str]:
         """Return ids of actions whose approvals have passed their expiry."""
         found = await self._database.rows(_DUE, limit)
@@ -236,13 +272,27 @@ class Votes:
         ]
         return " ".join(part for part in parts if isinstance(part, str))
 
-    async def _verified(
-        self, row: asyncpg.Record, keys: Sequence[RegisteredKey]
-    ) -> Vote | None:
+    async def record(
+        self, interaction_id: str, *, kind: str, object_id: str
+    ) -> Mapping[str, Any]:
+        """Return what the system of record last said of an object here, if it did."""
+        lookup = self._vault.reference("value", interaction_id, object_id)
+        row = await self._database.row(
+            _RECORD, interaction_id, lookup, kind, Integrity.SYSTEM_OF_RECORD
+        )
+        if row is None:
+            return {}
+        try:
+            opened = await self._vault.open(rows.draft_from(row), row["sealed"])
+        except ErasedError:
+            return {}
+        return outcome_from(opened).result or {}
+
+    async def _verified(self, row: asyncpg.Record, voter: Voter) -> Vote | None:
         try:
             opened = await self._vault.open(rows.draft_from(row), row["sealed"])
             vote = verify_vote(
-                str(opened.get("jws")), person_id=row["person_id"], keys=keys
+                str(opened.get("jws")), person_id=row["person_id"], voter=voter
             )
         except (ErasedError, ValueError, ForbiddenError, InvalidError):
             return None

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.core.approvals.card import Said
+    from broker.core.approvals.votes import Voter
     from broker.core.identity.channel import ChannelFacts
+    from broker.core.jwk import PrivateKey
     from broker.core.words.action import ActionRecord, ActionState
     from broker.core.words.approval import (
         ApprovalRequest,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     )
     from broker.core.words.effect import Tier
     from broker.core.words.entry import AuditEntry
-    from broker.core.words.identity import OneUse, RegisteredKey
+    from broker.core.words.identity import OneUse
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
     from broker.core.words.warrant import Warrant
@@ -283,8 +285,8 @@ class Waiting(Protocol):
 class Desk(Protocol):
     """Where approvals wait, and where votes are counted."""
 
-    async def voter(self, person_id: str) -> Sequence[RegisteredKey]:
-        """Return the keys in a person's signed row; none if there is no active one."""
+    async def voter(self, person_id: str) -> Voter:
+        """Return by whose signatures a person's votes count, by their signed row."""
 
     async def votes(self, approval_id: str) -> tuple[Sequence[Vote], frozenset[str]]:
         """Return the votes whose signatures verify, and the ids of all rows."""
@@ -301,6 +303,12 @@ class Desk(Protocol):
     async def waiting(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
         """Return pending approvals for these roles, the next to expire first."""
 
+    async def ended(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
+        """Return approvals for these roles that ended, the latest first."""
+
+    async def pulse(self) -> str:
+        """Return a text that changes when an approval or what came of it changes."""
+
     async def due(self, *, limit: int) -> Sequence[str]:
         """Return ids of actions whose approvals have passed their expiry."""
 
@@ -309,6 +317,11 @@ class Desk(Protocol):
 
     async def name(self, interaction_id: str) -> str:
         """Return the customer's name as the system of record gave it, or nothing."""
+
+    async def record(
+        self, interaction_id: str, *, kind: str, object_id: str
+    ) -> Mapping[str, Any]:
+        """Return what the system of record last said of an object here, if it did."""
 
 
 class Executor(Protocol):
@@ -347,6 +360,7 @@ class Ports:
     """Everything outside that the flow may touch.
 
     ``replica`` names this process in leases and entries; ``tenant`` is whose it is.
+    ``console_key`` signs votes for people at the console; None where none count.
     """
 
     clock: Clock
@@ -364,3 +378,4 @@ class Ports:
     waiting: Waiting
     replica: str
     tenant: str
+    console_key: PrivateKey | None = None

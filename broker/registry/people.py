@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 CURRENCIES_MAX: Final = 16
 
-_FIELDS = frozenset({"name", "roles", "approval_limits", "keys", "status"})
+_FIELDS = frozenset(
+    {"name", "roles", "approval_limits", "keys", "status", "console_votes"}
+)
 
 
 class Role(StrEnum):
@@ -51,6 +53,8 @@ class PersonRow:
     """What the newest signed row of a person says.
 
     ``limits`` is how much they may approve at once, in minor units by currency.
+    ``console_votes`` says whether the console may sign votes for them: only then does
+    what the broker signs on their behalf count as theirs.
     """
 
     person_id: str
@@ -60,6 +64,7 @@ class PersonRow:
     limits: Mapping[str, int]
     keys: tuple[RegisteredKey, ...]
     active: bool
+    console_votes: bool = False
 
     def approver(self) -> Approver:
         """Return what the approve stage needs to know about this person."""
@@ -91,6 +96,7 @@ def parse_person(row: AuthorityRow) -> PersonRow:
         limits=_limits(body),
         keys=read_keys(body),
         active=word(body, "status", {"active", "suspended"}) == "active",
+        console_votes=_flag(body, "console_votes"),
     )
 
 
@@ -102,6 +108,7 @@ def person_body(person: PersonRow) -> dict[str, Any]:
         "approval_limits": dict(person.limits),
         "keys": write_keys(person.keys),
         "status": "active" if person.active else "suspended",
+        "console_votes": person.console_votes,
     }
 
 
@@ -151,6 +158,14 @@ def _require(actor: PersonRow, roles: set[Role]) -> None:
     if not actor.active or not actor.roles & roles:
         msg = f"this needs a role of: {', '.join(sorted(roles))}"
         raise ForbiddenError(msg)
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        msg = f"{name} is neither true nor false"
+        raise RowError(msg)
+    return value
 
 
 def _limits(body: Mapping[str, Any]) -> dict[str, int]:

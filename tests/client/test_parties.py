@@ -11,7 +11,7 @@ import pytest
 from broker.client.agent import WAIT_S_MAX, AgentClient
 from broker.client.channel import ChannelClient
 from broker.client.person import PersonClient
-from broker.core.approvals.votes import verify_vote
+from broker.core.approvals.votes import Voter, verify_vote
 from broker.core.authenticate import (
     ChannelFacts,
     verify_interaction_assertion,
@@ -172,7 +172,7 @@ async def test_a_vote_covers_what_was_shown_and_is_signed_by_the_person(broker, 
     vote = verify_vote(
         broker.body["vote"],
         person_id=person_id,
-        keys=[RegisteredKey(key_of("alice").public())],
+        voter=Voter((RegisteredKey(key_of("alice").public()),)),
     )
     assert vote.word is VoteWord.REJECT
     assert (vote.digest, vote.shown) == ("a" * 64, "b" * 64)

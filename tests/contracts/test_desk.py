@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 import pytest_asyncio
 
-from broker.core.approvals.votes import verify_vote
+from broker.core.approvals.votes import Voter, verify_vote
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, Vote, VoteWord
 from broker.core.words.entry import AuditEntry, EntryKind, PayloadRef
@@ -109,7 +109,7 @@ class FakeRig:
         return DIGEST
 
     async def suspend(self, name: str) -> None:
-        self.desk.keys = {**self.desk.keys, PEOPLE[name]: ()}
+        self.desk.keys = {**self.desk.keys, PEOPLE[name]: Voter()}
 
 
 @dataclass
@@ -196,7 +196,7 @@ def lent_to_desk(request: pytest.FixtureRequest) -> tuple[str, str] | None:
 async def rig(lent_to_desk: tuple[str, str] | None) -> AsyncIterator[Rig]:
     if lent_to_desk is None:
         slots = {
-            person_id: (RegisteredKey(key_of(name).public()),)
+            person_id: Voter((RegisteredKey(key_of(name).public()),))
             for name, person_id in PEOPLE.items()
         }
         yield FakeRig(FakeDesk(now=now, keys=slots))
@@ -220,8 +220,8 @@ async def ballot(
         digest=await rig.digest(approval_id),
         at=now(),
     )
-    keys = (RegisteredKey(key_of(name).public()),)
-    vote = verify_vote(text, person_id=PEOPLE[name], keys=keys)
+    voter = Voter((RegisteredKey(key_of(name).public()),))
+    vote = verify_vote(text, person_id=PEOPLE[name], voter=voter)
     return await rig.ballot(vote, text, **more)
 
 
@@ -342,8 +342,8 @@ async def test_of_many_at_once_exactly_one_vote_ends_it(rig: Rig) -> None:
 
 
 async def test_only_an_active_person_has_keys(rig: Rig) -> None:
-    keys = await rig.desk.voter(PEOPLE["alice"])
-    assert [slot.key.kid for slot in keys] == [key_of("alice").kid]
+    voter = await rig.desk.voter(PEOPLE["alice"])
+    assert [slot.key.kid for slot in voter.own] == [key_of("alice").kid]
     await rig.suspend("alice")
-    assert [*await rig.desk.voter(PEOPLE["alice"])] == []
-    assert [*await rig.desk.voter(IDS.new())] == []
+    assert await rig.desk.voter(PEOPLE["alice"]) == Voter()
+    assert await rig.desk.voter(IDS.new()) == Voter()

@@ -21,7 +21,7 @@ from broker.effects.keyfiles import (
 from broker.effects.keys import KeyRing, generate_keys, load_keys
 from tests.support.door import FixedKeys
 
-NAMES = ("token", "warrant", "entry", "authority")
+NAMES = ("token", "warrant", "entry", "authority", "console")
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -12,12 +12,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.browser import find_browser
+
 # The packages, and how to see that they are there: a program, or a file.
 NEEDED = {
     "golang-go": lambda: shutil.which("go") is not None,
     "golang-golang-x-mod-dev": lambda: Path(
         "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go"
     ).is_file(),
+    # Any Chromium will do (tests/support/browser.py); Debian's is the last resort.
+    "chromium": lambda: bool(find_browser()),
 }
 INSTALL_TIMEOUT_S = 600
 

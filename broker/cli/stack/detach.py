@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.cli.stack.events import Event, Failed, Up, from_json, to_json
+from broker.cli.stack.events import Event, Failed, Link, Up, from_json, to_json
 from broker.cli.stack.table import Display
 
 Tell = Callable[[Event], None]
@@ -21,8 +21,9 @@ class Reporter:
         self._then = then
 
     def tell(self, event: Event) -> None:
-        """Send one event, and log it."""
-        self._then.tell(event)
+        """Send one event, and log it; what lets somebody in is only sent."""
+        if not isinstance(event, Link):
+            self._then.tell(event)
         if self._pipe is not None:
             try:
                 os.write(self._pipe, (to_json(event) + "\n").encode())

@@ -61,6 +61,19 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The way into the console; whoever has it gets in, so no log takes it.
+
+    Attributes:
+        url: It works once, for five minutes.
+        person: Whom it signs in.
+    """
+
+    url: str
+    person: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """It did not work.
 
@@ -82,13 +95,14 @@ class Down:
     took_s: float
 
 
-Event: TypeAlias = PartEvent | Note | Up | Said | Failed | Down
+Event: TypeAlias = PartEvent | Note | Up | Said | Link | Failed | Down
 
 _NAMES: Mapping[type[Any], str] = {
     PartEvent: "part",
     Note: "note",
     Up: "up",
     Said: "said",
+    Link: "link",
     Failed: "failed",
     Down: "down",
 }

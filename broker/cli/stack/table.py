@@ -14,7 +14,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.stack.events import Down, Event, Failed, Note, Row, Said, Up, to_json
+from broker.cli.stack.events import (
+    Down,
+    Event,
+    Failed,
+    Link,
+    Note,
+    Row,
+    Said,
+    Up,
+    to_json,
+)
 from broker.cli.stack.machine.doctor import Finding, Health
 from broker.cli.stack.parts import PartEvent, PartState
 
@@ -80,6 +90,12 @@ class LineDisplay:
                 show_rows(event.rows)
                 self._err.print(
                     f"up in {event.took_s:.1f} s at {event.issuer}", markup=False
+                )
+            case Link():
+                self._err.print(
+                    f"console for {event.person}, once, within five minutes:\n"
+                    f"{event.url}",
+                    markup=False,
                 )
             case Failed():
                 self.settle()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import TypeAlias
 
 from broker.cli.stack import environment as env
-from broker.cli.stack import firstcalls
-from broker.cli.stack.events import Down, Event, Failed, Note, Said, Up
+from broker.cli.stack import firstcalls, signin
+from broker.cli.stack.events import Down, Event, Failed, Link, Note, Said, Up
 from broker.cli.stack.parts import PartEvent
 from broker.cli.stack.planning.plan import Plan
 from broker.cli.stack.process import tail
@@ -70,8 +70,7 @@ async def run(
             board.ready()
             took_s = time.monotonic() - begun
             tell(Up(issuer=plan.brokers[0], took_s=took_s, rows=board.rows))
-            if first_calls and firstcalls.offered() and not is_done(state, FIRST_CALLS):
-                await _unless(stop, _call(state, plan, tell))
+            await _unless(stop, _welcome(state, plan, tell, first_calls=first_calls))
             started()
             await stop.wait()
     except PartFailedError as error:
@@ -116,6 +115,14 @@ def _stop_signals(supervisor: Supervisor) -> asyncio.Event:
     return stop
 
 
+async def _welcome(state: State, plan: Plan, tell: Tell, *, first_calls: bool) -> None:
+    """Give whoever started a demo something to look at, and the way in."""
+    if first_calls and firstcalls.offered() and not is_done(state, FIRST_CALLS):
+        await _call(state, plan, tell)
+    if signin.offered(state.path):
+        await _let_in(state, tell)
+
+
 async def _call(state: State, plan: Plan, tell: Tell) -> None:
     """Make the first calls; that they fail is said, and changes nothing else."""
     try:
@@ -129,6 +136,16 @@ async def _call(state: State, plan: Plan, tell: Tell) -> None:
         tell(Note(f"the first calls did not go through: {error}"))
     else:
         note_done(state, FIRST_CALLS)
+
+
+async def _let_in(state: State, tell: Tell) -> None:
+    """Say how to get into the console; that there is no link changes nothing else."""
+    try:
+        url = await signin.make(state.path, environment=env.callers())
+    except (OSError, signin.NoLinkError) as error:
+        tell(Note(f"there is no link into the console: {error}"))
+    else:
+        tell(Link(url=url, person=signin.DEMO_PERSON))
 
 
 def _compile() -> None:

@@ -10,7 +10,7 @@ customer's words beside the agent's; the agent's own reason comes last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.canonical import digest
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
 
+RECORD_FIELDS_MAX: Final = 12
+"""Fields of the object's record on a card."""
+
 WORDS_SHOWN_MAX: Final = 20
 """Newest turns of customer and agent on a card, together."""
 
@@ -44,10 +47,15 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Whom it is about, with the name that the system of record gave, if it did."""
+    """Whom it is about, and about what of theirs.
+
+    ``name`` and ``record`` are what the system of record said in this interaction, if
+    it did; ``record`` is of the object that the action names first.
+    """
 
     interaction: Interaction
     name: str
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def asked(
@@ -85,6 +93,7 @@ def asked(
             {"code": r.code, "rule": r.rule, "clause": r.clause, "text": r.text}
             for r in record.reasons
         ],
+        "record": record_fields(customer.record),
         "tool": tool.name,
         "effect": tool.effect.value,
         "tier": int(tool.tier),
@@ -100,6 +109,16 @@ def asked(
         "agent": record.requester.agent_id,
         "agent_reason": record.request.reason,
     }
+
+
+def record_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a card shows of an object's record: its plain fields, in order."""
+    plain = {
+        name: value
+        for name, value in record.items()
+        if isinstance(value, str | int | bool)
+    }
+    return dict(list(plain.items())[:RECORD_FIELDS_MAX])
 
 
 def shown(card: Mapping[str, Any]) -> str:

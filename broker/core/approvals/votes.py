@@ -4,12 +4,17 @@ A vote is a compact JWS by the person's own key. It names approval, digest, what
 person was shown, the verdict and how strongly they were signed in, so that it is
 evidence by itself: a row in a table is none.
 
+A vote from the console is another kind with a ``typ`` of its own: the broker's console
+key signs it for a person who is signed in, and it names the session. It says less, and
+counts only where the person's signed row lets the console vote for them.
+
 Source: RFC 7515; DESIGN, chapters 3 (invariants 5 and 11) and 7 (Votes).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +22,8 @@ from broker.core.identity.claims import CLOCK_AHEAD_S_MAX, TIME_S_MAX
 from broker.core.jwk import Algorithm, JwsError
 from broker.core.jws import unpack, verify
 from broker.core.words.approval import (
+    CONSOLE_STRENGTHS,
+    CONSOLE_VOTE_TYP,
     VOTE_REASON_LENGTH_MAX,
     VOTE_TYP,
     Vote,
@@ -25,9 +32,10 @@ from broker.core.words.approval import (
 from broker.core.words.errors import ForbiddenError, InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
+    from broker.core.jwk import PublicKey
     from broker.core.words.identity import RegisteredKey
 
 VOTE_BYTES_MAX: Final = 8_192
@@ -51,6 +59,7 @@ _CLAIMS = frozenset(
         "verdict",
     }
 )
+_CONSOLE_CLAIMS = _CLAIMS | {"session"}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UUID7 = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -58,12 +67,25 @@ _UUID7 = re.compile(
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """By whose signatures a person's votes count.
+
+    ``own`` are the slots in the person's signed row. ``console`` are the broker's
+    console keys by kid; there are none unless that row lets the console vote for this
+    person, and this installation counts such votes.
+    """
+
+    own: tuple[RegisteredKey, ...] = ()
+    console: Mapping[str, PublicKey] = field(default_factory=dict)
+
+
 def vote_claims(vote: Vote) -> dict[str, Any]:
-    """Return the claims of a vote, to be signed as VOTE_TYP with ES256.
+    """Return the claims of a vote, to be signed as its ``typ``.
 
     ``iat`` is in whole seconds: a vote that is read again has lost its fraction.
     """
-    return {
+    claims = {
         "approval": vote.approval_id,
         "digest": vote.digest,
         "iat": int(vote.at.timestamp()),
@@ -74,40 +96,44 @@ def vote_claims(vote: Vote) -> dict[str, Any]:
         "strength": vote.strength,
         "verdict": vote.word.value,
     }
+    return claims | {"session": vote.session} if vote.session else claims
 
 
-def verify_vote(signed: str, *, person_id: str, keys: Sequence[RegisteredKey]) -> Vote:
-    """Return the vote that this person signed.
+def verify_vote(signed: str, *, person_id: str, voter: Voter) -> Vote:
+    """Return the vote that this person signed, or the console for them.
 
     Args:
         signed: The compact serialization.
         person_id: Whose vote it has to be.
-        keys: The slots in the person's signed row. Only P-256 keys count, and only one
-            that was valid when the vote was made. A key that was taken out of the row
-            takes its votes along; one that was replaced in good order keeps its slot
-            until ``not_after``.
+        voter: By whose signatures it counts. Of the person's own keys only P-256 ones
+            do, and only one that was valid when the vote was made. A key that was taken
+            out of the row takes its votes along; one that was replaced in good order
+            keeps its slot until ``not_after``.
 
     Raises:
         InvalidError: A claim is missing, unknown or of the wrong form.
         ForbiddenError: It is somebody else's, or not signed by such a key.
     """
-    slots = {k.key.kid: k for k in keys if k.key.algorithm is Algorithm.ES256}
+    slots = {k.key.kid: k for k in voter.own if k.key.algorithm is Algorithm.ES256}
     try:
+        parts = unpack(signed, bytes_max=VOTE_BYTES_MAX)
+        from_console = parts.typ == CONSOLE_VOTE_TYP
         claims = verify(
             signed,
-            keys={kid: slot.key for kid, slot in slots.items()},
-            typ=VOTE_TYP,
+            keys=voter.console
+            if from_console
+            else {kid: slot.key for kid, slot in slots.items()},
+            typ=CONSOLE_VOTE_TYP if from_console else VOTE_TYP,
             bytes_max=VOTE_BYTES_MAX,
         )
-        kid = unpack(signed).kid
     except JwsError as error:
         msg = f"the vote is not signed by a key of this person ({error.problem})"
         raise ForbiddenError(msg, pointer="/vote") from None
-    vote = _read(claims, kid)
+    vote = _read(claims, parts.kid, from_console=from_console)
     if vote.person_id != person_id:
         msg = "the vote is somebody else's"
         raise ForbiddenError(msg, pointer="/vote")
-    if not slots[kid].valid_at(vote.at):
+    if not from_console and not slots[parts.kid].valid_at(vote.at):
         msg = "the key was not valid when the vote was made"
         raise ForbiddenError(msg, pointer="/vote")
     return vote
@@ -132,9 +158,11 @@ def check_fresh(vote: Vote, *, now: datetime) -> None:
         raise InvalidError(msg, hint="set the clock")
 
 
-def _read(claims: Mapping[str, Any], kid: str) -> Vote:
-    if set(claims) ^ _CLAIMS:
-        msg = f"a vote has the claims {', '.join(sorted(_CLAIMS))}, nothing else"
+def _read(claims: Mapping[str, Any], kid: str, *, from_console: bool) -> Vote:
+    known = _CONSOLE_CLAIMS if from_console else _CLAIMS
+    strengths = CONSOLE_STRENGTHS if from_console else STRENGTHS
+    if set(claims) ^ known:
+        msg = f"a vote has the claims {', '.join(sorted(known))}, nothing else"
         raise InvalidError(msg, pointer="/vote")
     return Vote(
         vote_id=_text(claims, "jti", _UUID7),
@@ -143,10 +171,11 @@ def _read(claims: Mapping[str, Any], kid: str) -> Vote:
         word=VoteWord(_word(claims, "verdict", {*VoteWord})),
         digest=_text(claims, "digest", _DIGEST),
         shown=_text(claims, "shown", _DIGEST),
-        strength=_word(claims, "strength", STRENGTHS),
+        strength=_word(claims, "strength", strengths),
         reason=_reason(claims["reason"]),
         at=_moment(claims),
         kid=kid,
+        session=_text(claims, "session", _UUID7) if from_console else "",
     )
 
 

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from broker.core.words.money import Money
 
 VOTE_TYP = "counterfoil-vote+jwt"
+CONSOLE_VOTE_TYP = "counterfoil-console-vote+jwt"
 VOTE_REASON_LENGTH_MAX = 1_000
+
+CONSOLE_STRENGTHS = frozenset({"link"})
+"""How a person can be signed in at the console: by a link made with their key."""
 
 
 class ApprovalState(StrEnum):
@@ -89,7 +93,9 @@ class Vote:
     """What one person said about one digest, parsed from a verified signature.
 
     ``shown`` is the digest of the card that the person saw, ``strength`` how they were
-    signed in, ``kid`` the key that signed, ``at`` when, in whole seconds.
+    signed in, ``kid`` the key that signed, ``at`` when, in whole seconds. ``session``
+    is the console session in which the broker signed on this person's behalf, empty if
+    the person's own key did.
     """
 
     vote_id: str
@@ -102,6 +108,12 @@ class Vote:
     reason: str
     at: datetime
     kid: str = ""
+    session: str = ""
+
+    @property
+    def typ(self) -> str:
+        """Return the ``typ`` that this vote is signed as."""
+        return CONSOLE_VOTE_TYP if self.session else VOTE_TYP
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ CREATE TABLE approval (
   started_at    timestamptz
 );
 CREATE INDEX approval_pending ON approval (expires_at) WHERE state = 'pending';
+CREATE INDEX approval_ended ON approval (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE vote (
   vote_id     uuid        PRIMARY KEY,

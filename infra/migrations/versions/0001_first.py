@@ -24,6 +24,7 @@ _FILES = (
     "edge.sql",
     "actions.sql",
     "policy.sql",
+    "console.sql",
 )
 
 

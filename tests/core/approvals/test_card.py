@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from broker.core.approvals.card import (
+    RECORD_FIELDS_MAX,
     WORDS_SHOWN_MAX,
     Customer,
     Said,
     asked,
     meanwhile,
     reason_needed,
+    record_fields,
     shown,
 )
 from broker.core.approve import asked_of
@@ -98,6 +100,7 @@ def test_only_the_newest_words_are_shown() -> None:
                 interaction(verification=VerificationLevel.CLAIMED), "Noah Brown"
             )
         },
+        {"customer": Customer(interaction(), "Noah Brown", {"paid": 1})},
         {"record": replace(RECORD, findings=())},
         {"record": replace(RECORD, reasons=())},
         {"record": replace(RECORD, customer_ref="another")},
@@ -111,6 +114,17 @@ def test_whatever_else_is_shown_has_another_digest(change: dict[str, Any]) -> No
 def test_the_same_card_has_the_same_digest_in_every_replica() -> None:
     turns = [said(str(n), second=n) for n in range(3)]
     assert shown(card(said=turns)) == shown(card(said=turns[::-1]))
+
+
+def test_the_record_is_shown_by_its_plain_fields_and_no_more_than_fit() -> None:
+    record = {"order": "W1", "paid": 5, "items": [1], "notes": {"a": 1}, "none": None}
+    assert card(customer=Customer(interaction(), "N", record))["record"] == {
+        "order": "W1",
+        "paid": 5,
+    }
+    fits = {f"f{n}": n for n in range(RECORD_FIELDS_MAX)}
+    assert record_fields(fits) == fits
+    assert record_fields(fits | {"one": "more"}) == fits
 
 
 def test_an_approval_must_say_why_once_a_guard_has_found_something() -> None:

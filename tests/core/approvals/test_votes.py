@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from broker.core.approvals.votes import (
     STRENGTHS,
     VOTE_AGE_S_MAX,
     VOTE_BYTES_MAX,
+    Voter,
     check_fresh,
     is_id,
     verify_vote,
@@ -23,6 +25,8 @@ from broker.core.identity.claims import CLOCK_AHEAD_S_MAX, TIME_S_MAX
 from broker.core.jwk import Algorithm
 from broker.core.jws import sign
 from broker.core.words.approval import (
+    CONSOLE_STRENGTHS,
+    CONSOLE_VOTE_TYP,
     VOTE_REASON_LENGTH_MAX,
     VOTE_TYP,
     Vote,
@@ -58,7 +62,7 @@ def verified(text: str, **more: Any) -> Vote:
     return verify_vote(
         text,
         person_id=more.get("person_id", PERSON_ID),
-        keys=more.get("keys", SLOTS),
+        voter=Voter(tuple(more.get("keys", SLOTS)), more.get("console", {})),
     )
 
 
@@ -247,3 +251,62 @@ def test_an_id_is_a_uuid_in_lower_case_and_nothing_that_changes_a_path(
     assert is_id(PERSON_ID)
     assert not is_id(PERSON_ID.upper())
     assert not is_id(PERSON_ID + "/settle")
+
+
+# ------------------------------------------------------------- votes from the console
+
+CONSOLE = key_of("console")
+CONSOLE_KEYS = {CONSOLE.kid: CONSOLE.public()}
+FROM_CONSOLE = replace(
+    VOTE,
+    strength="link",
+    kid=CONSOLE.kid,
+    session="0197a000-0000-7000-8000-00000000f001",
+)
+
+
+def console_signed(
+    vote: Vote = FROM_CONSOLE, *, key: Any = CONSOLE, **more: Any
+) -> str:
+    claims = vote_claims(vote) | more
+    return sign(claims, key=key, typ=CONSOLE_VOTE_TYP)
+
+
+def test_a_vote_from_the_console_reads_back_with_its_session_and_strength() -> None:
+    vote = verified(console_signed(), console=CONSOLE_KEYS)
+    assert vote == FROM_CONSOLE
+    assert vote.typ == CONSOLE_VOTE_TYP != VOTE.typ
+    assert "session" not in vote_claims(VOTE)
+
+
+def test_where_the_console_may_not_vote_for_a_person_its_votes_are_none() -> None:
+    with pytest.raises(ForbiddenError):
+        verified(console_signed(), console={})
+
+
+def test_neither_kind_of_vote_counts_in_the_place_of_the_other() -> None:
+    # The console's key signs no vote of a person's own, a person's key none of its.
+    as_own = sign(vote_claims(VOTE), key=CONSOLE, typ=VOTE_TYP)
+    as_console = console_signed(key=KEY)
+    for text in (as_own, as_console):
+        with pytest.raises(ForbiddenError):
+            verified(text, console=CONSOLE_KEYS)
+
+
+@pytest.mark.parametrize(
+    "more", [{"strength": "key"}, {"session": ""}, {"session": "x"}, {"session": None}]
+)
+def test_a_vote_from_the_console_says_how_somebody_was_signed_in(
+    more: dict[str, Any],
+) -> None:
+    with pytest.raises(InvalidError):
+        verified(console_signed(**more), console=CONSOLE_KEYS)
+    with pytest.raises(InvalidError):
+        verified(signed(strength="link"), console=CONSOLE_KEYS)
+    assert {"key"} == STRENGTHS
+    assert {"link"} == CONSOLE_STRENGTHS
+
+
+def test_a_vote_from_the_console_is_nobody_elses() -> None:
+    with pytest.raises(ForbiddenError):
+        verified(console_signed(), console=CONSOLE_KEYS, person_id=str(UUID(int=1)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from broker.core.approvals.votes import Voter
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.ports import CastWord, OnDesk
@@ -16,10 +17,10 @@ from broker.ports import CastWord, OnDesk
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
     from broker.core.approvals.card import Said
     from broker.core.words.approval import Vote
-    from broker.core.words.identity import RegisteredKey
     from broker.ports import Ballot
 
 _LEADS = {
@@ -33,13 +34,14 @@ class FakeDesk:
     """Approvals and votes in memory; ``keys`` are the people's, by person id."""
 
     now: Callable[[], datetime]
-    keys: Mapping[str, Sequence[RegisteredKey]] = field(default_factory=dict)
+    keys: Mapping[str, Voter] = field(default_factory=dict)
     rows: dict[str, OnDesk] = field(default_factory=dict)
     cast_votes: dict[str, list[Vote]] = field(default_factory=dict)
     forged: dict[str, set[str]] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
     turns: list[Said] = field(default_factory=list)
     customer: str = ""
+    records: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
     def put(self, row: OnDesk) -> None:
         """Let an approval wait."""
@@ -49,8 +51,8 @@ class FakeDesk:
         """Put a row there that nobody signed."""
         self.forged.setdefault(approval_id, set()).add(vote_id)
 
-    async def voter(self, person_id: str) -> Sequence[RegisteredKey]:
-        return self.keys.get(person_id, ())
+    async def voter(self, person_id: str) -> Voter:
+        return self.keys.get(person_id, Voter())
 
     async def votes(self, approval_id: str) -> tuple[Sequence[Vote], frozenset[str]]:
         votes = self.cast_votes.get(approval_id, [])
@@ -96,6 +98,17 @@ class FakeDesk:
         ]
         return sorted(pending, key=lambda r: (r.expires_at, r.approval_id))[:limit]
 
+    async def ended(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
+        found = [await self.find(approval_id) for approval_id in reversed(self.rows)]
+        return [
+            row
+            for row in found
+            if row and row.state is not ApprovalState.PENDING and row.role in roles
+        ][:limit]
+
+    async def pulse(self) -> str:
+        return repr((self.rows, self.cast_votes))
+
     async def due(self, *, limit: int) -> Sequence[str]:
         late = [
             row
@@ -109,3 +122,8 @@ class FakeDesk:
 
     async def name(self, interaction_id: str) -> str:
         return self.customer
+
+    async def record(
+        self, interaction_id: str, *, kind: str, object_id: str
+    ) -> Mapping[str, Any]:
+        return self.records.get((kind, object_id), {})

@@ -15,9 +15,11 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from broker.api import approvals, internal, oauth, problems
+from broker.api import approvals, console, internal, oauth, problems
+from broker.api.console.room import Pulse, Room
 from broker.api.identity.desk import Desk
 from broker.effects.identities import Identities
+from broker.effects.keeping.tickets import Tickets
 from tests.support.door import WORKER_ID, FixedKeys, slots
 from tests.support.fake_registry import FakeMemory
 from tests.support.flow.house import ENVIRONMENT, ISSUER, PEOPLE, TENANT, put_row
@@ -84,11 +86,17 @@ def application(house: House, *, issuer: str = ISSUER) -> FastAPI:
     memory = FakeMemory(now=clock.now)
     app = FastAPI()
     problems.install(app)
-    for room in (oauth, approvals, internal):
+    for room in (oauth, approvals, console, internal):
         app.include_router(room.router)
     app.state.issuer = issuer
     app.state.ports = house.ports
     app.state.tasks = set()
+    app.state.console = Room(
+        issuer=issuer,
+        key=key_of("console"),
+        tickets=Tickets(house.database),
+        pulse=Pulse(house.ports.desk),
+    )
     app.state.desk = Desk(
         issuer=issuer,
         origins=frozenset({issuer}),

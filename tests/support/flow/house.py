@@ -258,7 +258,13 @@ async def open_house(
     shelf = CatalogShelf(ROOT / "tools" / "catalog")
     vault = PayloadVault(database, kek=b"k" * 32)
     executor, rates = FakeExecutor(), OpenRates()
-    votes = Votes(database, vault=vault, people=registry, entries=scribe)
+    votes = Votes(
+        database,
+        vault=vault,
+        people=registry,
+        entries=scribe,
+        console=[key_of("console").public()],
+    )
     authority = SignedAuthority(database, registry, read_policy=policy_reader(shelf))
     ports = Ports(
         clock=clock,
@@ -283,6 +289,7 @@ async def open_house(
         tenant=TENANT,
         desk=votes,
         waiting=PostgresWaiting(database, scribe=scribe),
+        console_key=key_of("console"),
     )
     house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)
     await _seed(house)
@@ -310,6 +317,7 @@ async def _seed(house: House) -> None:
                 "approval_limits": {"USD": limits[name]} if name in limits else {},
                 "keys": _slots(key_of(name)),
                 "status": "active",
+                "console_votes": name == "alice",
             },
         )
     await put_row(

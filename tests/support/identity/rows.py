@@ -48,6 +48,7 @@ people: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "roles": st.lists(st.sampled_from([*Role]), unique=True).map(
             lambda roles: sorted(role.value for role in roles)
         ),
+        "console_votes": st.booleans(),
         "approval_limits": st.dictionaries(
             st.sampled_from(["USD", "EUR", "CHF"]), st.integers(0, 2**53 - 1)
         ),

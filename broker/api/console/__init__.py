@@ -1,0 +1,9 @@
+"""The console: what people see and sign in a browser. It decides nothing.
+
+Pages are drawn by the server; a script that we ship swaps parts of them and listens to
+one stream of events. docs/threat-model.md says what a vote from here is worth.
+"""
+
+from broker.api.console.routes import router
+
+__all__ = ["router"]
