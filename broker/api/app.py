@@ -19,6 +19,7 @@ from broker.api import (
     internal,
     mcp,
     oauth,
+    policy,
     problems,
 )
 from broker.core.words.errors import BrokerError
@@ -57,6 +58,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         approvals,
         console,
         admin,
+        policy,
         internal,
         mcp,
     ):

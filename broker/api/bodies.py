@@ -26,8 +26,10 @@ class Body(BaseModel):
 Model = TypeVar("Model", bound=Body)
 
 
-async def read(request: Request, model: type[Model]) -> Model:
-    """Return the parsed body.
+async def read(
+    request: Request, model: type[Model], *, bytes_max: int = BODY_BYTES_MAX
+) -> Model:
+    """Return the parsed body, of up to ``bytes_max`` bytes.
 
     Raises:
         TooLargeError: longer than BODY_BYTES_MAX, or deeper than BODY_DEPTH_MAX.
@@ -38,10 +40,10 @@ async def read(request: Request, model: type[Model]) -> Model:
     if media_type.lower() != "application/json":
         msg = "the body must be application/json"
         raise MalformedError(msg, hint="Set Content-Type: application/json.")
-    data = await read_bytes(request)
+    data = await read_bytes(request, bytes_max=bytes_max)
     try:
         document = parse_json(
-            data, bytes_max=BODY_BYTES_MAX, depth_max=BODY_DEPTH_MAX, floats=True
+            data, bytes_max=bytes_max, depth_max=BODY_DEPTH_MAX, floats=True
         )
     except CanonicalError as error:
         raise malformed(error) from error

@@ -95,8 +95,16 @@ class Parts:
     signed: bytes
 
 
-def sign(claims: Mapping[str, Any], *, key: PrivateKey, typ: str) -> str:
+def sign(
+    claims: Mapping[str, Any],
+    *,
+    key: PrivateKey,
+    typ: str,
+    bytes_max: int = BYTES_MAX,
+) -> str:
     """Return a compact JWS over the canonical JSON of ``claims``.
+
+    ``bytes_max`` is the longest token that is made.
 
     Raises:
         JwsError: ``payload``, the claims are no JSON; ``too_large``; ``typ``.
@@ -112,8 +120,8 @@ def sign(claims: Mapping[str, Any], *, key: PrivateKey, typ: str) -> str:
         raise JwsError(Problem.PAYLOAD, str(error)) from None
     signed = encode(canonical(header)) + b"." + encode(body)
     token = signed + b"." + encode(_signature(signed, key))
-    if len(token) > BYTES_MAX:
-        raise JwsError(Problem.TOO_LARGE, f"more than {BYTES_MAX} bytes")
+    if len(token) > bytes_max:
+        raise JwsError(Problem.TOO_LARGE, f"more than {bytes_max} bytes")
     return token.decode("ascii")
 
 
@@ -145,7 +153,7 @@ def verify(
     if key is None:
         raise JwsError(Problem.UNKNOWN_KEY, "signed by a key that is not trusted here")
     check(parts, key=key)
-    return claims_of(parts, floats=floats)
+    return claims_of(parts, floats=floats, bytes_max=bytes_max)
 
 
 def unpack(token: str | bytes, *, bytes_max: int = BYTES_MAX) -> Parts:
@@ -209,7 +217,9 @@ def check(parts: Parts, *, key: PublicKey) -> None:
         raise JwsError(Problem.SIGNATURE, "does not verify") from None
 
 
-def claims_of(parts: Parts, *, floats: bool = False) -> dict[str, Any]:
+def claims_of(
+    parts: Parts, *, floats: bool = False, bytes_max: int = BYTES_MAX
+) -> dict[str, Any]:
     """Read the payload as one strict JSON object; `check` comes first.
 
     Raises:
@@ -217,7 +227,7 @@ def claims_of(parts: Parts, *, floats: bool = False) -> dict[str, Any]:
     """
     return _object(
         parts.payload,
-        bytes_max=BYTES_MAX,
+        bytes_max=bytes_max,
         depth_max=PAYLOAD_DEPTH_MAX,
         problem=Problem.PAYLOAD,
         floats=floats,

@@ -19,6 +19,7 @@ from broker.core.words.errors import (
 )
 from broker.registry.authority import (
     AUTHORITY_TYP,
+    ROW_BYTES_MAX,
     AuthorityRow,
     Realm,
     row_claims,
@@ -104,6 +105,17 @@ class Registry:
         ]
         return [row for row in rows if row is not None]
 
+    async def history(
+        self, kind: str, row_id: str, *, limit: int
+    ) -> Sequence[AuthorityRow]:
+        """Return the newest revisions that verify, newest first."""
+        found = await self._database.rows(_NEWEST, kind, row_id, limit)
+        rows = [
+            self._verified(kind, row_id, record["revision"], record["jws"])
+            for record in found
+        ]
+        return [row for row in rows if row is not None]
+
     async def epochs(self, scopes: Sequence[str]) -> dict[str, int]:
         """Return the current epochs of some scopes; one that never moved has none."""
         _, epochs = await self.now("agent", "none", scopes)
@@ -128,7 +140,9 @@ class Registry:
             environment=self._realm.environment,
             body=change.body,
         )
-        signed = sign(row_claims(row), key=self._key, typ=AUTHORITY_TYP)
+        signed = sign(
+            row_claims(row), key=self._key, typ=AUTHORITY_TYP, bytes_max=ROW_BYTES_MAX
+        )
         added = await self._database.value(
             "SELECT authority_put($1, $2, $3, $4, $5, $6)",
             row.kind,

@@ -27,12 +27,16 @@ AUTHORITY_TYP: Final = "counterfoil-authority+jws"
 REVISION_MAX: Final = 2**31 - 1
 SIGNERS_MAX: Final = 4
 
+ROW_BYTES_MAX: Final = 1_048_576
+"""Longest signed row: a policy carries its text and what that was made from."""
+
 KINDS: Final = frozenset(
     {
         "agent",
         "channel",
         "person",
         "policy",
+        "policy_proposal",
         "service",
         "standing_approval",
         "use_case",
@@ -90,7 +94,9 @@ def verify_row(
         RowError: It is not; for everybody else this row does not exist.
     """
     try:
-        claims = verify(signed, keys=realm.keys, typ=AUTHORITY_TYP)
+        claims = verify(
+            signed, keys=realm.keys, typ=AUTHORITY_TYP, bytes_max=ROW_BYTES_MAX
+        )
     except JwsError as error:
         msg = f"the row does not verify ({error.problem})"
         raise RowError(msg) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from broker.core.jwk import Algorithm
+from broker.core.jwk import Algorithm, JwsError
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import ConflictError, LedgerUnavailableError
 from broker.effects.clock import RandomIds
@@ -22,7 +22,7 @@ from broker.effects.registry import (
     ROWS_KEPT_MAX,
     Registry,
 )
-from broker.registry.authority import REVISION_MAX, AuthorityRow
+from broker.registry.authority import REVISION_MAX, ROW_BYTES_MAX, AuthorityRow
 from broker.registry.records import Change
 from tests.support.fake_registry import (
     AUTHORITY_KEY,
@@ -181,6 +181,27 @@ async def test_forged_newer_rows_are_passed_over_and_block_no_change(registry):
     second = await registry.put(change(body={"name": "second"}, after=1), entry())
     assert second.revision == 4
     assert await registry.get("agent", AGENT_ID) == second
+
+
+async def test_history_holds_what_was_signed_newest_first(registry):
+    await registry.put(change(body={"name": "first"}), entry())
+    forged = row(revision=2, body={"name": "forged"})
+    signed = signed_row(forged, key=key_of("intruder", Algorithm.EDDSA))
+    await registry.insert("agent", AGENT_ID, 2, signed)
+    await registry.put(change(body={"name": "third"}, after=1), entry())
+    found = await registry.history("agent", AGENT_ID, limit=9)
+    assert [one.body["name"] for one in found] == ["third", "first"]
+    found = await registry.history("agent", AGENT_ID, limit=1)
+    assert [one.body["name"] for one in found] == ["third"]
+
+
+async def test_a_row_at_the_longest_is_stored_and_a_longer_one_is_not(registry):
+    body = {"text": "x" * (ROW_BYTES_MAX * 3 // 4 - 1_000)}
+    await registry.put(change(body=body), entry())
+    assert (await registry.get("agent", AGENT_ID)).body == body
+    longer = change(body={"text": "x" * (ROW_BYTES_MAX * 3 // 4)}, after=1)
+    with pytest.raises(JwsError):
+        await registry.put(longer, entry())
 
 
 async def test_a_change_of_what_somebody_else_changed_meanwhile_is_refused(registry):

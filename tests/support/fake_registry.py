@@ -17,6 +17,7 @@ from broker.core.words.errors import ConflictError, StoreUnavailableError
 from broker.effects.parsed import Parsed
 from broker.registry.authority import (
     AUTHORITY_TYP,
+    ROW_BYTES_MAX,
     AuthorityRow,
     Realm,
     row_claims,
@@ -45,7 +46,7 @@ REALM = Realm(TENANT, ENVIRONMENT, {AUTHORITY_KEY.kid: AUTHORITY_KEY.public()})
 
 def signed_row(row: AuthorityRow, *, key: Any = AUTHORITY_KEY) -> str:
     """Return a row as the table holds it."""
-    return sign(row_claims(row), key=key, typ=AUTHORITY_TYP)
+    return sign(row_claims(row), key=key, typ=AUTHORITY_TYP, bytes_max=ROW_BYTES_MAX)
 
 
 @dataclass
@@ -87,6 +88,13 @@ class FakeRegistry:
         ids = sorted(row_id for one, row_id in self.rows if one == kind)
         found = [await self.get(kind, row_id) for row_id in ids]
         return [row for row in found if row is not None]
+
+    async def history(
+        self, kind: str, row_id: str, *, limit: int
+    ) -> Sequence[AuthorityRow]:
+        newest = sorted(self.rows.get((kind, row_id), {}), reverse=True)[:limit]
+        rows = [self._verified(kind, row_id, revision) for revision in newest]
+        return [row for row in rows if row is not None]
 
     async def epochs(self, scopes: Sequence[str]) -> dict[str, int]:
         _, epochs = await self.now("agent", "none", scopes)

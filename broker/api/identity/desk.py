@@ -79,6 +79,11 @@ class Registry(Protocol):
     async def list(self, kind: str) -> list[AuthorityRow]:
         """Return every row of a kind that is in force, by id."""
 
+    async def history(
+        self, kind: str, row_id: str, *, limit: int
+    ) -> Sequence[AuthorityRow]:
+        """Return the newest revisions that verify, newest first."""
+
     async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
         """Sign and add a revision, revoke what it narrows, and log it."""
 

@@ -10,7 +10,7 @@ CREATE TABLE authority (
   kind       text        NOT NULL CHECK (kind ~ '^[a-z_]{1,32}$'),
   id         text        NOT NULL CHECK (id ~ '^[a-z0-9][a-z0-9-]{0,63}$'),
   revision   integer     NOT NULL CHECK (revision >= 1),
-  jws        text        NOT NULL CHECK (length(jws) BETWEEN 1 AND 65536),
+  jws        text        NOT NULL CHECK (length(jws) BETWEEN 1 AND 1048576),
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (kind, id, revision)
 );
