@@ -26,8 +26,9 @@ from broker.core.words.errors import (
 )
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import Caller
+from broker.registry.appetite.checks import check_sources
+from broker.registry.cedar_text import PolicyError
 from broker.registry.people import check_may_see
-from broker.registry.policies import PolicyError, limits_of, rule_book
 from broker.registry.policy_versions import (
     CONTENT_BYTES_MAX,
     VERSIONS_SHOWN_MAX,
@@ -280,18 +281,28 @@ async def _publish(desk: Desk, version: Version, *, current: Version) -> dict[st
 
 
 def _check_valid(desk: Desk, version: Version) -> None:
-    """Refuse a policy that could not be used, with the line and the reason."""
-    body = version_body(version)
+    """Refuse a policy that could not be used, with the line and the reason.
+
+    It is compiled again from its sources: what people read is what decides.
+    """
+    hint = "see `counterfoil policy check`"
+    sources = version.content.get("sources")
+    if not isinstance(sources, dict) or not all(
+        isinstance(text, str) for text in sources.values()
+    ):
+        msg = "the policy does not say what it was made from"
+        raise InvalidError(msg, pointer="/policy/sources")
     try:
-        limits_of(body)
-        rule_book(body, desk.tools)
-    except (KeyError, TypeError, AttributeError) as error:
-        msg = f"the policy lacks something: {error}"
-        raise InvalidError(msg, pointer="/policy") from None
+        found = check_sources(sources, desk.tools)
     except PolicyError as error:
-        raise InvalidError(
-            str(error), hint="see `counterfoil policy check`", pointer="/policy"
-        ) from None
+        raise InvalidError(str(error), hint=hint, pointer="/policy") from None
+    if found.folder.body() != version.content:
+        msg = "its sources do not compile to this policy"
+        raise InvalidError(msg, hint=hint, pointer="/policy")
+    failed = [result for result in found.results if result.problem]
+    if failed:
+        msg = f"its own test fails: {failed[0].name}: {failed[0].problem}"
+        raise InvalidError(msg, hint=hint, pointer="/policy")
 
 
 async def _versions(desk: Desk) -> list[Version]:

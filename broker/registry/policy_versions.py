@@ -236,7 +236,7 @@ def narrows(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     before, after = _rules(old), _rules(new)
     if any(after.get(name) != rule for name, rule in before.items()):
         return False
-    if any(rule["effect"] != "forbid" for rule in (_added(before, after)).values()):
+    if not all(_only_forbids(after[name]) for name in after.keys() - before.keys()):
         return False
     rates, new_rates = _by_id(old.get("rates", [])), _by_id(new.get("rates", []))
     budgets, new_budgets = (
@@ -248,13 +248,19 @@ def narrows(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         budgets.keys() == new_budgets.keys()
         and rates.keys() <= new_rates.keys()
         and all(
-            _smaller(budgets[name], new_budgets[name], ("limit",)) for name in budgets
+            _smaller(budgets[name], new_budgets[name], ("limit", "per_action"))
+            for name in budgets
         )
         and all(
             _smaller(rates[name], new_rates[name], ("requests", "burst"))
             for name in rates
         )
     )
+
+
+def _only_forbids(rule: Mapping[str, Any]) -> bool:
+    # One that says who must sign could name others than those who must sign now.
+    return rule["effect"] == "forbid" and "approvers" not in rule.get("annotations", {})
 
 
 def _smaller(
@@ -281,10 +287,6 @@ def _rules(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _by_id(limits: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {str(one["id"]): one for one in limits}
-
-
-def _added(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: new[name] for name in new.keys() - old.keys()}
 
 
 def _named(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[str]]:

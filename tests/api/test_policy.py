@@ -19,6 +19,7 @@ from broker.registry.policy_versions import (
 )
 from tests.support.door import PEOPLE, put
 from tests.support.identities import key_of
+from tests.support.policies import LIMIT, made_of
 
 if TYPE_CHECKING:
     import httpx
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
 
 SEED = demo_policy(author=PEOPLE["carol"][0], approver=PEOPLE["dave"][0])
 CONTENT = content_of(SEED)
-NARROW = CONTENT | {
-    "cedar": CONTENT["cedar"]
-    + '\n@id("no-refunds") forbid(principal, action in Action::"money", resource);'
-}
-WIDE = CONTENT | {"cedar": CONTENT["cedar"].replace("> 500000", "> 600000")}
+NARROW = made_of("limits.toml", LIMIT, "limit = 900_000")
+WIDE = made_of("limits.toml", LIMIT, "limit = 2_000_000")
 PATH = "/v1/policy"
 
 
@@ -93,7 +91,7 @@ async def test_a_version_counts_once_a_second_person_signed_it(door: Door) -> No
     assert await in_force(door) == 1
     shown = (await call(door, "dave", "GET", "/proposal")).json()
     assert shown["policy"] == WIDE
-    assert shown["changes"]["rules"]["changed"] == ["refund-ceiling"]
+    assert shown["changes"]["budgets"]["changed"] == ["agent-day"]
     assert not shown["narrows"]
     answer = await approve(door, "dave", shown["policy"])
     assert (answer.status_code, answer.json()["state"]) == (200, "published")
@@ -106,7 +104,7 @@ async def test_a_version_counts_once_a_second_person_signed_it(door: Door) -> No
     assert [e.detail["what"] for e in entries] == ["policy.propose", "policy.publish"]
     last = entries[-1].detail
     assert (last["version_before"], last["version"]) == (1, 2)
-    assert last["changed"]["rules"]["changed"] == ["refund-ceiling"]
+    assert last["changed"]["budgets"]["changed"] == ["agent-day"]
     listed = (await call(door, "carol", "GET", "/versions")).json()
     assert [one["version"] for one in listed["versions"]] == [2, 1]
     assert listed["proposal"] is None
@@ -212,13 +210,17 @@ async def test_a_rollback_is_a_new_version_with_an_earlier_content(door: Door) -
 async def test_a_policy_that_does_not_validate_is_refused_with_the_reason(
     door: Door,
 ) -> None:
-    wrong = CONTENT | {"cedar": CONTENT["cedar"].replace("context.amount", "context.a")}
-    answer = await propose(door, "carol", wrong)
-    assert answer.status_code == 422
-    assert "rule" in answer.json()["detail"]
-    for lacking in ({}, {"cedar": 1}, {"cedar": "", "hold": None}):
-        answer = await propose(door, "carol", lacking)
+    wrong = made_of("rules.cedar", "context.tier", "context.tear")
+    for content, why in (
+        (wrong, "rules.cedar"),
+        (CONTENT | {"cedar": CONTENT["cedar"] + " "}, "do not compile"),
+        (CONTENT | {"sources": {}}, "limits.toml"),
+        ({"cedar": 1}, "made from"),
+        (made_of("appetite.toml", 'amount_upto = "1000.00"', ""), "own test"),
+    ):
+        answer = await propose(door, "carol", content)
         assert answer.status_code == 422, answer.text
+        assert why in answer.json()["detail"]
     assert door.registry.entries == []
 
 
@@ -228,7 +230,7 @@ async def test_a_reason_and_a_body_have_their_limits(door: Door) -> None:
     assert answer.status_code == 422
     answer = await propose(door, "carol", WIDE, reason=longest)
     assert answer.status_code == 201
-    large = {"cedar": "x" * BODY_BYTES_MAX}
+    large = {"sources": {}, "cedar": "x" * BODY_BYTES_MAX}
     assert (await propose(door, "carol", large)).status_code == 413
 
 

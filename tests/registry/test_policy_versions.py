@@ -111,6 +111,12 @@ def test_smaller_limits_and_more_rates_narrow(new: dict[str, Any]) -> None:
         # The rule that asks for two signatures: without it, one is enough.
         CONTENT | {"cedar": CONTENT["cedar"].replace("> 100000", "> 900000")},
         with_rule('@id("all") permit(principal, action, resource);'),
+        # A ban until somebody signs, who need not be the one who must sign now.
+        with_rule(
+            '@id("x") @approvers("9") @role("owner") forbid(principal, action,'
+            " resource) unless { context.approved };"
+        ),
+        limit("budgets", "agent-day", per_action=5),
         CONTENT | {"cedar": CONTENT["cedar"].replace("> 500000", "> 400000")},
     ],
 )
@@ -120,13 +126,13 @@ def test_what_cannot_be_proved_to_narrow_takes_two(new: dict[str, Any]) -> None:
 
 def test_changes_are_named_by_rule_and_limit() -> None:
     new = with_rule(FORBID.format(condition="context.hour < 6"))
-    new |= {"cedar": new["cedar"].replace("> 500000", "> 400000")}
+    new |= {"cedar": new["cedar"].replace("amount > 500000", "amount > 400000")}
     new |= {"budgets": limit("budgets", "agent-day", limit=1)["budgets"]}
     assert changes(CONTENT, new) == {
         "rules": {
             "added": ["no-night"],
             "removed": [],
-            "changed": ["refund-ceiling"],
+            "changed": ["company.C3"],
         },
         "rates": {"added": [], "removed": [], "changed": []},
         "budgets": {"added": [], "removed": [], "changed": ["agent-day"]},

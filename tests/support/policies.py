@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker.cli.policy.folder import read_folder
+from broker.cli.seed_policy import DEMO
+from broker.registry.appetite.folder import read_sources
 from tests.support.approvals.voters import change_row
 
 if TYPE_CHECKING:
@@ -17,6 +20,22 @@ MORE_THAN_100 = ("context.amount > 100000", "context.amount > 10000")
 
 NO_REFUNDS = ("context.amount > 500000", "context.amount > 100")
 REWORDED = ("a refund needs one supervisor", "one supervisor signs a refund")
+
+
+DEMO_SOURCES = read_folder(DEMO)
+LIMIT = "limit = 1_000_000"
+"""How the demo's file of limits writes the daily budget of an agent."""
+
+
+def made_of(file: str, old: str, new: str) -> dict[str, Any]:
+    """Return the content of the demo's policy with one file changed.
+
+    Without ``old``, ``new`` is added to the file.
+    """
+    text = DEMO_SOURCES[file]
+    assert old in text, old
+    text = text.replace(old, new, 1) if old else f"{text}\n{new}\n"
+    return read_sources(DEMO_SOURCES | {file: text}).body()
 
 
 def changed(cedar: str, *changes: tuple[str, str]) -> str:

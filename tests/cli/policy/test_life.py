@@ -13,11 +13,16 @@ from broker.cli.exits import Exit
 from broker.cli.seed_policy import DEMO, demo_policy
 from tests.support.door import PEOPLE, put
 from tests.support.identity.served import Desk, served_desk
+from tests.support.policies import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BAN = '\n@id("no-refunds") forbid(principal, action in Action::"money", resource);\n'
+BAN = """
+@id("no-large-refund") @clause("X1") @text("no large refund for now")
+forbid (principal, action in Action::"money", resource)
+when { context.amount > 500001 };
+"""
 
 
 @pytest.fixture
@@ -29,12 +34,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield made
 
 
-def folder(tmp_path: Path, name: str, *, old: str = "", new: str = "") -> str:
-    made = tmp_path / name
+def folder(tmp_path: Path, file: str = "", *, old: str = "", new: str = "") -> str:
+    made = tmp_path / "folder"
     shutil.copytree(DEMO, made)
-    rules = made / "rules.cedar"
-    text = rules.read_text(encoding="utf-8")
-    rules.write_text(text.replace(old, new) if old else text + new, encoding="utf-8")
+    if file:
+        text = (made / file).read_text(encoding="utf-8")
+        assert old in text
+        text = text.replace(old, new) if old else text + new
+        (made / file).write_text(text, encoding="utf-8")
     return str(made)
 
 
@@ -47,13 +54,13 @@ def states(desk: Desk) -> list[tuple[int, str]]:
 def test_a_change_is_proposed_looked_at_approved_and_rolled_back(
     desk: Desk, tmp_path: Path
 ) -> None:
-    wide = folder(tmp_path, "wide", old="> 500000", new="> 600000")
+    wide = folder(tmp_path, "limits.toml", old=LIMIT, new="limit = 2_000_000")
     proposed = desk.run("policy", "publish", wide, code=Exit.PENDING)
     assert (proposed["version"], proposed["state"]) == (2, "proposed")
     assert states(desk) == [(2, "proposed"), (1, "in force")]
     text = desk.say("policy", "diff", "live", "proposal", who="dave")
-    assert "changed  rule refund-ceiling" in text
-    assert "+when { context.amount > 600000 };" in text
+    assert "changed  budget agent-day" in text
+    assert "+limit = 2_000_000" in text
 
     # In a script, a yes names what was looked at.
     words = ["policy", "approve", "2"]
@@ -77,7 +84,7 @@ def test_a_change_is_proposed_looked_at_approved_and_rolled_back(
 
 
 def test_a_ban_is_published_by_one_person_at_once(desk: Desk, tmp_path: Path) -> None:
-    narrow = folder(tmp_path, "narrow", new=BAN)
+    narrow = folder(tmp_path, "rules.cedar", new=BAN)
     assert desk.run("policy", "publish", narrow, "--now")["state"] == "published"
     assert desk.what() == ["policy.publish"]
     desk.run("policy", "rollback", "1", "--now", code=Exit.DENIED)
@@ -88,10 +95,11 @@ def test_what_cannot_be_published_ends_with_one_line(
 ) -> None:
     missing = desk.run("policy", "publish", str(tmp_path / "no"), code=Exit.FAILED)
     assert "no folder" in missing["error"]
-    broken = folder(tmp_path, "broken", old="context.amount", new="context.sum")
-    assert "rule" in desk.run("policy", "publish", broken, code=Exit.FAILED)["error"]
-    same = folder(tmp_path, "same")
+    same = folder(tmp_path)
     assert "in force" in desk.run("policy", "publish", same, code=Exit.FAILED)["error"]
+    (Path(same) / "rules.cedar").write_text("permit;", encoding="utf-8")
+    broken = desk.run("policy", "publish", same, code=Exit.FAILED)
+    assert "rules.cedar" in broken["error"]
     desk.run("policy", "withdraw", code=Exit.NOT_FOUND)
     desk.run("policy", "show", "9", code=Exit.NOT_FOUND)
     desk.run("policy", "log", who="alice", code=Exit.DENIED)
@@ -100,7 +108,7 @@ def test_what_cannot_be_published_ends_with_one_line(
 def test_a_withdrawn_proposal_can_be_approved_by_nobody(
     desk: Desk, tmp_path: Path
 ) -> None:
-    wide = folder(tmp_path, "wide", old="> 500000", new="> 600000")
+    wide = folder(tmp_path, "limits.toml", old=LIMIT, new="limit = 2_000_000")
     digest = desk.run("policy", "publish", wide, code=Exit.PENDING)["digest"]
     assert desk.run("policy", "withdraw", who="dave")["state"] == "withdrawn"
     words = ["policy", "approve", "2", "--digest", digest]
