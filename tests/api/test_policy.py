@@ -214,7 +214,7 @@ async def test_a_policy_that_does_not_validate_is_refused_with_the_reason(
     for content, why in (
         (wrong, "rules.cedar"),
         (CONTENT | {"cedar": CONTENT["cedar"] + " "}, "do not compile"),
-        (CONTENT | {"sources": {}}, "limits.toml"),
+        (CONTENT | {"sources": {}}, "appetite.toml"),
         ({"cedar": 1}, "made from"),
         (made_of("appetite.toml", 'amount_upto = "1000.00"', ""), "own test"),
     ):
