@@ -18,7 +18,7 @@ from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from broker.ports import Ports
 
@@ -27,12 +27,21 @@ SWEEP_MAX = 100
 _log = structlog.get_logger("sweeper")
 
 
-async def sweep_for_ever(ports: Ports) -> None:
-    """Sweep until cancelled; a part that is down only delays it."""
+async def sweep_for_ever(
+    ports: Ports, beside: Sequence[Callable[[], Awaitable[object]]] = ()
+) -> None:
+    """Sweep until cancelled; a part that is down only delays it.
+
+    Args:
+        ports: The world.
+        beside: What else is left behind, with its own way to be finished.
+    """
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
         for work in (interrupted, revoked, approvals.expire_due, outdated):
             await _undisturbed(work(ports))
+        for more in beside:
+            await _undisturbed(more())
 
 
 async def interrupted(ports: Ports) -> None:

@@ -27,6 +27,7 @@ from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
+from broker.effects.keeping.edge_events import EdgeEvents
 from broker.effects.keeping.handles import PostgresHandles
 from broker.effects.keeping.store import PostgresStore
 from broker.effects.keeping.tickets import Tickets
@@ -140,6 +141,7 @@ class Replica:
     ports: Ports
     identity: IdentityDesk
     console: Room
+    edge_events: EdgeEvents
 
 
 def build(settings: Settings) -> Replica:
@@ -201,6 +203,7 @@ def build(settings: Settings) -> Replica:
         ports=ports,
         identity=identity,
         console=_console(settings, ports, database=database),
+        edge_events=_edge_events(settings, ports, database, scribe=scribe),
     )
 
 
@@ -286,6 +289,20 @@ def _replay(settings: Settings, database: Database, clock: SystemClock) -> Repla
     )
 
 
+def _edge_events(
+    settings: Settings, ports: Ports, database: Database, *, scribe: Scribe
+) -> EdgeEvents:
+    return EdgeEvents(
+        database,
+        scribe=scribe,
+        receipt_key=settings.receipt_key,
+        where=(settings.tenant, settings.environment),
+        replica=ports.replica,
+        clock=ports.clock,
+        ids=ports.ids,
+    )
+
+
 def _executor(settings: Settings, keys: KeyRing) -> SocketExecutor:
     return SocketExecutor(
         settings.runner_socket,
@@ -327,7 +344,10 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
         stack.push_async_callback(replica.keeper.close)
         await replica.outbox.start()
         stack.push_async_callback(replica.outbox.close)
-        sweeper = asyncio.create_task(sweep_for_ever(replica.ports), name="sweeper")
+        sweeping = sweep_for_ever(
+            replica.ports, beside=(replica.edge_events.record_new,)
+        )
+        sweeper = asyncio.create_task(sweeping, name="sweeper")
         stack.push_async_callback(_cancelled, sweeper)
         yield
 

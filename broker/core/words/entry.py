@@ -29,6 +29,7 @@ class EntryKind(StrEnum):
     VOTE = "approve.vote"
     APPROVAL_ENDED = "approve.ended"
     CLAIM = "execute.claim"
+    CREDENTIAL = "execute.credential"
     OUTCOME = "record.outcome"
     RESOLVED = "record.resolved"
     INTERACTION = "authenticate.interaction"
