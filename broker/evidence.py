@@ -212,6 +212,7 @@ async def keep_outcome(
         "posted_minor_units": judgement.post_minor_units,
         "warrant": claim.warrant_id,
         "receipt_sha256": sha256(ran.receipt_jws.encode()).hexdigest(),
+        "upstream": record.sent_upstream(ran.receipt),
         "records": records,
         "released": len(released.values) if released else 0,
         "dropped": released.dropped if released else 0,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.words.decision import Decision, Verdict
     from broker.core.words.subject import Caller, Interaction
     from broker.core.words.tool import Tool
+    from broker.core.words.warrant import Receipt
 
 CONTEXT_FIELDS: Final = (
     "use_case",
@@ -64,6 +65,8 @@ _ATTESTED: Final = frozenset(
         "ai_disclosed_at",
     }
 )
+
+_WORD_CHARS: Final = 100
 
 
 def timestamp(at: datetime) -> str:
@@ -203,3 +206,33 @@ def _payload(ref: PayloadRef) -> dict[str, str]:
         "data_class": ref.data_class,
         "sha256": ref.sha256,
     }
+
+
+def sent_upstream(receipt: Receipt | None) -> list[dict[str, str | int]]:
+    """Return what an entry says of each request that the edge sent, in order.
+
+    The hash of an answer stays in the receipt, which is sealed: of a short answer it
+    would give the content away.
+    """
+    if receipt is None:
+        return []
+    return [
+        {
+            "seq": seq,
+            "rule": _word(said.get("id")),
+            "method": _word(said.get("method")),
+            "status": _count(said.get("status")),
+            "bytes": _count(said.get("bytes")),
+            "ms": _count(said.get("ms")),
+            "address": _word(said.get("address")),
+        }
+        for seq, said in enumerate(receipt.requests, start=1)
+    ]
+
+
+def _word(value: object) -> str:
+    return value[:_WORD_CHARS] if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int else 0

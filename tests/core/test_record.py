@@ -17,6 +17,7 @@ from broker.core.record import (
     context_of,
     decision_detail,
     envelope,
+    sent_upstream,
     timestamp,
 )
 from broker.core.words.decision import (
@@ -28,6 +29,7 @@ from broker.core.words.decision import (
     VerdictWord,
 )
 from broker.core.words.entry import STAGES, AuditEntry, EntryKind
+from broker.core.words.warrant import Receipt, SentState
 from tests.support.cases import ACTION_ID, NOW, REFUND, interaction, request, tool
 
 
@@ -97,3 +99,32 @@ def test_one_moment_has_one_timestamp_in_every_zone(at: datetime, hours: int) ->
 def test_a_time_without_a_zone_cannot_be_recorded() -> None:
     with pytest.raises(ValueError, match="zone"):
         timestamp(datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_an_entry_says_of_each_request_what_gives_no_content_away() -> None:
+    said = {
+        "seq": 1,
+        "id": "refund",
+        "method": "POST",
+        "effectful": True,
+        "status": 201,
+        "bytes": 57,
+        "sha256": "0" * 64,
+        "ms": 12,
+        "address": "203.0.113.7:443",
+    }
+    receipt = Receipt(
+        warrant_id="w", action_id="a", edge="e", boot="b", nonce="",
+        state=SentState.ANSWERED, upstream_status=201, values={"owner": "sofia"},
+        requests=(said, {"id": 7, "status": "x", "address": "y" * 1_000}), alarms=(),
+        issued_at=NOW,
+    )  # fmt: skip
+    first, second = sent_upstream(receipt)
+    assert first == {
+        "seq": 1, "rule": "refund", "method": "POST", "status": 201, "bytes": 57,
+        "ms": 12, "address": "203.0.113.7:443",
+    }  # fmt: skip
+    # An edge that says odd things does not make an entry odd.
+    assert (second["rule"], second["status"], second["seq"]) == ("", 0, 2)
+    assert len(str(second["address"])) == 100
+    assert sent_upstream(None) == []
