@@ -15,6 +15,7 @@ COMMAND_MODULES = [
     "broker.cli.tools",
     "broker.cli.approvals",
     "broker.cli.audit",
+    "broker.cli.edge",
     "broker.cli.connect",
     "broker.cli.demo",
 ]
