@@ -141,7 +141,6 @@ class Replica:
     ports: Ports
     identity: IdentityDesk
     console: Room
-    edge_events: EdgeEvents
 
 
 def build(settings: Settings) -> Replica:
@@ -203,7 +202,6 @@ def build(settings: Settings) -> Replica:
         ports=ports,
         identity=identity,
         console=_console(settings, ports, database=database),
-        edge_events=_edge_events(settings, ports, database, scribe=scribe),
     )
 
 
@@ -289,20 +287,6 @@ def _replay(settings: Settings, database: Database, clock: SystemClock) -> Repla
     )
 
 
-def _edge_events(
-    settings: Settings, ports: Ports, database: Database, *, scribe: Scribe
-) -> EdgeEvents:
-    return EdgeEvents(
-        database,
-        scribe=scribe,
-        receipt_key=settings.receipt_key,
-        where=(settings.tenant, settings.environment),
-        replica=ports.replica,
-        clock=ports.clock,
-        ids=ports.ids,
-    )
-
-
 def _executor(settings: Settings, keys: KeyRing) -> SocketExecutor:
     return SocketExecutor(
         settings.runner_socket,
@@ -344,9 +328,11 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
         stack.push_async_callback(replica.keeper.close)
         await replica.outbox.start()
         stack.push_async_callback(replica.outbox.close)
-        sweeping = sweep_for_ever(
-            replica.ports, beside=(replica.edge_events.record_new,)
+        scribe = Scribe(replica.ledger, key=replica.keys.entry, keeper=replica.keeper)
+        events = EdgeEvents(
+            replica.database, replica.ports, scribe=scribe, told=replica.settings
         )
+        sweeping = sweep_for_ever(replica.ports, beside=(events.record_new,))
         sweeper = asyncio.create_task(sweeping, name="sweeper")
         stack.push_async_callback(_cancelled, sweeper)
         yield

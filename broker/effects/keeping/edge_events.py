@@ -8,7 +8,7 @@ table is somebody's attempt, and is recorded as that.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from broker.core.warrants.events import EdgeEvent
     from broker.effects.database import Database
     from broker.effects.scribe import Scribe
-    from broker.ports import Clock, Ids
+    from broker.ports import Ports
 
 EVENTS_MAX = 50
 """How many are recorded in one sweep."""
@@ -41,39 +41,42 @@ SELECT e.event_id, e.token FROM edge_event e
 _log = structlog.get_logger("edge_events")
 
 
+class Told(Protocol):
+    """What settings say.
+
+    The edge makes its key at its first start; before that there is nothing to record.
+    """
+
+    @property
+    def receipt_key(self) -> Path:
+        """Return the public JWK file of the edge's receipt key."""
+
+    @property
+    def environment(self) -> str:
+        """Return the one environment that is ours."""
+
+
 class EdgeEvents:
     """What edges said, for the log."""
 
-    def __init__(  # noqa: PLR0913  (the composition root fills them by name)
-        self,
-        database: Database,
-        *,
-        scribe: Scribe,
-        receipt_key: Path,
-        where: tuple[str, str],
-        replica: str,
-        clock: Clock,
-        ids: Ids,
+    def __init__(
+        self, database: Database, ports: Ports, *, scribe: Scribe, told: Told
     ) -> None:
         """Keep the adapters.
 
         Args:
             database: As the broker's role.
+            ports: Clock, ids, tenant, and who records.
             scribe: Writes entries.
-            receipt_key: Public JWK file of the edge's key; the edge makes it at its
-                first start, and before that there is nothing to record.
-            where: Tenant and environment that are ours.
-            replica: Who records.
-            clock: For what is refused.
-            ids: Likewise.
+            told: Where the edge's key is, and which environment is ours.
         """
         self._database = database
         self._scribe = scribe
-        self._receipt_key = receipt_key
-        self._where = where
-        self._replica = replica
-        self._clock = clock
-        self._ids = ids
+        self._receipt_key = told.receipt_key
+        self._where = (ports.tenant, told.environment)
+        self._replica = ports.replica
+        self._clock = ports.clock
+        self._ids = ports.ids
 
     async def record_new(self) -> int:
         """Record what was not recorded yet; return how much this replica recorded.

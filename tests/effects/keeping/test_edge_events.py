@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -26,6 +27,7 @@ from broker.core.words.warrant import EDGE_EVENT_TYP, RECEIPT_TYP
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.keeping.edge_events import EVENTS_MAX, REFUSED, EdgeEvents
 from broker.effects.scribe import Scribe
+from broker.ports import Ports
 from tests.support.log.ledger import RealLedger
 from tests.support.log.made import KEY, KEYS
 
@@ -61,18 +63,16 @@ class Room:
         self.log = log
         self.edge = edge
         scribe = Scribe(log.ledger, key=KEY, keeper=log.keeper)
-        self.readers = [
-            EdgeEvents(
-                log.database,
-                scribe=scribe,
-                receipt_key=key,
-                where=("demo", "dev"),
-                replica=f"broker-{number}",
-                clock=SystemClock(),
-                ids=IDS,
+        told = SimpleNamespace(receipt_key=key, environment="dev")
+        self.readers = []
+        for number in range(2):
+            ports = SimpleNamespace(
+                clock=SystemClock(), ids=IDS, tenant="demo", replica=f"broker-{number}"
             )
-            for number in range(2)
-        ]
+            made = EdgeEvents(
+                log.database, cast("Ports", ports), scribe=scribe, told=told
+            )
+            self.readers.append(made)
 
     async def say(self, event_id: str, text: str) -> None:
         await self.edge.execute(
