@@ -15,7 +15,7 @@ from infra.helpdesk.books import COMMENTS_SHOWN_MAX, TICKETS_SHOWN_MAX
 from tests.edge.lab import signed
 from tests.edge.process import CATALOG, MANIFESTS, make_edge
 from tests.support.fake_edge import RunnerClient
-from tests.support.helpdesk import HelpDesk, helpdesk, helpdesk_process
+from tests.support.kit.helpdesk import HelpDesk, helpdesk, helpdesk_process
 from tests.tools.test_executor import Executor
 from tools.dispatcher import Dispatcher
 from tools.settings import Settings

@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli.tools import importing, look
+from broker.cli.tools import importing, look, making, trial
 
 app = typer.Typer(
     name="tools", help="Tools: what agents may call.", no_args_is_help=True
@@ -10,6 +10,8 @@ app = typer.Typer(
 app.command("list")(look.list_)
 app.command()(look.show)
 app.command()(look.check)
+app.command()(making.new)
+app.command("test")(trial.run)
 app.command("import")(importing.import_)
 app.command()(importing.confirm)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from broker.registry.kit.openapi.draft import Draft
 
 _PLACE = re.compile(r"\{(args\.([a-z][a-z0-9_]*)|customer|action)\}")
+_SDK = ("ABSENT", "Call", "accept", "accept_empty", "given", "segment")
 _INDENT = "    "
 _LINE_CHARS = 88
 _PROSE = frozenset(f"{string.ascii_letters}{string.digits} .,:;/_{{}}()-")
@@ -30,15 +31,21 @@ def connector_code(title: str, drafts: Iterable[Draft]) -> str:
     """
     functions = [_function(draft) for draft in drafts]
     body = "\n\n".join(functions)
-    used = [
-        name
-        for name in ("ABSENT", "Call", "accept", "accept_empty", "given", "segment")
-        if re.search(rf"\b{name}\b", body)
-    ]
+    used = _used(body)
     return (
         f'"""Speak to {_prose(title)}: one function per tool, one request each."""\n\n'
         f"from tools.sdk import {', '.join(used)}\n\n\n{body}"
     )
+
+
+def function_code(draft: Draft) -> tuple[str, list[str]]:
+    """Return one function, and what it needs of `tools.sdk`."""
+    function = _function(draft)
+    return function, _used(function)
+
+
+def _used(code: str) -> list[str]:
+    return [name for name in _SDK if re.search(rf"\b{name}\b", code)]
 
 
 def _function(draft: Draft) -> str:

@@ -1,0 +1,1 @@
+"""An edge for trying a connector out: the real rules, no credential, no database."""
