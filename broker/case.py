@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from broker.ports import AuthorityView, Ports
 
 STANDING_RULE = "standing"
+_STOPPED = Reason("stopped", "the kill switch is on: no agent acts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the stages look at. ``facts`` and ``rules`` are for budgets and rates.
+    """What the stages look at. ``facts`` are for budgets and rates.
 
-    ``caller`` is None when an action is decided again: then ``requester`` speaks.
-    ``put`` is the question that policy was asked last, None before.
+    ``caller`` is None when an action is decided again; ``put`` is the last question.
     """
 
     request: ActionRequest
@@ -77,11 +77,6 @@ class Case:
     totals: Mapping[str, int] | None = None
     put: authorize.Question | None = None
 
-    @property
-    def consequential_tier(self) -> bool:
-        """Return whether somebody must have signed for it."""
-        return self.tool.tier is Tier.CONSEQUENTIAL
-
 
 async def established(ports: Ports, ask: Ask) -> Case | Reason:
     """Gather the case of a new request, or the reason why this caller may not act.
@@ -96,6 +91,7 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     view = await ports.authority.view(ask.caller.subject_id, scopes)
     now = ports.clock.now()
     refusal = admission.admit(ask.caller, interaction, epochs=view.epochs, now=now)
+    refusal = _STOPPED if view.stopped else refusal
     if refusal is not None or interaction is None:
         return refusal or Reason("no_such_interaction", "no such interaction")
     if view.agent is None:
@@ -136,15 +132,22 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     return _with_standing(ports, case)
 
 
-async def reopened(ports: Ports, stored: ActionRecord) -> Case | Reason:
-    """Gather the case of a stored action again, from signed rows as they stand now."""
+async def reopened(
+    ports: Ports, stored: ActionRecord, *, to_record: bool = False
+) -> Case | Reason:
+    """Gather the case of a stored action again, from signed rows as they stand now.
+
+    ``to_record``: it was sent already, and is recorded whoever was revoked since.
+    """
     interaction = await ports.store.interaction(stored.request.interaction_id)
     scopes = [scope for scope, _ in stored.requester.epochs]
     view = await ports.authority.view(stored.requester.agent_id, scopes)
     tool = ports.shelf.tool(stored.request.tool)
-    if tool is None or tool.digest != stored.manifest:
+    if view.stopped and not to_record:
+        return _STOPPED
+    if tool is None or (tool.digest != stored.manifest and not to_record):
         return Reason("manifest_changed", "the tool changed after the decision")
-    if interaction is None or view.agent is None:
+    if interaction is None or (view.agent is None and not to_record):
         return Reason("agent_inactive", "agent or interaction is not active any more")
     bound = guard.bind(tool, stored.request.arguments)
     case = Case(
@@ -328,7 +331,8 @@ def _over_grant(caller: Caller, bound: Bound) -> Reason | None:
 
 def _with_standing(ports: Ports, case: Case) -> Case:
     """Add the standing approval that covers it, given proof of possession."""
-    if not (case.consequential_tier and case.requester.proof_of_possession):
+    consequential = case.tool.tier is Tier.CONSEQUENTIAL
+    if not (consequential and case.requester.proof_of_possession):
         return case
     standing = approve.standing_for(
         case.request,
@@ -379,17 +383,12 @@ def _ceiling(bound: Bound, units: int | None) -> Money | None:
 
 
 def _check_fields(ask: Ask) -> None:
-    checks = (
-        (len(ask.reason) <= REASON_LENGTH_MAX, "/reason", REASON_LENGTH_MAX),
-        (len(ask.citations) <= CITATIONS_MAX, "/citations", CITATIONS_MAX),
-        (
-            len(ask.idempotency_key) <= IDEMPOTENCY_KEY_LENGTH_MAX,
-            "/idempotency_key",
-            IDEMPOTENCY_KEY_LENGTH_MAX,
-        ),
-    )
-    for fits, pointer, most in checks:
-        if not fits:
+    for pointer, value, most in (
+        ("/reason", ask.reason, REASON_LENGTH_MAX),
+        ("/citations", ask.citations, CITATIONS_MAX),
+        ("/idempotency_key", ask.idempotency_key, IDEMPOTENCY_KEY_LENGTH_MAX),
+    ):
+        if len(value) > most:
             msg = f"{pointer} is longer than {most}"
             raise InvalidError(msg, pointer=pointer)
     try:

@@ -209,7 +209,7 @@ async def settle(
     # makes "not sent" final, so that a new warrant cannot be a second one.
     ran = await ports.executor.ask(taken.warrant_id, action_id)
     if ran.receipt is not None and ran.receipt.state is not SentState.NOT_SENT:
-        case = await cases.reopened(ports, taken.record)
+        case = await cases.reopened(ports, taken.record, to_record=True)
         return await _record(ports, case, taken, ran)
     rearmed = await ports.store.rearm(taken, warrant_id=ports.ids.new())
     return await _decided_again(ports, taken.record, rearmed) if rearmed else stored
@@ -358,6 +358,7 @@ async def _record(
         return await ports.store.action(action_id)
     judgement = execute.judge(
         ran.receipt,
+        manifest=claim.record.manifest,
         tool=case.tool,
         bound=case.bound,
         customer_id=case.interaction.customer_id,
@@ -395,6 +396,5 @@ def _over(rules: tuple[str, ...]) -> Reason:
 
 
 def _conflict() -> ConflictError:
-    msg = "this Idempotency-Key was used for a different call"
     hint = "use a new key for a new call, or send the first call unchanged"
-    return ConflictError(msg, hint=hint)
+    return ConflictError("this Idempotency-Key was used for another call", hint=hint)

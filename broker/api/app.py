@@ -17,6 +17,7 @@ from broker.api import (
     console,
     interactions,
     internal,
+    kill_switch,
     mcp,
     oauth,
     policy,
@@ -59,6 +60,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         console,
         admin,
         policy,
+        kill_switch,
         internal,
         mcp,
     ):

@@ -106,6 +106,7 @@ def hint_for(code: str) -> str:
         "object_not_shown": "Use only ids that a tool showed you in this interaction.",
         "customer_not_bound": "Verify the customer first, with customers.verify.",
         "over_budget": "Ask a person; the same call will not pass today.",
+        "stopped": "Everything is stopped by people; wait until they let it go on.",
         "revoked": "This identity was revoked; ask whoever runs it.",
         "no_such_interaction": "Use the interaction that your channel opened for you.",
     }.get(code, "Do not repeat the call unchanged; ask a person if it matters.")

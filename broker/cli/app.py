@@ -9,8 +9,9 @@ OPERATE = "broker.cli.operate"
 OPERATE_COMMANDS = ("up", "down", "status", "logs", "reset", "doctor")
 COMMAND_MODULES = [
     OPERATE,
-    "broker.cli.agents",
-    "broker.cli.people",
+    "broker.cli.registry.agents",
+    "broker.cli.registry.people",
+    "broker.cli.registry.kill_switch",
     "broker.cli.policy",
     "broker.cli.tools",
     "broker.cli.approvals",

@@ -87,6 +87,13 @@ class PersonClient(Session):
         path = f"/v1/admin/agents/{agent_id}/{what}"
         return (await self.call("POST", path, json=dict(body or {}))).checked()
 
+    async def kill_switch(self, what: str = "", *, reason: str = "") -> Answer:
+        """Return the kill switch, or turn it ``on`` or ``off``."""
+        path = "/v1/admin/kill-switch"
+        if not what:
+            return await self.call("GET", path)
+        return await self.call("POST", f"{path}/{what}", json={"reason": reason})
+
     async def people(self) -> Sequence[Mapping[str, Any]]:
         """Return everybody."""
         found = (await self.call("GET", "/v1/admin/people")).checked()

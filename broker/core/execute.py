@@ -108,9 +108,10 @@ def warrant_for(
     )
 
 
-def judge(
+def judge(  # noqa: PLR0913  (what there is to know)
     receipt: Receipt,
     *,
+    manifest: str,
     tool: Tool,
     bound: Bound,
     customer_id: str,
@@ -120,7 +121,9 @@ def judge(
 
     Args:
         receipt: Verified, and for this action and warrant.
-        tool: The manifest version that the warrant named.
+        manifest: Digest of the manifest that the warrant named.
+        tool: The manifest of now; if it is another one, its pointers and statuses say
+            nothing about this answer.
         bound: What the broker derived; the amount is what was reserved.
         customer_id: Upstream id of the interaction's customer, empty if unbound.
         error: What the runner reported, None if the connector returned a result.
@@ -138,6 +141,9 @@ def judge(
             code = failed.code or "no_answer"
             return _ended(OutcomeWord.FAILED, code, failed.detail)
         case SentState.ANSWERED:
+            if tool.digest != manifest:
+                what = "answered, and the tool changed before that was read"
+                return _unclear(receipt, what, "manifest_changed")
             return _answered(receipt, tool, bound, customer_id, failed=failed)
         case _:
             assert_never(receipt.state)

@@ -9,6 +9,7 @@ from broker.effects.parsed import Parsed
 from broker.ports import AuthorityView
 from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_channel
+from broker.registry.kill_switch import parse_kill_switch
 from broker.registry.people import parse_person
 from broker.registry.standing import parse_standing_approval, standing_holds
 
@@ -46,6 +47,7 @@ class SignedAuthority:
         self._agents = Parsed(parse_agent)
         self._channels = Parsed(parse_channel)
         self._people = Parsed(parse_person)
+        self._switches = Parsed(parse_kill_switch)
         self._policies = Parsed(read_policy)
         self._standing = Parsed(parse_standing_approval)
         self._signers: tuple[str, ...] = ()
@@ -80,6 +82,7 @@ class SignedAuthority:
             epochs=found["epochs"],
             policy=policy,
             standing=standing,
+            stopped=self._stopped(by_kind.get("kill_switch", [])),
         )
 
     async def policy(self) -> Policy:
@@ -103,6 +106,11 @@ class SignedAuthority:
         """Return what an active channel may say, or None."""
         channel = self._channels.of(await self._registry.get("channel", channel_id))
         return channel.facts() if channel is not None and channel.active else None
+
+    def _stopped(self, rows: Sequence[AuthorityRow]) -> bool:
+        """Return whether the kill switch is on; a row that says nothing means yes."""
+        switches = [self._switches.of(row) for row in rows]
+        return any(switch is None or switch.on for switch in switches)
 
     def _in_force(self, row: AuthorityRow | None) -> Policy:
         policy = self._policies.of(row)

@@ -44,13 +44,15 @@ class Policy:
 class AuthorityView:
     """What the signed rows say now about one agent, read in one round trip.
 
-    ``agent`` is None if there is no active agent whose row verifies.
+    ``agent`` is None if there is no active agent whose row verifies; ``stopped`` says
+    that the kill switch is on.
     """
 
     agent: AgentFacts | None
     epochs: Mapping[str, int]
     policy: Policy
     standing: tuple[StandingApproval, ...]
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ KINDS: Final = frozenset(
     {
         "agent",
         "channel",
+        "kill_switch",
         "person",
         "policy",
         "policy_proposal",

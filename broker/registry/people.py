@@ -25,7 +25,7 @@ from broker.registry.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from broker.core.words.identity import RegisteredKey
     from broker.registry.agents import AgentRow
@@ -118,7 +118,7 @@ def check_may_see(actor: PersonRow) -> None:
     Raises:
         ForbiddenError: This person has none.
     """
-    _require(actor, {Role.SECURITY, Role.ADMIN, Role.COMPLIANCE})
+    require_role(actor, {Role.SECURITY, Role.ADMIN, Role.COMPLIANCE})
 
 
 def check_may_narrow(actor: PersonRow) -> None:
@@ -127,7 +127,7 @@ def check_may_narrow(actor: PersonRow) -> None:
     Raises:
         ForbiddenError: This person has none.
     """
-    _require(actor, {Role.SECURITY, Role.ADMIN})
+    require_role(actor, {Role.SECURITY, Role.ADMIN})
 
 
 def check_may_widen(actor: PersonRow, agent: AgentRow) -> None:
@@ -136,7 +136,7 @@ def check_may_widen(actor: PersonRow, agent: AgentRow) -> None:
     Raises:
         ForbiddenError: This person has no such role, or owns the agent.
     """
-    _require(actor, {Role.SECURITY, Role.ADMIN})
+    require_role(actor, {Role.SECURITY, Role.ADMIN})
     if actor.person_id == agent.owner:
         msg = "nobody widens an agent that they own"
         raise ForbiddenError(msg, hint="ask another person of security")
@@ -148,14 +148,19 @@ def check_may_change_person(actor: PersonRow, person_id: str) -> None:
     Raises:
         ForbiddenError: This person is none, or would change their own authority.
     """
-    _require(actor, {Role.ADMIN})
+    require_role(actor, {Role.ADMIN})
     if actor.person_id == person_id:
         msg = "nobody changes their own roles, limits or keys"
         raise ForbiddenError(msg, hint="ask another administrator")
 
 
-def _require(actor: PersonRow, roles: set[Role]) -> None:
-    if not actor.active or not actor.roles & roles:
+def require_role(actor: PersonRow, roles: Collection[Role]) -> None:
+    """Require one of some roles.
+
+    Raises:
+        ForbiddenError: This person has none of them, or is not active.
+    """
+    if not actor.active or actor.roles.isdisjoint(roles):
         msg = f"this needs a role of: {', '.join(sorted(roles))}"
         raise ForbiddenError(msg)
 

@@ -30,8 +30,17 @@ READ = tool_of("orders.get")
 BOUND = bind(TOOL, REFUND)
 
 
-def outcome(got: Receipt, *, error: RunError | None = None) -> Any:
-    return judge(got, tool=TOOL, bound=BOUND, customer_id=CUSTOMER, error=error)
+def outcome(
+    got: Receipt, *, error: RunError | None = None, manifest: str = TOOL.digest
+) -> Any:
+    return judge(
+        got,
+        manifest=manifest,
+        tool=TOOL,
+        bound=BOUND,
+        customer_id=CUSTOMER,
+        error=error,
+    )
 
 
 def test_a_receipt_that_says_done_posts_what_it_says() -> None:
@@ -100,6 +109,7 @@ def test_another_customers_record_is_refused_and_alarms() -> None:
     got = receipt(upstream_status=200, values={"owner": "somebody_else"})
     judged = judge(
         got,
+        manifest=READ.digest,
         tool=READ,
         bound=bind(READ, {"order_id": "W7678072"}),
         customer_id=CUSTOMER,
@@ -107,6 +117,16 @@ def test_another_customers_record_is_refused_and_alarms() -> None:
     )
     assert judged.outcome.word is OutcomeWord.REFUSED
     assert "owner_mismatch" in judged.alarms
+
+
+def test_an_answer_to_a_manifest_that_is_gone_is_not_read_by_another_one() -> None:
+    judged = outcome(receipt(), manifest="0" * 64)
+    assert judged.outcome.word is OutcomeWord.UNKNOWN
+    assert judged.post_minor_units is None
+    assert "manifest_changed" in judged.alarms
+    # What was not sent needs no reading.
+    unsent = outcome(receipt(state=SentState.NOT_SENT), manifest="0" * 64)
+    assert unsent.outcome.word is OutcomeWord.FAILED
 
 
 def test_a_warrant_names_everything_that_it_allows_and_lives_briefly() -> None:

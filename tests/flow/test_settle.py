@@ -15,6 +15,7 @@ from broker.core.words.errors import (
     ExecutorUnavailableError,
     LedgerUnavailableError,
 )
+from broker.registry.records import Change
 from tests.support.flow.house import AGENT_ID, House
 
 
@@ -92,6 +93,33 @@ async def test_a_lost_answer_is_found_again_in_the_edges_journal(house: House) -
     assert record.state is ActionState.DONE
     assert house.executor.amounts() == [1_000]
     assert await house.posted() == 1_000
+
+
+async def end_agent(house: House) -> None:
+    """Store a revision of the agent's row that says that it is revoked."""
+    row = await house.registry.get("agent", AGENT_ID)
+    assert row is not None
+    body = dict(row.body) | {"status": "revoked"}
+    change = Change("agent", AGENT_ID, body, row.by, row.at, row.revision)
+    await house.registry.put(change, house.entry())
+
+
+async def test_what_was_sent_is_recorded_though_the_agent_was_revoked_since(
+    house: House,
+) -> None:
+    interaction = await house.interaction()
+    await house.read_order(interaction)
+    house.executor.fault = "lost"
+    answer = await flow.submit(house.ports, house.refund(interaction, 1_000))
+    assert answer.record is not None
+    await house.revoke(f"agent:{AGENT_ID}")
+    await end_agent(house)
+    await house.lapse()
+    record = await flow.settle(house.ports, answer.record.request.action_id)
+    assert record is not None
+    assert record.state is ActionState.DONE
+    assert (await house.posted(), await house.held()) == (1_000, 0)
+    assert house.executor.amounts() == [1_000]
 
 
 async def test_a_crash_before_sending_is_resumed_with_a_new_warrant(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.api.identity.evidence import entry_of
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import InvalidError, NotFoundError
+from broker.registry import kill_switch
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
 from broker.registry.people import parse_person, person_body
@@ -23,22 +24,28 @@ if TYPE_CHECKING:
 
     from broker.api.identity.desk import Desk
     from broker.registry.agents import AgentRow
+    from broker.registry.kill_switch import KillSwitch
     from broker.registry.people import PersonRow
 
 _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "agent": parse_agent,
+    kill_switch.KIND: kill_switch.parse_kill_switch,
     "person": parse_person,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Who changes something, what they call it, and their reason."""
+    """Who changes something, what they call it, and their reason.
+
+    ``seconded`` is the other person, where it takes two.
+    """
 
     actor: PersonRow
     what: str
     reason: str = ""
     narrows: bool = False
+    seconded: str = ""
 
 
 async def the_agent(desk: Desk, agent_id: str) -> AgentRow:
@@ -90,6 +97,30 @@ async def save_person(desk: Desk, person: PersonRow, why: Why) -> PersonRow:
     return parse_person(await _save(desk, replace(row, revision=person.revision), why))
 
 
+async def the_switch(desk: Desk) -> KillSwitch:
+    """Return the kill switch; one that nobody ever used is off.
+
+    Raises:
+        RowError: Its row verifies and says nothing: then everything is stopped, and
+            only stopping again mends it.
+    """
+    row = await desk.registry.get(kill_switch.KIND, kill_switch.ROW_ID)
+    return kill_switch.parse_kill_switch(row) if row else kill_switch.KillSwitch()
+
+
+async def save_switch(desk: Desk, switch: KillSwitch, why: Why) -> KillSwitch:
+    """Sign and store the kill switch; throwing it ends every token there is.
+
+    Raises:
+        ConflictError: Somebody else changed it meanwhile.
+    """
+    body = kill_switch.kill_switch_body(switch)
+    row = _draft(desk, why, kill_switch.KIND, kill_switch.ROW_ID, body)
+    by = (*row.by, f"person:{why.seconded}") if why.seconded else row.by
+    row = replace(row, revision=switch.revision, by=by)
+    return kill_switch.parse_kill_switch(await _save(desk, row, why))
+
+
 async def revoke_instance(desk: Desk, agent: AgentRow, instance: str, why: Why) -> None:
     """End one running copy of an agent: its key gets no further than now."""
     detail = _detail(why) | {
@@ -126,7 +157,7 @@ def _draft(
 
 
 async def _save(desk: Desk, row: AuthorityRow, why: Why) -> AuthorityRow:
-    scopes = (f"{row.kind}:{row.row_id}",) if why.narrows else ()
+    scopes = (_scope(desk, row),) if why.narrows else ()
     before = await desk.registry.get(row.kind, row.row_id)
     detail = _detail(why) | {
         "kind": row.kind,
@@ -147,8 +178,16 @@ async def _save(desk: Desk, row: AuthorityRow, why: Why) -> AuthorityRow:
     return await desk.registry.put(change, entry_of(desk, EntryKind.AUTHORITY, detail))
 
 
+def _scope(desk: Desk, row: AuthorityRow) -> str:
+    """Return what ends with a narrower row: its subject, or everybody's tokens."""
+    if row.kind == kill_switch.KIND:
+        return f"global:{desk.environment}"
+    return f"{row.kind}:{row.row_id}"
+
+
 def _detail(why: Why) -> dict[str, Any]:
-    return {
+    seconded = {"seconded_by": f"person:{why.seconded}"} if why.seconded else {}
+    return seconded | {
         "what": why.what,
         "by": f"person:{why.actor.person_id}",
         "reason": why.reason or None,

@@ -148,7 +148,7 @@ AS $$
         FROM (SELECT a.kind, a.id, max(a.revision) AS revision
                 FROM public.authority AS a
                WHERE (a.kind = 'agent' AND a.id = p_agent)
-                  OR (a.kind = 'policy' AND a.id = 'main')
+                  OR (a.kind IN ('policy', 'kill_switch') AND a.id = 'main')
                   OR a.kind = 'standing_approval'
                   OR (a.kind = 'person' AND a.id = ANY (p_people))
                GROUP BY a.kind, a.id) AS h),
