@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_what_is_off_is_not_lifted_and_stopping_again_takes_a_request_back() -> 
 )
 def test_a_row_that_says_something_else_is_no_switch(changes: dict) -> None:
     body = kill_switch_body(ON)
-    fields = {
+    fields: dict[str, Any] = {
         "kind": "kill_switch",
         "row_id": "main",
         "revision": 1,
