@@ -12,7 +12,7 @@ from broker.api.identity.changes import Why, save_switch, the_switch
 from broker.api.security import person, person_row
 from broker.core.words.errors import InvalidError
 from broker.core.words.subject import Caller
-from broker.registry.kill_switch import KillSwitch, lifted, thrown
+from broker.registry.emergency.kill_switch import KillSwitch, lifted, thrown
 from broker.registry.people import check_may_see
 
 if TYPE_CHECKING:

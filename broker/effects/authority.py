@@ -9,7 +9,7 @@ from broker.effects.parsed import Parsed
 from broker.ports import AuthorityView
 from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_channel
-from broker.registry.kill_switch import parse_kill_switch
+from broker.registry.emergency.kill_switch import parse_kill_switch
 from broker.registry.people import parse_person
 from broker.registry.standing import parse_standing_approval, standing_holds
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from broker import flow, sweeper
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny
-from broker.registry.kill_switch import KIND, ROW_ID, KillSwitch, kill_switch_body
+from broker.registry.emergency.kill_switch import (
+    KIND,
+    ROW_ID,
+    KillSwitch,
+    kill_switch_body,
+)
 from broker.registry.records import Change
 from tests.support.approvals.voters import approve, large_refund, state_of
 

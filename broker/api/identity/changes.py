@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.api.identity.evidence import entry_of
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import InvalidError, NotFoundError
-from broker.registry import kill_switch
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
+from broker.registry.emergency import kill_switch
 from broker.registry.people import parse_person, person_body
 from broker.registry.reading import RowError
 from broker.registry.records import Change
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from broker.api.identity.desk import Desk
     from broker.registry.agents import AgentRow
-    from broker.registry.kill_switch import KillSwitch
+    from broker.registry.emergency.kill_switch import KillSwitch
     from broker.registry.people import PersonRow
 
 _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {

@@ -9,7 +9,7 @@ import pytest
 
 from broker.core.words.errors import ConflictError, ForbiddenError
 from broker.registry.authority import AuthorityRow
-from broker.registry.kill_switch import (
+from broker.registry.emergency.kill_switch import (
     KillSwitch,
     kill_switch_body,
     lifted,
