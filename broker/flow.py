@@ -30,7 +30,6 @@ from broker.core.words.decision import (
     Reason,
     Verdict,
 )
-from broker.core.words.effect import Tier
 from broker.core.words.errors import (
     ConflictError,
     ExecutorUnavailableError,
@@ -120,11 +119,13 @@ async def decide(ports: Ports, ask: Ask) -> Answer:
     if isinstance(case, Reason):
         return Answer(Deny((case,)))
     case, decision = await _authorize(ports, case)
+    # Asking is counted like acting: who may ask for ever finds every threshold.
+    rate = await _limit(ports, case)
     decision, verdict = await _guard(ports, case, decision)
     over = limit.admit(case.lines).over
     if over and not isinstance(decision, Deny):
         decision = Deny((_over(tuple(line.rule_id for line in over)),))
-    return Answer(_approve(case, decision), verdict)
+    return Answer(_approve(case, decision), verdict, rate)
 
 
 # ---------------------------------------------------------------- the stages of submit
@@ -164,12 +165,8 @@ async def _guard(
 
 def _approve(case: Case, decision: Decision) -> Decision:
     """Stage 5: no Tier 3 action is permitted unless somebody signed for it."""
-    if not (isinstance(decision, Permit) and case.tool.tier is Tier.CONSEQUENTIAL):
-        return decision
-    if case.standing is None:
-        text = "nobody signed for this, and a rule alone cannot permit it"
-        return Deny((Reason("unsigned", text),))
-    return replace(decision, standing_approval=case.standing.approval_id)
+    standing = case.standing.approval_id if case.standing else ""
+    return approve.permitted(decision, tier=case.tool.tier, standing=standing)
 
 
 # ------------------------------------------------------------------------------ settle

@@ -22,7 +22,7 @@ from broker.core.words.action import (
     REASON_LENGTH_MAX,
     ActionState,
 )
-from broker.core.words.decision import Deny, Escalate, word_of
+from broker.core.words.decision import Deny
 from broker.core.words.errors import NotFoundError, UnavailableError
 from broker.core.words.subject import Caller
 from broker.flow import Answer
@@ -99,32 +99,11 @@ async def ask_for_action(
     an intended second one.
     """
     ports: Ports = request.app.state.ports
-    ask = await _ask(request, caller, idempotency_key)
+    ask = await ask_of(request, caller, idempotency_key)
     tasks = request.app.state.tasks
     within_s = max(ANSWER_S_MAX - spent_s(request), _WAIT_S_MIN)
     answer = await answered(ports, ask, tasks=tasks, within_s=within_s)
     return await answer_response(ports, answer)
-
-
-@router.post(
-    "/decisions",
-    summary="Ask what would be decided, without doing anything",
-    openapi_extra=documented(ActionBody),
-)
-async def ask_for_decision(request: Request, caller: Agent) -> dict[str, Any]:
-    """Return the decision's word and reason codes. Nothing is reserved or recorded."""
-    ports: Ports = request.app.state.ports
-    answer = await flow.decide(ports, await _ask(request, caller, ""))
-    decision = answer.decision
-    assert decision is not None  # noqa: S101  (decide always decides)
-    return {
-        "decision": word_of(decision),
-        "reasons": [{"code": reason.code} for reason in decision.reasons],
-        "approvers_min": (
-            decision.quorum.approvers_min if isinstance(decision, Escalate) else 0
-        ),
-        "findings": findings_json(answer),
-    }
 
 
 @router.get("/actions", summary="List the newest actions of this agent")
@@ -330,7 +309,8 @@ async def record_response(
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def _ask(request: Request, caller: Caller, idempotency_key: str) -> Ask:
+async def ask_of(request: Request, caller: Caller, idempotency_key: str) -> Ask:
+    """Return what the body of a request asks for."""
     body = await read(request, ActionBody)
     ports: Ports = request.app.state.ports
     return Ask(

@@ -15,6 +15,7 @@ from broker.api import (
     admin,
     approvals,
     console,
+    decisions,
     interactions,
     internal,
     kill_switch,
@@ -55,6 +56,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
     for room in (
         oauth,
         actions,
+        decisions,
         interactions,
         approvals,
         console,

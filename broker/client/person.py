@@ -66,6 +66,10 @@ class PersonClient(Session):
         path = f"/v1/approvals/{approval_id}/votes"
         return await self.call("POST", path, json={"vote": signed})
 
+    async def decision(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what would be decided, by what, and what would make it pass."""
+        return (await self.call("POST", "/v1/decisions", json=dict(body))).checked()
+
     async def agents(self) -> Sequence[Mapping[str, Any]]:
         """Return every agent."""
         found = (await self.call("GET", "/v1/admin/agents")).checked()

@@ -9,6 +9,7 @@ Source: DESIGN, chapter 3 (invariant 5); docs/adr/0006.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -20,6 +21,7 @@ from broker.core.words.approval import (
     VoteWord,
 )
 from broker.core.words.decision import Decision, Deny, Escalate, Permit, Reason
+from broker.core.words.effect import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,6 +67,22 @@ def action_digest(
             },
         }
     )
+
+
+def permitted(decision: Decision, *, tier: Tier, standing: str) -> Decision:
+    """Return the decision, or a Deny: no rule alone permits a Tier 3 action.
+
+    Args:
+        decision: What policy and guards said.
+        tier: The tool's.
+        standing: The standing approval that signed in advance, empty if none did.
+    """
+    if not (isinstance(decision, Permit) and tier is Tier.CONSEQUENTIAL):
+        return decision
+    if not standing:
+        text = "nobody signed for this, and a rule alone cannot permit it"
+        return Deny((Reason("unsigned", text),))
+    return replace(decision, standing_approval=standing)
 
 
 def asked_of(

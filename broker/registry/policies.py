@@ -17,7 +17,6 @@ import cedarpy
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, Rule, RuleBook
 from broker.core.limit import UNCOVERED
 from broker.core.words.budget import (
-    COUNT_UNIT,
     BudgetRule,
     RateRule,
     Scope,
@@ -25,6 +24,7 @@ from broker.core.words.budget import (
 )
 from broker.core.words.decision import Quorum
 from broker.core.words.effect import Effect
+from broker.core.words.money import is_currency
 from broker.registry.cedar_text import RULES_MAX, PolicyError, check_text, quoted
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
     cedar = body["cedar"]
     check_text(cedar, name="policy")
     units = {rule["id"]: rule["unit"] for rule in body.get("budgets", [])}
-    counts = frozenset(name for name, unit in units.items() if unit == COUNT_UNIT)
+    counts = frozenset(name for name, unit in units.items() if not is_currency(unit))
     schema_source = schema_text(tools, sums=units.keys() - counts, counts=counts)
     try:
         schema = cedarpy.Schema.from_str(schema_source)

@@ -47,7 +47,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Compile a policy, validate it strictly, and run its tests."""
-    found = _checked(folder, catalog, as_json=as_json)
+    found = checked_or_end(folder, catalog, as_json=as_json)
     failed = [result for result in found.results if result.problem]
 
     def tier(scope: str) -> str:
@@ -98,7 +98,7 @@ def run_tests(
     as_json: JsonOption = False,
 ) -> None:
     """Run the tests of a policy, and show what came out of each."""
-    found = _checked(folder, catalog, as_json=as_json)
+    found = checked_or_end(folder, catalog, as_json=as_json)
     if as_json:
         for result in found.results:
             typer.echo(json.dumps(_json(result)))
@@ -118,7 +118,8 @@ def run_tests(
     raise typer.Exit(Exit.OK if found.passed else Exit.FAILED)
 
 
-def _checked(folder: Path, catalog: Path, *, as_json: bool) -> Checked:
+def checked_or_end(folder: Path, catalog: Path, *, as_json: bool) -> Checked:
+    """Return a folder that may be published, or end the command."""
     try:
         return checked(folder, CatalogShelf(catalog).tools())
     except (PolicyError, ManifestError) as error:

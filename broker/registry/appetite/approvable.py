@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import cedarpy
 
+from broker.core.decisions.explain import answer
 from broker.core.words.decision import Deny
 from broker.core.words.effect import Tier
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
@@ -62,7 +63,7 @@ def check_approvable(
         return
     denied: Counter[str] = Counter()
     for question in probes(parsed, book, tools):
-        decision = given.answer(question, book)
+        decision = answer(question, book)
         if not isinstance(decision, Deny):
             return
         denied.update({reason.rule for reason in decision.reasons} - {""})

@@ -47,13 +47,18 @@ _NOT_OURS = (
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A policy folder that may be published, and what its tests gave."""
+    """A policy folder that may be published, and what its tests gave.
+
+    ``tiers`` are what each table leaves reachable, by its scope; ``places`` where each
+    rule was written, by its ``@id``.
+    """
 
     folder: Folder
     book: RuleBook
     rates: tuple[RateRule, ...]
     budgets: tuple[BudgetRule, ...]
     tiers: Mapping[str, Tier]
+    places: Mapping[str, str]
     results: tuple[Result, ...]
 
     @property
@@ -97,7 +102,8 @@ def check_sources(sources: Mapping[str, str], tools: Sequence[Tool]) -> Checked:
         totals={rule.rule_id: rule.unit for rule in budgets},
     )
     tiers = {table.scope: _tier(table, folder, tools) for table in folder.tables}
-    return Checked(folder, book, rates, budgets, tiers, given.run(tests, book))
+    results = given.run(tests, book)
+    return Checked(folder, book, rates, budgets, tiers, places, results)
 
 
 def _tier(table: Table, folder: Folder, tools: Sequence[Tool]) -> Tier:

@@ -12,8 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.core.words.budget import COUNT_UNIT
-from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.registry.appetite.cedar import compile_tables
 from broker.registry.appetite.reading import read_table
 from broker.registry.cedar_text import PolicyError, check_text
@@ -140,7 +139,8 @@ def _check_totals(tables: list[Table], limits: Mapping[str, Any]) -> None:
             if row.ceiling is None:
                 continue
             unit = units.get(row.ceiling.total)
-            if unit is None or (unit == COUNT_UNIT) is not row.ceiling.counts:
+            counts = isinstance(unit, str) and not is_currency(unit)
+            if unit is None or counts is not row.ceiling.counts:
                 kind = "a number of actions" if row.ceiling.counts else "an amount"
                 msg = (
                     f"{table.file} line {row.line}, row {row.clause}: {LIMITS} has no"

@@ -9,7 +9,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.core.authorize import AgentFacts, Question, RuleBook, decide
+from broker.core.authorize import AgentFacts, Question, RuleBook
+from broker.core.decisions.explain import answer
 from broker.core.words.decision import Decision, Deny, Escalate, Permit, Reason
 from broker.core.words.effect import Tier
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
@@ -72,23 +73,6 @@ class Result:
     word: str
     reasons: tuple[Reason, ...]
     problem: str
-
-
-def answer(question: Question, book: RuleBook) -> Decision:
-    """Return what submitting would decide, as far as the policy goes.
-
-    What the approve stage adds is added here too: no rule alone permits Tier 3.
-    """
-    decision = decide(question, book)
-    unsigned = not (question.standing and question.proof)
-    if (
-        isinstance(decision, Permit)
-        and question.tier >= Tier.CONSEQUENTIAL
-        and unsigned
-    ):
-        text = "nobody signed for this, and a rule alone cannot permit it"
-        return Deny((Reason("unsigned", text),))
-    return decision
 
 
 def read_tests(

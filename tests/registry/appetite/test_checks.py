@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from broker.core.decisions.explain import answer
 from broker.core.words.effect import Tier
-from broker.registry.appetite import approvable, given
+from broker.registry.appetite import approvable
 from broker.registry.appetite.checks import check_sources
 from broker.registry.appetite.folder import (
     SOURCES_BYTES_MAX,
@@ -138,14 +139,14 @@ def test_questions_beyond_the_limit_are_not_asked(monkeypatch) -> None:
     assert approvable.PROBES_MAX >= 1_000
     never = '@id("n") forbid (principal, action, resource) when { context.tier >= 1 };'
     asked = []
-    decide = given.answer
+    decide = answer
 
     def counting(question, book):
         asked.append(question)
         return decide(question, book)
 
     monkeypatch.setattr(approvable, "PROBES_MAX", 20)
-    monkeypatch.setattr(given, "answer", counting)
+    monkeypatch.setattr(approvable, "answer", counting)
     with pytest.raises(PolicyError, match=rf"{HAND} line 1: .*whatever people sign"):
         check(hand=never)
     assert len(asked) == 20

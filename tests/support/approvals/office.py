@@ -15,14 +15,21 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from broker.api import approvals, console, internal, oauth, problems
+from broker.api import approvals, console, decisions, internal, oauth, problems
 from broker.api.console.room import Pulse, Room
 from broker.api.identity.desk import Desk
 from broker.effects.identities import Identities
 from broker.effects.keeping.tickets import Tickets
 from tests.support.door import WORKER_ID, FixedKeys, slots
 from tests.support.fake_registry import FakeMemory
-from tests.support.flow.house import ENVIRONMENT, ISSUER, PEOPLE, TENANT, put_row
+from tests.support.flow.house import (
+    AGENT_ID,
+    ENVIRONMENT,
+    ISSUER,
+    PEOPLE,
+    TENANT,
+    put_row,
+)
 from tests.support.identities import key_of
 from workflows.broker import ASSERTION_TYPE, Identity
 
@@ -41,8 +48,10 @@ class Office:
     http: httpx.AsyncClient
 
     def identity(self, who: str) -> Identity:
-        """Return how a person or the worker shows who they are."""
+        """Return how a person, the agent or the worker shows who they are."""
         subject = f"person:{PEOPLE[who]}" if who in PEOPLE else f"service:{WORKER_ID}"
+        if who == "agent":
+            subject = f"agent:{AGENT_ID}"
         return Identity(
             client_id=subject,
             key=key_of(who),
@@ -54,6 +63,7 @@ class Office:
     async def token(self, who: str) -> str:
         """Return a token for the resource that belongs to this kind of caller."""
         me, resource = self.identity(who), "console" if who in PEOPLE else "internal"
+        resource = "v1" if who == "agent" else resource
         answer = await self.http.post(
             "/oauth/token",
             data={
@@ -86,7 +96,7 @@ def application(house: House, *, issuer: str = ISSUER) -> FastAPI:
     memory = FakeMemory(now=clock.now)
     app = FastAPI()
     problems.install(app)
-    for room in (oauth, approvals, console, internal):
+    for room in (oauth, approvals, console, decisions, internal):
         app.include_router(room.router)
     app.state.issuer = issuer
     app.state.ports = house.ports
