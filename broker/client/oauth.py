@@ -114,7 +114,8 @@ class TokenSource:
         base_url: Where the metadata is; the issuer is what it says.
         client_id: Such as ``agent:<id>``.
         key: What the client authenticates with.
-        instance: What tokens are bound to: the key of this running copy.
+        instance: What tokens are bound to: the key of this running copy; without one
+            they are Bearer tokens.
         resource: Path of the resource at the issuer.
         details: ``authorization_details``, to ask for less.
     """
@@ -123,7 +124,7 @@ class TokenSource:
     base_url: str
     client_id: str
     key: Signer
-    instance: Signer
+    instance: Signer | None
     resource: str
     details: Sequence[Mapping[str, Any]] = ()
     _token: str = ""
@@ -174,9 +175,10 @@ class TokenSource:
             form["client_assertion"] = self.key.assertion(
                 self.client_id, audience=issuer
             )
-            headers = {"dpop": self.instance.proof("POST", url)}
+            bound = self.instance
+            headers = {"dpop": bound.proof("POST", url)} if bound else {}
             response = await send(self.http, "POST", url, data=form, headers=headers)
-            if not self.instance.learn(response):
+            if bound is None or not bound.learn(response):
                 return answer_of(response).checked()
         assert response is not None  # noqa: S101  (at least one was sent)
         raise RefusedError(answer_of(response))

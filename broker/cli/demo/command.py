@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from broker.cli.demo.by_hand import conversation, token
 from broker.cli.demo.proof import evidence
 from broker.cli.demo.story import STEPS, NotSoError, Step, Told
 from broker.cli.demo.world import World, open_world
@@ -31,8 +32,9 @@ _MARK_WIDTH = 44
 
 
 def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(demo)
+    """Add this command, and what it takes to try the API by hand."""
+    for command in (demo, conversation, token):
+        app.command()(command)
 
 
 def demo(

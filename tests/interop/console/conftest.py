@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,13 @@ def counterfoil(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
+    """Lend one stack to all tests of the console."""
+    with open_stack() as opened:
+        yield opened
+
+
+@contextmanager
+def open_stack() -> Iterator[Stack]:
     """Start a fresh demo stack, first calls included, and take it away again."""
     folder = Path(tempfile.mkdtemp(prefix="counterfoil-"))
     state = folder / "s"
