@@ -121,7 +121,8 @@ def drawing(lines: list[tuple[float, str]]) -> str:
         )
         y = 48 + LINE_PX * number
         kind = "p" if number == 0 else "t"
-        shown = html.escape(text[:WIDTH_CHARACTERS])
+        # Renderers collapse plain spaces, whatever the document says.
+        shown = html.escape(text).replace(" ", "\u00a0")
         rows.append(f'<text class="{kind} l{number}" x="16" y="{y}">{shown}</text>')
     width = int(32 + WIDTH_CHARACTERS * CHARACTER_PX)
     height = 64 + LINE_PX * len(lines)
@@ -129,7 +130,7 @@ def drawing(lines: list[tuple[float, str]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'role="img" aria-label="make demo: each step with what it saw" '
         'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, monospace" '
-        'font-size="13" xml:space="preserve">\n<style>\n'
+        'font-size="13">\n<style>\n'
         ".w{fill:#f6f7f9;stroke:#d6dce3}text{fill:#16202b}.p{fill:#14568a;font-weight:600}"
         ".d{fill:#8fa1b3}@media(prefers-color-scheme:dark){.w{fill:#11161c;"
         "stroke:#33404d}text{fill:#e8edf2}.p{fill:#8cc4f2}}\n"
