@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from broker.core.execute import release
+from broker.edge.identity import write_secret
 from infra.helpdesk.app import KEY_CHARS_MAX
 from infra.helpdesk.books import COMMENTS_SHOWN_MAX, TICKETS_SHOWN_MAX
 from tests.edge.lab import signed
@@ -35,11 +36,15 @@ async def executor(
     folder: Path, pg_edge_dsn: str, helpdesk: HelpDesk
 ) -> AsyncIterator[Executor]:
     edge = make_edge(folder, database=pg_edge_dsn)
-    seal = ("seal", "--connector", "helpdesk", "--base-url", helpdesk.url)
-    sealed = edge.command(
-        *seal, "--allow-private", stdin=helpdesk.credential.encode() + b"\n"
-    )
-    assert sealed.returncode == 0, sealed.stderr
+    secret = folder / "secret"
+    write_secret(secret, helpdesk.credential.encode())
+    words = ("credentials", "add", "--connector", "helpdesk", "--allow-private")
+    for command in (
+        ("init",),
+        (*words, "--base-url", helpdesk.url, "--value-file", str(secret)),
+    ):
+        done = edge.command(*command)
+        assert done.returncode == 0, done.stderr
     dispatcher = Dispatcher(
         Settings(
             runner_socket=folder / "runner.sock",
