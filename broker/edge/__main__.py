@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     harden()
     try:
         settings = from_environment()
-        _configure_logs(settings)
+        _configure_logs(settings, quiet=asked.command == "credentials")
         if asked.command == "init":
             _init(settings)
         elif asked.command == "credentials":
@@ -116,8 +116,9 @@ def harden() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _configure_logs(settings: Settings) -> None:
+def _configure_logs(settings: Settings, *, quiet: bool) -> None:
     level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    level = max(level, logging.WARNING) if quiet else level
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -125,7 +126,8 @@ def _configure_logs(settings: Settings) -> None:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        # What a command answers stands on standard output alone.
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr if quiet else None),
         cache_logger_on_first_use=True,
     )
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from broker.core.words.warrant import (
 )
 from broker.edge.calls import Means
 from broker.edge.desk import Desk, Post
+from broker.edge.egress.addresses import look_up
 from broker.edge.egress.upstream import Upstreams
 from broker.edge.identity import KEK_BYTES, Identity, load_identity, uuid7
 from broker.edge.journal import SKEW_MS, Journal
@@ -50,6 +51,7 @@ from tests.edge.fake_store import FakeStore
 from tests.edge.fake_upstream import CUSTOMER, FakeUpstream
 from tests.edge.vault.fake_rows import FakeRows
 
+Resolve = Callable[[str, int], Awaitable[list[str]]]
 ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "http://broker.test"
 TENANT, ENVIRONMENT, AGENT = "demo", "dev", "agent-1"
@@ -194,6 +196,16 @@ class Lab:
         }
         return Warrant(**(plain | changes))
 
+    async def use(self, secret: bytes, **draft: Any) -> None:
+        """Put another credential of the connector into use."""
+        plain: dict[str, Any] = {
+            "connector": "retail",
+            "base_url": self.upstream.url,
+            "allow_private": True,
+        }
+        version = await self.vault.add(Draft(**(plain | draft)), secret)
+        await self.vault.switch("retail", version)
+
     async def call(self, order: Warrant | str) -> Child:
         """Show a warrant and return the child's end of the accepted call."""
         answer, child = await self.show(order)
@@ -255,7 +267,9 @@ def signed(order: Warrant, *, key: PrivateKey = WARRANT_KEY) -> str:
 
 
 @asynccontextmanager
-async def running_lab(folder: Path | None = None) -> AsyncIterator[Lab]:
+async def running_lab(
+    folder: Path | None = None, *, resolve: Resolve = look_up
+) -> AsyncIterator[Lab]:
     """Run an edge on a folder; a second one on it is the edge after a restart."""
     async with AsyncExitStack() as after:
         own = Path(tempfile.mkdtemp(prefix="edge-"))
@@ -263,7 +277,9 @@ async def running_lab(folder: Path | None = None) -> AsyncIterator[Lab]:
         upstream = FakeUpstream()
         await upstream.start()
         after.push_async_callback(upstream.stop)
-        lab = await _assemble(folder or own, own / "edge.sock", upstream, after)
+        upstreams = Upstreams(resolve)
+        after.push_async_callback(upstreams.close)
+        lab = await _assemble(folder or own, own, upstream, upstreams, after)
         await lab.server.start()
         after.push_async_callback(lab.server.stop)
         after.push_async_callback(lab.close)
@@ -271,7 +287,11 @@ async def running_lab(folder: Path | None = None) -> AsyncIterator[Lab]:
 
 
 async def _assemble(
-    folder: Path, socket: Path, upstream: FakeUpstream, after: AsyncExitStack
+    folder: Path,
+    own: Path,
+    upstream: FakeUpstream,
+    upstreams: Upstreams,
+    after: AsyncExitStack,
 ) -> Lab:
     lab: Lab
 
@@ -295,8 +315,6 @@ async def _assemble(
     draft = Draft(connector="retail", base_url=upstream.url, allow_private=True)
     await vault.switch("retail", await vault.add(draft, CANARY.encode()))
     desk = Desk(_post(identity, journal, real, vault.rows, now))
-    upstreams = Upstreams()
-    after.push_async_callback(upstreams.close)
     keyring = keyring_of(vault, upstreams)
     after.push_async_callback(keyring.tokens.close)
     means = Means(
@@ -318,8 +336,8 @@ async def _assemble(
         upstream=upstream,
         desk=desk,
         means=means,
-        server=Server(desk, means, path=socket),
-        socket=socket,
+        server=Server(desk, means, path=own / "edge.sock"),
+        socket=own / "edge.sock",
     )
     return lab
 

@@ -43,6 +43,11 @@ Temporal (brokers and workers)
     COUNTERFOIL_TEMPORAL_PROXY_USER
     COUNTERFOIL_TEMPORAL_PASSWORD_FILE
 
+Edge
+    COUNTERFOIL_EDGE_KEK_FILE        Wraps the credentials' keys; else one is made.
+    COUNTERFOIL_EDGE_TRANSIT_URL     Vault or OpenBao wraps them instead; with _KEY,
+                                     _TOKEN_FILE, _MOUNT, _NAMESPACE and _CA_FILE.
+
 democrm and edge
     COUNTERFOIL_CRM_URL              Base URL of the demo CRM.
     COUNTERFOIL_CRM_CREDENTIAL_FILE  The CRM's bearer credential in the clear, as its

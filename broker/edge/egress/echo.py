@@ -18,6 +18,8 @@ _ESCAPED = re.compile(rb"\\(?:u00([0-9a-fA-F]{2})|(.))", re.DOTALL)
 def forms(secret: bytes) -> tuple[bytes, ...]:
     """Return the texts that give a secret away: plain, hex, base64 at any offset."""
     found = {secret, secret.hex().encode(), secret.hex().upper().encode()}
+    if b" " in secret:
+        found.add(secret.replace(b" ", b"+"))  # As a form writes a space.
     for offset in range(3):
         for encode in (b64encode, urlsafe_b64encode):
             coded = encode(b"\x00" * offset + secret).rstrip(b"=")
@@ -32,9 +34,14 @@ def echoes(body: bytes, secret: bytes) -> bool:
     """Return whether a response holds the secret, as it is or decoded once or twice."""
     wanted = forms(secret)
     views = {body}
-    for view in (body, _unescaped(body)):
-        views |= {view, unquote_to_bytes(view), _unescaped(unquote_to_bytes(view))}
+    for _ in range(2):
+        views |= {undo(view) for view in views for undo in (_unescaped, _unquoted)}
     return any(form in view for view in views for form in wanted)
+
+
+def _unquoted(data: bytes) -> bytes:
+    """Undo the escapes of URLs, wherever they stand."""
+    return unquote_to_bytes(data) if b"%" in data else data
 
 
 def _unescaped(data: bytes) -> bytes:

@@ -53,6 +53,18 @@ def test_other_answers_pass(body) -> None:
     assert not echoes(body, SECRET)
 
 
+def test_a_pass_phrase_is_found_as_forms_and_urls_write_it() -> None:
+    phrase = b"correct horse battery staple"
+    for body in (phrase, b"pw=correct+horse+battery+staple", quote(phrase).encode()):
+        assert echoes(body, phrase), body
+    assert not echoes(b"correct-horse-battery-staple", phrase)
+
+
+def test_an_address_that_was_encoded_twice_is_read() -> None:
+    twice = quote(quote(SECRET, safe=""), safe="").encode()
+    assert echoes(b"next=" + twice, SECRET)
+
+
 def test_a_json_answer_that_escapes_its_slashes_is_read() -> None:
     assert echoes(b'{"a":"' + SECRET.replace(b"/", b"\\/") + b'"}', SECRET)
 
