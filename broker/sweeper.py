@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker import approvals, evidence, flow, republish
+from broker import approvals, evidence, flow, rehearsal, republish
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
@@ -38,7 +38,8 @@ async def sweep_for_ever(
     """
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
-        for work in (interrupted, revoked, approvals.expire_due, outdated):
+        works = (interrupted, revoked, approvals.expire_due, outdated, rehearsal.follow)
+        for work in works:
             await _undisturbed(work(ports))
         for more in beside:
             await _undisturbed(more())

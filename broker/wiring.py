@@ -29,6 +29,8 @@ from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
 from broker.effects.keeping.edge_events import EdgeEvents
 from broker.effects.keeping.handles import PostgresHandles
+from broker.effects.keeping.past import PostgresPast
+from broker.effects.keeping.shadows import PostgresShadows
 from broker.effects.keeping.store import PostgresStore
 from broker.effects.keeping.tickets import Tickets
 from broker.effects.keeping.waiting import PostgresWaiting
@@ -181,6 +183,8 @@ def build(settings: Settings) -> Replica:
         replay=replay,
         desk=desk,
         waiting=PostgresWaiting(database, scribe=scribe, changed=outbox.nudge),
+        past=PostgresPast(database, vault=vault),
+        shadows=PostgresShadows(database),
         replica=settings.part,
         tenant=settings.tenant,
         console_key=next(iter(_console_keys(settings, keys)), None),

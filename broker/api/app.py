@@ -23,6 +23,7 @@ from broker.api import (
     oauth,
     policy,
     problems,
+    rehearsals,
 )
 from broker.core.words.errors import BrokerError
 
@@ -63,6 +64,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         admin,
         policy,
         kill_switch,
+        rehearsals,
         internal,
         mcp,
     ):

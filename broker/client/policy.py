@@ -83,6 +83,32 @@ async def withdraw(me: PersonClient, *, reason: str = "") -> Mapping[str, Any]:
     return (await me.call("POST", path, json={"reason": reason})).checked()
 
 
+async def replay(
+    me: PersonClient,
+    content: Mapping[str, Any],
+    *,
+    days: int,
+    after: str = "",
+    until: str = "",
+) -> Mapping[str, Any]:
+    """Return what one page of recorded requests comes to under another policy."""
+    body = {"policy": dict(content), "days": days, "after": after, "until": until}
+    return (await me.call("POST", f"{_PATH}/replays", json=body)).checked()
+
+
+async def shadow(me: PersonClient) -> Mapping[str, Any]:
+    """Return what runs beside the live policy, and what it found."""
+    return (await me.call("GET", f"{_PATH}/shadow")).checked()
+
+
+async def set_shadow(
+    me: PersonClient, content: Mapping[str, Any] | None, *, reason: str = ""
+) -> Mapping[str, Any]:
+    """Run a content beside the live policy, or end what runs there."""
+    body = {"policy": content, "reason": reason}
+    return (await me.call("POST", f"{_PATH}/shadow", json=body)).checked()
+
+
 def _signed(me: PersonClient, word: str, number: int, text: str) -> str:
     claims = {
         "iss": me.tokens.client_id.partition(":")[2],

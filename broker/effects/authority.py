@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.words.errors import StoreUnavailableError
 from broker.effects.parsed import Parsed
-from broker.ports import AuthorityView
+from broker.ports import AuthorityView, Shadowed
 from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_channel
 from broker.registry.emergency.kill_switch import parse_kill_switch
@@ -92,6 +92,14 @@ class SignedAuthority:
             StoreUnavailableError: There is none that verifies.
         """
         return self._in_force(await self._registry.get("policy", "main"))
+
+    async def shadow(self) -> Shadowed | None:
+        """Return what runs beside it, None if nothing does that can be evaluated."""
+        row = await self._registry.get("policy", "shadow")
+        if row is None or row.body.get("status") != "on":
+            return None
+        policy = self._policies.of(row)
+        return Shadowed(policy, row.revision, row.at) if policy else None
 
     async def approvers(self) -> Mapping[str, Approver]:
         """Return everybody who may hold an approving role, by person id."""

@@ -84,6 +84,32 @@ class PayloadVault:
         value: dict[str, Any] = json.loads(text)
         return value
 
+    def open_with(
+        self, wrapped: bytes | None, draft: PayloadDraft, data: bytes
+    ) -> dict[str, Any]:
+        """Decrypt a payload with a wrapped key that is at hand, and keep no key.
+
+        Raises:
+            ErasedError: the key was destroyed.
+            ValueError: the payload was changed, or belongs to another place.
+        """
+        if wrapped is None:
+            msg = f"the data key of {draft.subject} was destroyed"
+            raise ErasedError(msg)
+        context = f"{draft.subject}|{draft.purpose}".encode()
+        try:
+            key = self._wrap.decrypt(
+                wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], context
+            )
+            text = AESGCM(key).decrypt(
+                data[:NONCE_BYTES], data[NONCE_BYTES:], _context(draft)
+            )
+        except InvalidTag:
+            msg = f"payload {draft.payload_id} does not verify"
+            raise ValueError(msg) from None
+        value: dict[str, Any] = json.loads(text)
+        return value
+
     async def keyed_hash(self, value: Any, *, subject: str, purpose: str) -> str:  # noqa: ANN401
         """Return an HMAC-SHA-256 whose key ends with the subject's data key, in hex."""
         key = _derive(await self._data_key(subject, purpose), b"arguments")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from broker.ports.policies import Past, Shadows, Waiting
 from broker.ports.values import (
     AuthorityView,
     Ballot,
@@ -19,6 +20,7 @@ from broker.ports.values import (
     NewTurn,
     NoRoom,
     OnDesk,
+    Page,
     PayloadDraft,
     Policy,
     Ran,
@@ -26,6 +28,8 @@ from broker.ports.values import (
     RedecidedWord,
     Redecision,
     Sealed,
+    ShadowCount,
+    Shadowed,
     Shown,
     Stored,
     StoredWord,
@@ -77,6 +81,8 @@ __all__ = [
     "NewTurn",
     "NoRoom",
     "OnDesk",
+    "Page",
+    "Past",
     "PayloadDraft",
     "Policy",
     "Ports",
@@ -87,6 +93,9 @@ __all__ = [
     "Redecision",
     "Replay",
     "Sealed",
+    "ShadowCount",
+    "Shadowed",
+    "Shadows",
     "Shelf",
     "Shown",
     "Store",
@@ -133,6 +142,9 @@ class Authority(Protocol):
         Raises:
             StoreUnavailableError: there is none that verifies.
         """
+
+    async def shadow(self) -> Shadowed | None:
+        """Return what runs beside it, None if nothing does that can be evaluated."""
 
     async def approvers(self) -> Mapping[str, Approver]:
         """Return everybody who may hold an approving role, by person id."""
@@ -270,18 +282,6 @@ class Store(Protocol):
         """Return an approval and its votes whose signatures verify, or None."""
 
 
-class Waiting(Protocol):
-    """Actions that wait for people while policies change."""
-
-    async def outdated(
-        self, *, version: int, replica: str, limit: int
-    ) -> Sequence[str]:
-        """Return ids of waiting actions that an earlier version decided."""
-
-    async def redecide(self, new: Redecision) -> Redecided:
-        """Store what a new policy says of a waiting action, in one transaction."""
-
-
 class Desk(Protocol):
     """Where approvals wait, and where votes are counted."""
 
@@ -376,6 +376,8 @@ class Ports:
     replay: Replay
     desk: Desk
     waiting: Waiting
+    past: Past
+    shadows: Shadows
     replica: str
     tenant: str
     console_key: PrivateKey | None = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from broker.core.words.money import Money
     from broker.core.words.subject import Interaction
     from broker.core.words.warrant import Receipt
+    from broker.watch.replay import Recorded, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,38 @@ class Redecision:
     entry: AuditEntry
     approval: ApprovalRequest | None = None
     payload: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Recorded actions, oldest first; ``last`` is the id where the next page begins.
+
+    ``left_out`` counts records that cannot be read, by why; ``full`` is whether there
+    may be more.
+    """
+
+    records: tuple[Recorded, ...]
+    left_out: Mapping[str, int]
+    last: str
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """The policy that runs beside the live one: its row's revision, and since when."""
+
+    policy: Policy
+    revision: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowCount:
+    """What a shadow came to, up to the action ``seen``."""
+
+    seen: str
+    at: datetime
+    tally: Tally
 
 
 class RedecidedWord(StrEnum):

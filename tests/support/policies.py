@@ -27,14 +27,15 @@ LIMIT = "limit = 1_000_000"
 """How the demo's file of limits writes the daily budget of an agent."""
 
 
-def made_of(file: str, old: str, new: str) -> dict[str, Any]:
+def made_of(file: str, old: str, new: str, *, every: bool = False) -> dict[str, Any]:
     """Return the content of the demo's policy with one file changed.
 
-    Without ``old``, ``new`` is added to the file.
+    Without ``old``, ``new`` is added to the file; ``every`` changes all places.
     """
     text = DEMO_SOURCES[file]
     assert old in text, old
-    text = text.replace(old, new, 1) if old else f"{text}\n{new}\n"
+    times = -1 if every else 1
+    text = text.replace(old, new, times) if old else f"{text}\n{new}\n"
     return read_sources(DEMO_SOURCES | {file: text}).body()
 
 

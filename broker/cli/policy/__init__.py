@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from broker.cli.policy import checking, explaining, life
+from broker.cli.policy import checking, explaining, life, rehearsing
 from broker.cli.policy.folder import body_of, checked
 
 __all__ = ["app", "body_of", "checked", "register"]
@@ -14,7 +14,7 @@ app = typer.Typer(
     help="The policy: what is allowed, banned, or needs a person.",
     no_args_is_help=True,
 )
-for module in (checking, explaining, life):
+for module in (checking, explaining, life, rehearsing):
     module.add(app)
 
 

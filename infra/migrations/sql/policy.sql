@@ -76,3 +76,61 @@ $$;
 
 REVOKE ALL ON FUNCTION action_redecide, action_ask_again FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION action_redecide TO cf_broker;
+
+-- What a shadow policy would have decided otherwise: one cursor and counts for each
+-- revision of its signed row. Counts are a monitor and no evidence: a replay finds them
+-- again from what was sealed.
+CREATE TABLE policy_shadow (
+  revision   integer     PRIMARY KEY,
+  seen       uuid        NOT NULL,
+  replayed   bigint      NOT NULL DEFAULT 0,
+  left_out   bigint      NOT NULL DEFAULT 0,
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE policy_shadow_flip (
+  revision    integer NOT NULL REFERENCES policy_shadow,
+  before      text    NOT NULL,
+  after       text    NOT NULL,
+  tool        text    NOT NULL,
+  agent_id    text    NOT NULL,
+  currency    text    NOT NULL,
+  count       bigint  NOT NULL,
+  minor_units numeric NOT NULL,
+  PRIMARY KEY (revision, before, after, tool, agent_id, currency)
+);
+
+-- Add what was found between two ids, if the cursor still stands at the first; false if
+-- another replica was faster. p_flips: [{"before", "after", "tool", "agent", "currency",
+-- "count", "minor_units"}].
+CREATE FUNCTION shadow_advance(
+  p_revision integer, p_seen uuid, p_last uuid, p_replayed bigint, p_left_out bigint,
+  p_flips jsonb
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+  INSERT INTO policy_shadow (revision, seen) VALUES (p_revision, p_seen)
+      ON CONFLICT DO NOTHING;
+  UPDATE policy_shadow
+     SET seen = p_last, replayed = replayed + p_replayed,
+         left_out = left_out + p_left_out, updated_at = now()
+   WHERE revision = p_revision AND seen = p_seen;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  INSERT INTO policy_shadow_flip AS had (revision, before, after, tool, agent_id,
+    currency, count, minor_units)
+  SELECT p_revision, f.before, f.after, f.tool, f.agent, f.currency, f.count,
+         f.minor_units
+    FROM jsonb_to_recordset(p_flips) AS f(before text, after text, tool text,
+           agent text, currency text, count bigint, minor_units numeric)
+      ON CONFLICT (revision, before, after, tool, agent_id, currency) DO UPDATE
+     SET count = had.count + EXCLUDED.count,
+         minor_units = had.minor_units + EXCLUDED.minor_units;
+  RETURN true;
+END
+$$;
+
+REVOKE ALL ON FUNCTION shadow_advance FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION shadow_advance TO cf_broker;
+GRANT SELECT ON policy_shadow, policy_shadow_flip TO cf_broker;

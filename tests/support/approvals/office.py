@@ -15,7 +15,17 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from broker.api import approvals, console, decisions, internal, oauth, problems
+from broker.api import (
+    admin,
+    approvals,
+    console,
+    decisions,
+    internal,
+    oauth,
+    policy,
+    problems,
+    rehearsals,
+)
 from broker.api.console.room import Pulse, Room
 from broker.api.identity.desk import Desk
 from broker.effects.identities import Identities
@@ -96,7 +106,8 @@ def application(house: House, *, issuer: str = ISSUER) -> FastAPI:
     memory = FakeMemory(now=clock.now)
     app = FastAPI()
     problems.install(app)
-    for room in (oauth, approvals, console, decisions, internal):
+    rooms = (oauth, approvals, console, decisions, admin, policy, rehearsals, internal)
+    for room in rooms:
         app.include_router(room.router)
     app.state.issuer = issuer
     app.state.ports = house.ports

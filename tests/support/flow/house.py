@@ -35,6 +35,8 @@ from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.keeping.handles import PostgresHandles
+from broker.effects.keeping.past import PostgresPast
+from broker.effects.keeping.shadows import PostgresShadows
 from broker.effects.keeping.store import PostgresStore
 from broker.effects.keeping.waiting import PostgresWaiting
 from broker.effects.ledger import PostgresLedger
@@ -289,6 +291,8 @@ async def open_house(
         tenant=TENANT,
         desk=votes,
         waiting=PostgresWaiting(database, scribe=scribe),
+        past=PostgresPast(database, vault=vault),
+        shadows=PostgresShadows(database),
         console_key=key_of("console"),
     )
     house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)
