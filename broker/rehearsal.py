@@ -90,7 +90,7 @@ async def replayed(
         UnavailableError: the database does not answer.
     """
     live = in_force(await ports.authority.policy())
-    page = await ports.past.page(after=after, until=until, limit=PAGE_MAX)
+    page = await ports.policies.past.page(after=after, until=until, limit=PAGE_MAX)
     tally = await _tally(page, candidate=candidate, live=live)
     return Found(tally, page.last, page.full)
 
@@ -109,14 +109,14 @@ async def follow(ports: Ports) -> int:
     until = first_id(ports.clock.now() - timedelta(seconds=SHADOW_LAG_S))
     looked_at = 0
     for _ in range(SHADOW_PAGES_MAX):
-        before = await ports.shadows.count(shadow.revision)
+        before = await ports.policies.shadows.count(shadow.revision)
         seen = before.seen if before else first_id(shadow.since)
-        page = await ports.past.page(after=seen, until=until, limit=PAGE_MAX)
+        page = await ports.policies.past.page(after=seen, until=until, limit=PAGE_MAX)
         if page.last == seen:
             break
         tally = await _tally(page, candidate=candidate, live=live)
         # If we die here, another replica takes the same page.
-        await ports.shadows.advance(
+        await ports.policies.shadows.advance(
             shadow.revision, seen=seen, last=page.last, tally=tally
         )
         looked_at += tally.replayed

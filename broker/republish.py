@@ -102,7 +102,7 @@ async def again(ports: Ports, before: ActionRecord) -> Again:
             return now
         carried = approve.carries(asked, now.decision)
         new = await (_carried(ports, now) if carried else _asked(ports, now))
-        answer = await ports.waiting.redecide(new)
+        answer = await ports.policies.waiting.redecide(new)
         match answer.word:
             case RedecidedWord.OK:
                 return Again.CARRIED if carried else Again.ASKED

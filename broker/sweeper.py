@@ -60,7 +60,7 @@ async def revoked(ports: Ports) -> None:
 async def outdated(ports: Ports) -> None:
     """Decide again what waits, after a policy was published; a batch at a time."""
     policy = await ports.authority.policy()
-    found = await ports.waiting.outdated(
+    found = await ports.policies.waiting.outdated(
         version=policy.book.version,
         replica=ports.replica,
         limit=republish.REPUBLISHED_AT_ONCE_MAX,

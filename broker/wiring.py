@@ -29,11 +29,8 @@ from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
 from broker.effects.keeping.edge_events import EdgeEvents
 from broker.effects.keeping.handles import PostgresHandles
-from broker.effects.keeping.past import PostgresPast
-from broker.effects.keeping.shadows import PostgresShadows
 from broker.effects.keeping.store import PostgresStore
 from broker.effects.keeping.tickets import Tickets
-from broker.effects.keeping.waiting import PostgresWaiting
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
 from broker.effects.limits.rates import (
@@ -43,7 +40,7 @@ from broker.effects.limits.rates import (
     ValkeyRates,
     valkey_client,
 )
-from broker.effects.policies import policy_reader
+from broker.effects.policies import policy_reader, policy_room
 from broker.effects.registry import Registry
 from broker.effects.replay import ReplayMemory, Valkey
 from broker.effects.scribe import Scribe
@@ -182,9 +179,7 @@ def build(settings: Settings) -> Replica:
         journal=scribe,
         replay=replay,
         desk=desk,
-        waiting=PostgresWaiting(database, scribe=scribe, changed=outbox.nudge),
-        past=PostgresPast(database, vault=vault),
-        shadows=PostgresShadows(database),
+        policies=policy_room(database, vault, scribe, outbox.nudge),
         replica=settings.part,
         tenant=settings.tenant,
         console_key=next(iter(_console_keys(settings, keys)), None),

@@ -91,7 +91,7 @@ async def show_shadow(request: Request, who: Someone) -> dict[str, Any]:
     if row is None or row.body.get("status") != "on":
         return {"state": "off"}
     shadow = await ports.authority.shadow()
-    count = await ports.shadows.count(row.revision)
+    count = await ports.policies.shadows.count(row.revision)
     return {
         # Tools may have changed since: then it cannot be evaluated, and counts nothing.
         "state": "on" if shadow is not None else "unusable",

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.ports import Policy
+from broker.effects.keeping.past import PostgresPast
+from broker.effects.keeping.shadows import PostgresShadows
+from broker.effects.keeping.waiting import PostgresWaiting
+from broker.ports import Policy, PolicyRoom
 from broker.registry.policies import PolicyError, limits_of, rule_book
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from broker.effects.database import Database
+    from broker.effects.scribe import Scribe
+    from broker.effects.vault import PayloadVault
     from broker.ports import Shelf
     from broker.registry.authority import AuthorityRow
 
@@ -28,3 +34,20 @@ def policy_reader(shelf: Shelf) -> Callable[[AuthorityRow], Policy]:
         return Policy(book=book, rates=rates, budgets=budgets)
 
     return read
+
+
+def policy_room(
+    database: Database,
+    vault: PayloadVault,
+    scribe: Scribe,
+    changed: Callable[[], None] = lambda: None,
+) -> PolicyRoom:
+    """Return what publishing and rehearsing a policy touches, over PostgreSQL.
+
+    ``changed`` is called when there is a message for Temporal.
+    """
+    return PolicyRoom(
+        waiting=PostgresWaiting(database, scribe=scribe, changed=changed),
+        past=PostgresPast(database, vault=vault),
+        shadows=PostgresShadows(database),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from broker.ports.policies import Past, Shadows, Waiting
+from broker.ports.policies import Past, PolicyRoom, Shadows, Waiting
 from broker.ports.values import (
     AuthorityView,
     Ballot,
@@ -85,6 +85,7 @@ __all__ = [
     "Past",
     "PayloadDraft",
     "Policy",
+    "PolicyRoom",
     "Ports",
     "Ran",
     "Rates",
@@ -375,9 +376,7 @@ class Ports:
     journal: Journal
     replay: Replay
     desk: Desk
-    waiting: Waiting
-    past: Past
-    shadows: Shadows
+    policies: PolicyRoom
     replica: str
     tenant: str
     console_key: PrivateKey | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -40,3 +41,12 @@ class Shadows(Protocol):
         self, revision: int, *, seen: str, last: str, tally: Tally
     ) -> bool:
         """Add what was found between two ids; False if another replica was faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRoom:
+    """What publishing and rehearsing a policy touches."""
+
+    waiting: Waiting
+    past: Past
+    shadows: Shadows

@@ -125,7 +125,7 @@ async def test_pages_of_a_replay_join_without_gap_or_overlap(house: House) -> No
     until = first_id(house.ports.clock.now() + timedelta(days=1))
     seen: list[str] = []
     while True:
-        page = await house.ports.past.page(after=after, until=until, limit=4)
+        page = await house.ports.policies.past.page(after=after, until=until, limit=4)
         seen += [one.action_id for one in page.records]
         after = page.last
         if not page.full:
@@ -177,13 +177,13 @@ async def test_a_shadow_counts_every_action_once_whoever_sweeps(
     )
     shadow = await house.ports.authority.shadow()
     assert shadow is not None
-    count = await house.ports.shadows.count(shadow.revision)
+    count = await house.ports.policies.shadows.count(shadow.revision)
     assert count is not None
     assert count.tally.replayed == recorded
     assert count.tally.flips == {TWO_TO_ONE: (1, VERY_LARGE)}
     await large_refund(house, VERY_LARGE + 1)
     await rehearsal.follow(later(other))
-    count = await house.ports.shadows.count(shadow.revision)
+    count = await house.ports.policies.shadows.count(shadow.revision)
     assert count is not None
     assert count.tally.flips == {TWO_TO_ONE: (2, 2 * VERY_LARGE + 1)}
     # Another revision begins anew, and none counts nothing.
@@ -207,10 +207,13 @@ async def test_one_sweep_of_the_shadow_takes_so_many_pages(house: House) -> None
     class Endless:
         async def page(self, *, after: str, until: str, limit: int) -> Any:
             asked.append(limit)
-            page = await house.ports.past.page(after=after, until=until, limit=1)
+            page = await house.ports.policies.past.page(
+                after=after, until=until, limit=1
+            )
             return replace(page, last=house.ports.ids.new(), full=True)
 
-    await rehearsal.follow(replace(later(house), past=Endless()))
+    room = replace(house.ports.policies, past=Endless())
+    await rehearsal.follow(replace(later(house), policies=room))
     assert asked == [PAGE_MAX] * SHADOW_PAGES_MAX
 
 

@@ -330,7 +330,8 @@ async def test_one_sweep_decides_so_many_again_and_not_one_more(house: House) ->
             return ids[:limit]
 
     crowd = Crowded()
-    await sweeper.outdated(replace(house.ports, waiting=crowd))  # type: ignore[arg-type]
+    room = replace(house.ports.policies, waiting=crowd)  # type: ignore[arg-type]
+    await sweeper.outdated(replace(house.ports, policies=room))
     assert crowd.asked == REPUBLISHED_AT_ONCE_MAX
 
 

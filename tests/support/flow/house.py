@@ -35,12 +35,9 @@ from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.keeping.handles import PostgresHandles
-from broker.effects.keeping.past import PostgresPast
-from broker.effects.keeping.shadows import PostgresShadows
 from broker.effects.keeping.store import PostgresStore
-from broker.effects.keeping.waiting import PostgresWaiting
 from broker.effects.ledger import PostgresLedger
-from broker.effects.policies import policy_reader
+from broker.effects.policies import policy_reader, policy_room
 from broker.effects.registry import Registry
 from broker.effects.scribe import Scribe
 from broker.effects.shelf import CatalogShelf
@@ -290,9 +287,7 @@ async def open_house(
         replica=replica,
         tenant=TENANT,
         desk=votes,
-        waiting=PostgresWaiting(database, scribe=scribe),
-        past=PostgresPast(database, vault=vault),
-        shadows=PostgresShadows(database),
+        policies=policy_room(database, vault, scribe),
         console_key=key_of("console"),
     )
     house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)
