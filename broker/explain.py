@@ -34,11 +34,11 @@ from broker.core.words.money import Money, is_currency
 from broker.core.words.subject import VerificationLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from broker.case import Case
-    from broker.core.authorize import Question
-    from broker.core.words.budget import Line
+    from broker.core.authorize import Question, RuleBook
+    from broker.core.words.budget import BudgetRule, Line
     from broker.ports import Ports
 
 
@@ -46,15 +46,16 @@ if TYPE_CHECKING:
 class Explanation:
     """What would be decided now about one request, and why.
 
-    ``question`` is what policy was asked, None if it was not asked; ``lines`` what the
-    action would take from which budgets; ``ways`` what would make it pass.
+    ``question`` is what policy was asked, None if it was not asked; ``looked_at`` are
+    the running totals that rules look at, with their units; ``lines`` what the action
+    would take from which budgets; ``ways`` what would make it pass.
     """
 
     decision: Decision
     verdict: Verdict = deciding.CLEAN
     question: Question | None = None
     policy_version: int = 0
-    looked_at: Mapping[str, int] | None = None
+    looked_at: tuple[tuple[str, int, str], ...] = ()
     lines: tuple[Line, ...] = ()
     ways: tuple[Way, ...] = ()
 
@@ -166,7 +167,11 @@ async def explained(ports: Ports, stored: ActionRecord) -> Explanation:
         verdict=verdict,
         question=case.put,
         policy_version=case.view.policy.book.version,
-        looked_at=_looked_at(case),
+        looked_at=looked_at(
+            case.totals or {},
+            book=case.view.policy.book,
+            budgets=case.view.policy.budgets,
+        ),
         lines=case.lines,
         ways=_ways(case, verdict, policy_says),
     )
@@ -184,10 +189,14 @@ def _ways(case: Case, verdict: Verdict, decision: Decision) -> tuple[Way, ...]:
     return ways(case.put, case.view.policy.book, case.lines)
 
 
-def _looked_at(case: Case) -> dict[str, int]:
-    """Return the running totals that rules of this policy look at."""
-    reads = case.view.policy.book.reads
-    return {n: v for n, v in (case.totals or {}).items() if n in reads}
+def looked_at(
+    totals: Mapping[str, int], *, book: RuleBook, budgets: Iterable[BudgetRule]
+) -> tuple[tuple[str, int, str], ...]:
+    """Return the running totals that rules of a policy look at: name, value, unit."""
+    units = {rule.rule_id: rule.unit for rule in budgets}
+    return tuple(
+        (name, totals.get(name, 0), units.get(name, "")) for name in sorted(book.reads)
+    )
 
 
 # -------------------------------------------------------------------- shown to people
@@ -218,7 +227,10 @@ def as_json(found: Explanation) -> dict[str, Any]:
             {"code": f.code, "argument": f.pointer, "text": f.text}
             for f in found.verdict.findings
         ],
-        "totals": dict(found.looked_at or {}),
+        "totals": [
+            {"total": name, "value": value, "unit": unit}
+            for name, value, unit in found.looked_at
+        ],
         "budgets": [_line_json(line) for line in found.lines],
         "would_pass": [
             _way_json(way, question.currency if question else "") for way in found.ways

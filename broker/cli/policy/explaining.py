@@ -25,10 +25,9 @@ from broker.cli.signed_in import (
 from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 from broker.core.decisions.explain import answer, ways
-from broker.core.words.budget import COUNT_UNIT
-from broker.core.words.money import Money
+from broker.core.words.money import Money, is_currency
 from broker.effects.shelf import CatalogShelf
-from broker.explain import Explanation
+from broker.explain import Explanation, looked_at
 from broker.explain import as_json as explanation_json
 from broker.registry.appetite.given import question_of
 
@@ -108,7 +107,7 @@ def _of_folder(
     found = Explanation(
         decision=answer(asked, checked.book),
         question=asked,
-        looked_at={n: v for n, v in asked.totals.items() if n in checked.book.reads},
+        looked_at=looked_at(asked.totals, book=checked.book, budgets=checked.budgets),
         ways=ways(asked, checked.book, ()),
     )
     return explanation_json(found), checked.places
@@ -141,8 +140,9 @@ def _lines(found: Mapping[str, Any], places: Mapping[str, str]) -> Iterator[str]
         yield f"because     {clause}{reason['text']}" + (f" ({named})" if named else "")
     for finding in found["findings"]:
         yield f"found       {finding['argument']} {finding['text']}"
-    for total, value in found["totals"].items():
-        yield f"total       {total}: {value}"
+    for total in found["totals"]:
+        value = _shown(total["value"], total)
+        yield f"total       {total['total']}: {value} before this"
     for line in found["budgets"]:
         taken = line["posted"] + line["held"]
         yield (
@@ -166,6 +166,4 @@ def _decision(found: Mapping[str, Any]) -> str:
 
 
 def _shown(value: int, line: Mapping[str, Any]) -> str:
-    if line["unit"] == COUNT_UNIT or not line["unit"].isupper():
-        return str(value)
-    return str(Money(value, line["unit"]))
+    return str(Money(value, line["unit"])) if is_currency(line["unit"]) else str(value)
