@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from fastapi import FastAPI, Request
@@ -25,6 +26,7 @@ from broker.api import (
     problems,
     rehearsals,
 )
+from broker.api.document import document
 from broker.core.words.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     for room in (
         oauth,
         actions,

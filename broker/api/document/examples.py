@@ -1,0 +1,291 @@
+"""Requests and answers as they look, by method, path and status; all made up."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+ACTION, APPROVAL = (
+    "0197a000-0000-7000-8000-0000000000e1",
+    "0197a000-0000-7000-8000-0000000000e2",
+)
+AGENT, INTERACTION, PERSON = (
+    "0197a000-0000-7000-8000-0000000000e3",
+    "0197a000-0000-7000-8000-0000000000e4",
+    "0197a000-0000-7000-8000-0000000000e5",
+)
+KID: Final = "TVIccZBkpRAv9ImfFD0hK3n39ZW2hoI-dZvNiJg5UMQ"
+DIGEST: Final = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"
+_JWS: Final = "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6Ii4uLiJ9.e30.c2ln"
+_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ARGUMENTS: Final = {
+    "order_id": "W9311069",
+    "amount_minor_units": 15_000,
+    "currency": "USD",
+    "payment_method_id": "gift_card_7245904",
+}
+_ACTION: Final = {
+    "action_id": ACTION,
+    "tool": "orders.refund",
+    "interaction": INTERACTION,
+    "args_digest": DIGEST,
+    "created_at": "2026-11-26T09:15:00.120000+00:00",
+}
+_PENDING: Final = _ACTION | {
+    "status": "pending_approval",
+    "reasons": [{"code": "needs_approval"}],
+    "expires_at": "2026-11-27T09:15:00.120000+00:00",
+    "retry_after_s": 15,
+    "next": "A person must approve this. Call get_action with this action_id; "
+    "do not repeat this call.",
+}
+_DONE: Final = _ACTION | {
+    "status": "done",
+    "code": "done",
+    "result": {
+        "refund_id": "R0000001",
+        "amount_minor_units": 15_000,
+        "currency": "USD",
+        "status": "refunded",
+    },
+}
+_MONEY: Final = {"minor_units": 15_000, "currency": "USD", "text": "150.00 USD"}
+_KEY: Final = {
+    "kid": KID,
+    "algorithm": "ES256",
+    "not_before": None,
+    "not_after": None,
+}
+_JWK: Final = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "WKn-ZIGevcwGIyyrzFoZNBdaq9_TsqzGl96oc0CWuis",
+    "y": "y77t-RvAHRKTsSGdIYUfweuOvwrvDD-Q3Hv5J0fSKbE",
+}
+_AGENT: Final = {
+    "id": AGENT,
+    "client_id": f"agent:{AGENT}",
+    "name": "care-agent",
+    "owner": PERSON,
+    "use_case": "retail-care",
+    "environment": "dev",
+    "tier_max": 3,
+    "tools": ["orders.get", "orders.refund"],
+    "status": "active",
+    "revision": 1,
+    "keys": [_KEY],
+}
+_PERSON: Final = {
+    "id": PERSON,
+    "client_id": f"person:{PERSON}",
+    "name": "alice",
+    "roles": ["supervisor"],
+    "approval_limits": {"USD": 200_000},
+    "status": "active",
+    "revision": 1,
+    "keys": [_KEY],
+}
+_WAITING: Final = {
+    "approval": APPROVAL,
+    "action": ACTION,
+    "tool": "orders.refund",
+    "amount": _MONEY,
+    "customer_ref": "543bfd499db20087a67d6a0749f4b236",
+    "agent": AGENT,
+    "role": "supervisor",
+    "approvers_min": 1,
+    "votes": 0,
+    "created_at": "2026-11-26T09:15:00.120000Z",
+    "expires_at": "2026-11-27T09:15:00.120000Z",
+    "expires_in_s": 86_400,
+    "may_approve": True,
+    "why_not": None,
+}
+_CARD: Final = {
+    "asked": {
+        "approval": APPROVAL,
+        "action": ACTION,
+        "digest": DIGEST,
+        "verb": "Refund an amount on an order",
+        "amount": _MONEY,
+        "customer": {
+            "ref": "543bfd499db20087a67d6a0749f4b236",
+            "name": "Aarav Anderson",
+            "verification": "matched",
+            "channel": "webchat",
+        },
+        "findings": [],
+        "reasons": [
+            {
+                "code": "needs_approval",
+                "rule": "refund-one",
+                "clause": "C2",
+                "text": "a refund needs one supervisor",
+            }
+        ],
+        "record": {"order_id": "W9311069", "status": "delivered"},
+        "tool": "orders.refund",
+        "effect": "money",
+        "tier": 3,
+        "arguments": _ARGUMENTS,
+        "quorum": {"approvers_min": 1, "role": "supervisor"},
+        "created_at": "2026-11-26T09:15:00.120000Z",
+        "expires_at": "2026-11-27T09:15:00.120000Z",
+        "customer_said": [
+            {
+                "at": "2026-11-26T09:14:30.000000Z",
+                "text": "One of my orders arrived broken.",
+                "verified": True,
+            }
+        ],
+        "agent_said": [],
+        "agent": AGENT,
+        "agent_reason": "the goods arrived broken",
+    },
+    "shown": DIGEST,
+    "reason_needed": False,
+    "now": {
+        "state": "pending",
+        "action": "pending_approval",
+        "approved_by": [],
+        "votes_missing": 1,
+        "budgets": [
+            {
+                "rule": "order-paid",
+                "unit": "USD",
+                "window": "ever",
+                "limit": 433_553,
+                "posted": 2_500,
+                "held_by_others": 0,
+                "this": 15_000,
+                "over": False,
+            }
+        ],
+    },
+    "you": {"may_approve": True, "why_not": None},
+}
+
+REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
+    ("POST", "/oauth/token"): {
+        "grant_type": "client_credentials",
+        "client_assertion_type": _ASSERTION_TYPE,
+        "client_assertion": _JWS,
+        "resource": "http://127.0.0.1:8400/v1",
+    },
+    ("POST", "/oauth/revoke"): {
+        "client_assertion_type": _ASSERTION_TYPE,
+        "client_assertion": _JWS,
+        "token": _JWS,
+    },
+    ("POST", "/v1/actions"): {
+        "tool": "orders.refund",
+        "arguments": _ARGUMENTS,
+        "interaction": INTERACTION,
+        "reason": "the goods arrived broken",
+    },
+    ("POST", "/v1/decisions"): {
+        "tool": "orders.refund",
+        "arguments": _ARGUMENTS,
+        "interaction": INTERACTION,
+    },
+    ("POST", "/v1/interactions"): {"assertion": _JWS},
+    ("POST", "/v1/interactions/{interaction_id}/turns"): {"assertion": _JWS},
+    ("POST", "/v1/approvals/{approval_id}/votes"): {"vote": _JWS},
+    ("POST", "/v1/admin/agents"): {
+        "name": "my-agent",
+        "owner": PERSON,
+        "use_case": "retail-care",
+        "tier_max": 3,
+        "tools": ["orders.get", "orders.refund"],
+        "key": _JWK,
+    },
+    ("POST", "/v1/admin/agents/{agent_id}/grant"): {"tools": ["orders.refund"]},
+    ("POST", "/v1/admin/agents/{agent_id}/ungrant"): {"tools": ["orders.refund"]},
+    ("POST", "/v1/admin/agents/{agent_id}/suspend"): {"reason": "looked into"},
+    ("POST", "/v1/admin/agents/{agent_id}/revoke"): {"reason": "end of the trial"},
+    ("POST", "/v1/admin/people"): {
+        "name": "erin",
+        "roles": ["supervisor"],
+        "approval_limits": {"USD": 200_000},
+        "key": _JWK,
+    },
+}
+
+PROBLEM_EXAMPLE: Final = {
+    "type": "/errors/approval-stale",
+    "title": "The approval no longer matches the action",
+    "status": 409,
+    "code": "approval-stale",
+    "detail": "digest 3f00..a1b2 was signed, 9c56..35ab is asked",
+    "hint": "look at it again, and sign anew",
+}
+_DENIED: Final = {
+    "type": "/errors/denied",
+    "title": "Denied",
+    "status": 403,
+    "code": "denied",
+    "detail": "The request was understood, and the answer is no.",
+    "hint": "Ask a person; the same call will not pass today.",
+    "reasons": [{"code": "over_budget"}],
+    "findings": [],
+    "action_id": ACTION,
+}
+
+ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
+    ("POST", "/oauth/token", "200"): {
+        "access_token": _JWS,
+        "token_type": "DPoP",
+        "expires_in": 300,
+    },
+    ("GET", "/v1/tools", "200"): {
+        "tools": [
+            {
+                "name": "customers.get",
+                "title": "Read the customer's record",
+                "description": "Returns the name and orders of this customer.",
+                "effect": "read",
+                "tier": 1,
+                "arguments": {"type": "object", "additionalProperties": False},
+            }
+        ]
+    },
+    ("POST", "/v1/actions", "200"): _DONE,
+    ("POST", "/v1/actions", "202"): _PENDING,
+    ("POST", "/v1/actions", "403"): _DENIED,
+    ("GET", "/v1/actions", "200"): {"actions": [_DONE, _PENDING]},
+    ("GET", "/v1/actions/{action_id}", "200"): _DONE,
+    ("DELETE", "/v1/actions/{action_id}", "200"): _ACTION | {"status": "cancelled"},
+    ("POST", "/v1/decisions", "200"): {
+        "decision": "escalate",
+        "reasons": [{"code": "needs_approval"}],
+        "approvers_min": 1,
+        "findings": [],
+    },
+    ("POST", "/v1/interactions", "201"): {
+        "interaction": INTERACTION,
+        "agent": AGENT,
+        "customer_bound": True,
+        "verification_level": 2,
+    },
+    ("POST", "/v1/interactions/{interaction_id}/turns", "201"): {"turn": ACTION},
+    ("GET", "/v1/approvals", "200"): {"approvals": [_WAITING]},
+    ("GET", "/v1/approvals/{approval_id}", "200"): _CARD,
+    ("POST", "/v1/approvals/{approval_id}/votes", "200"): {
+        "approval": APPROVAL,
+        "vote": "0197a000-0000-7000-8000-0000000000e6",
+        "state": "approved",
+        "approved": 1,
+        "approvers_min": 1,
+    },
+    ("POST", "/v1/approvals/{approval_id}/votes", "409"): PROBLEM_EXAMPLE,
+    ("POST", "/v1/console/links", "201"): {
+        "url": "http://127.0.0.1:8400/console/sign-in#...",
+        "expires_at": "2026-11-26T09:20:00.120000Z",
+    },
+    ("GET", "/v1/admin/me", "200"): _PERSON,
+    ("GET", "/v1/admin/agents", "200"): {"agents": [_AGENT]},
+    ("POST", "/v1/admin/agents", "201"): _AGENT,
+    ("GET", "/v1/admin/agents/{agent_id}", "200"): _AGENT,
+    ("GET", "/v1/admin/people", "200"): {"people": [_PERSON]},
+    ("POST", "/v1/admin/people", "201"): _PERSON,
+    ("GET", "/v1/admin/people/{person_id}", "200"): _PERSON,
+}
