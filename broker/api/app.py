@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from broker.api import (
     actions,
     admin,
+    agent_keys,
     approvals,
     console,
     decisions,
@@ -65,6 +66,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         approvals,
         console,
         admin,
+        agent_keys,
         policy,
         kill_switch,
         rehearsals,

@@ -10,6 +10,7 @@ OPERATE_COMMANDS = ("up", "down", "status", "logs", "reset", "doctor")
 COMMAND_MODULES = [
     OPERATE,
     "broker.cli.registry.agents",
+    "broker.cli.registry.agent_keys",
     "broker.cli.registry.people",
     "broker.cli.registry.kill_switch",
     "broker.cli.policy",

@@ -98,6 +98,13 @@ class PersonClient(Session):
             return await self.call("GET", path)
         return await self.call("POST", f"{path}/{what}", json={"reason": reason})
 
+    async def end_instance(
+        self, agent_id: str, instance: str, *, reason: str = ""
+    ) -> Mapping[str, Any]:
+        """End one running copy of an agent."""
+        path = f"/v1/admin/agents/{agent_id}/instances/{instance}/revoke"
+        return (await self.call("POST", path, json={"reason": reason})).checked()
+
     async def people(self) -> Sequence[Mapping[str, Any]]:
         """Return everybody."""
         found = (await self.call("GET", "/v1/admin/people")).checked()

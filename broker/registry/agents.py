@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.authorize import AgentFacts
+from broker.core.identity.assertions import KEY_SLOTS_MAX
 from broker.core.words.effect import Tier
 from broker.core.words.errors import ConflictError, InvalidError
 from broker.registry.reading import (
@@ -23,11 +25,14 @@ from broker.registry.reading import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from broker.core.words.identity import RegisteredKey
     from broker.registry.authority import AuthorityRow
 
 AGENT_TOOLS_MAX: Final = 200
+OVERLAP_S_MAX: Final = 7 * 86_400
+"""How long an agent's earlier key may still authenticate beside its new one."""
 
 _FIELDS = frozenset(
     {"name", "owner", "use_case", "tier_max", "tools", "keys", "status"}
@@ -148,3 +153,53 @@ def with_tools(
         msg = f"an agent has up to {AGENT_TOOLS_MAX} tools"
         raise InvalidError(msg, pointer="/tools")
     return replace(agent, tools=tools)
+
+
+def with_new_key(
+    agent: AgentRow, key: RegisteredKey, *, now: datetime, overlap_s: int
+) -> AgentRow:
+    """Return the agent with a new key; the present one ends after the overlap.
+
+    Keys that have ended leave their slot.
+
+    Raises:
+        ConflictError: The agent is revoked, has this key, or both slots are in use:
+            the end of an overlap is waited for, or the earlier key dropped.
+        InvalidError: The overlap is not between 0 and OVERLAP_S_MAX seconds.
+    """
+    if agent.status is AgentStatus.REVOKED:
+        msg = "the agent is revoked"
+        raise ConflictError(msg)
+    if not 0 <= overlap_s <= OVERLAP_S_MAX:
+        msg = f"an overlap lasts from 0 to {OVERLAP_S_MAX} seconds"
+        raise InvalidError(msg, pointer="/overlap_s")
+    if any(slot.key.kid == key.key.kid for slot in agent.keys):
+        msg = "the agent has this key"
+        raise ConflictError(msg, hint="make a new one")
+    standing = [s for s in agent.keys if s.not_after is None or s.not_after > now]
+    if len(standing) >= KEY_SLOTS_MAX:
+        msg = "both slots are in use"
+        raise ConflictError(msg, hint="wait for the earlier key's end, or drop it")
+    ends = now + timedelta(seconds=overlap_s)
+    earlier = [
+        replace(s, not_after=min(s.not_after, ends) if s.not_after else ends)
+        for s in standing
+    ]
+    kept = earlier if overlap_s else []
+    return replace(agent, keys=(*kept, key))
+
+
+def without_key(agent: AgentRow, kid: str) -> AgentRow:
+    """Return the agent without a key; tokens that it got end with it.
+
+    Raises:
+        ConflictError: It has no such key, or no other one.
+    """
+    left = tuple(slot for slot in agent.keys if slot.key.kid != kid)
+    if len(left) == len(agent.keys):
+        msg = "the agent has no such key"
+        raise ConflictError(msg)
+    if not left:
+        msg = "this is the agent's only key"
+        raise ConflictError(msg, hint="suspend or revoke the agent instead")
+    return replace(agent, keys=left)

@@ -79,7 +79,7 @@ def show(
         return await person.agent(found["id"])
 
     found = at.run(work)
-    at.show(found, lines=_lines(found))
+    at.show(found, lines=lines_of(found))
 
 
 @app.command("register")
@@ -125,7 +125,7 @@ def register_(
         write_key(path, ClientKey(str(made["client_id"]), agent, fresh))
     except KeyFileError as error:
         at.fail(str(error), hint=f"revoke {made['id']} and register it anew")
-    at.show(made, lines=[*_lines(made), f"key file  {path}"])
+    at.show(made, lines=[*lines_of(made), f"key file  {path}"])
 
 
 @app.command()
@@ -219,10 +219,11 @@ def _change(at: Desk, agent: str, what: str, body: Mapping[str, Any]) -> None:
         return await person.change_agent(found["id"], what, body)
 
     changed = at.run(work)
-    at.show(changed, lines=_lines(changed))
+    at.show(changed, lines=lines_of(changed))
 
 
-def _lines(agent: Mapping[str, Any]) -> list[str]:
+def lines_of(agent: Mapping[str, Any]) -> list[str]:
+    """Return what people read about an agent."""
     lines = [
         f"agent     {agent['name']} ({agent['status']})",
         f"id        {agent['id']}",

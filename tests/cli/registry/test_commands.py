@@ -80,6 +80,42 @@ def test_tools_are_granted_and_taken_away(desk):
     assert left["tools"] == ["customers.get", "orders.refund"]
 
 
+def test_a_key_is_rotated_into_its_file_and_the_earlier_one_dropped(desk):
+    file = desk.state / "clients" / "agents" / "second.jwk"
+    words = ["agents", "register", "second", "--owner", "olivia"]
+    desk.run(*words, "--use-case", "retail-care", "--tool", "orders.get")
+    before = read_key(file)
+    made = desk.run("agents", "rotate-key", "second", "--overlap-h", "1")
+    after = read_key(file)
+    assert [key["kid"] for key in made["keys"]] == [before.key.kid, after.key.kid]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in file.parent.iterdir()].count(file.name) == 1
+    left = desk.run("agents", "drop-key", "second", before.key.kid)
+    assert [key["kid"] for key in left["keys"]] == [after.key.kid]
+    answer = desk.run("agents", "drop-key", "second", after.key.kid, code=Exit.FAILED)
+    assert "only key" in answer["error"]
+    out = str(file)
+    answer = desk.run("agents", "rotate-key", "second", "--out", out, code=Exit.FAILED)
+    assert "there already" in answer["error"]
+
+
+def test_a_running_copy_is_ended_alone(desk):
+    desk.run("agents", "end-instance", "agent", AGENT_ID, code=Exit.NOT_FOUND)
+
+
+def test_everything_is_stopped_by_one_and_let_go_on_by_two(desk):
+    assert desk.run("kill-switch", "status")["on"] is False
+    desk.run("kill-switch", "on", code=Exit.USAGE)
+    assert "Aborted" in desk.say("kill-switch", "on", "--reason", "odd", code=1)
+    assert desk.run("kill-switch", "on", "--reason", "odd refunds")["on"] is True
+    words = ["kill-switch", "off", "--reason", "found it"]
+    assert desk.run(*words, code=Exit.PENDING)["on"] is True
+    desk.run(*words, code=Exit.DENIED)
+    assert "must confirm" in desk.say("kill-switch", "status")
+    assert desk.run(*words, who="dave")["on"] is False
+    assert "is off" in desk.say("kill-switch", "status")
+
+
 @pytest.mark.parametrize("who", ["alice", "olivia"])
 def test_who_may_not_is_told_so_and_nothing_changes(desk, who):
     words = ["agents", "grant", "agent", "orders.cancel"]

@@ -1,0 +1,74 @@
+"""An agent's keys over HTTP: a second one beside the first, and the end of either."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import Field
+
+from broker.api.admin import ReasonBody
+from broker.api.bodies import documented, read
+from broker.api.identity.changes import Why, save_agent, the_agent
+from broker.api.identity.shown import agent_json
+from broker.api.security import person, person_row
+from broker.core.words.errors import InvalidError
+from broker.core.words.subject import Caller
+from broker.registry.agents import OVERLAP_S_MAX, with_new_key, without_key
+from broker.registry.people import check_may_narrow, check_may_widen
+from broker.registry.reading import RowError, read_keys
+
+if TYPE_CHECKING:
+    from broker.api.identity.desk import Desk
+
+router = APIRouter(prefix="/v1/admin/agents", tags=["registry"])
+OVERLAP_S = 86_400
+Someone = Annotated[Caller, Depends(person)]
+
+
+class NewKeyBody(ReasonBody):
+    """A new public JWK, and how long the present key may still be used."""
+
+    key: dict[str, Any]
+    overlap_s: int = Field(default=OVERLAP_S, ge=0, le=OVERLAP_S_MAX)
+
+
+@router.post(
+    "/{agent_id}/keys",
+    summary="Give an agent a new key",
+    openapi_extra=documented(NewKeyBody),
+)
+async def add_key(request: Request, who: Someone, agent_id: str) -> dict[str, Any]:
+    """Add a key; the present one goes on for ``overlap_s`` seconds, 0 ends it now."""
+    desk: Desk = request.app.state.desk
+    actor = await person_row(desk, who)
+    body = await read(request, NewKeyBody)
+    agent = await the_agent(desk, agent_id)
+    check_may_widen(actor, agent)
+    raw = {"keys": [{"kid": body.key.get("kid"), "jwk": body.key}]}
+    try:
+        (key,) = read_keys(raw)
+    except RowError as error:
+        raise InvalidError(str(error), pointer="/key") from None
+    now = desk.clock.now()
+    changed = with_new_key(agent, key, now=now, overlap_s=body.overlap_s)
+    why = Why(actor, "agent.add_key", body.reason)
+    return agent_json(await save_agent(desk, changed, why))
+
+
+@router.post(
+    "/{agent_id}/keys/{kid}/drop",
+    summary="Take a key from an agent",
+    openapi_extra=documented(ReasonBody),
+)
+async def drop_key(
+    request: Request, who: Someone, agent_id: str, kid: str
+) -> dict[str, Any]:
+    """End a key at once, and with it every token that it got."""
+    desk: Desk = request.app.state.desk
+    actor = await person_row(desk, who)
+    check_may_narrow(actor)
+    body = await read(request, ReasonBody)
+    agent = await the_agent(desk, agent_id)
+    why = Why(actor, "agent.drop_key", body.reason)
+    return agent_json(await save_agent(desk, without_key(agent, kid), why))

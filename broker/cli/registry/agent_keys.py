@@ -1,0 +1,123 @@
+"""Rotate an agent's key with an overlap, and end a key or a running copy at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker.cli.registry.agents import AgentArgument, app, lines_of
+from broker.cli.signed_in import (
+    AsOption,
+    JsonOption,
+    KeyOption,
+    ReasonOption,
+    StateOption,
+    UrlOption,
+    desk,
+    pick,
+)
+from broker.cli.stack.state import STATE_DEFAULT
+from broker.client.keys import ClientKey, KeyFileError, new_key, replace_key, write_key
+from broker.core.jws import public_to_jwk
+
+if TYPE_CHECKING:
+    from broker.client.person import PersonClient
+
+HOUR_S = 3_600
+
+
+@app.command("rotate-key")
+def rotate_key(
+    agent: AgentArgument,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the new key file; else it takes its place."),
+    ] = None,
+    overlap_h: Annotated[
+        int, typer.Option(min=0, max=168, help="Hours that the earlier key goes on.")
+    ] = 24,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new key for an agent; the earlier one goes on for a while beside it."""
+    at = desk(state, name, key, url, as_json=as_json)
+    if out is not None and out.exists():
+        at.fail(f"{out} is there already", hint="name another file with --out")
+    fresh = new_key()
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        body = {
+            "key": public_to_jwk(fresh.public()),
+            "overlap_s": overlap_h * HOUR_S,
+            "reason": reason,
+        }
+        return await person.change_agent(found["id"], "keys", body)
+
+    made = at.run(work)
+    path = out or at.state / "clients" / "agents" / f"{made['name']}.jwk"
+    new = ClientKey(str(made["client_id"]), str(made["name"]), fresh)
+    try:
+        if out is None:
+            replace_key(path, new)
+        else:
+            write_key(path, new)
+    except KeyFileError as error:
+        hint = f"drop key {fresh.kid} and rotate again"
+        at.fail(str(error), hint=hint)
+    at.show(made, lines=[*lines_of(made), f"key file  {path}"])
+
+
+@app.command("drop-key")
+def drop_key(
+    agent: AgentArgument,
+    kid: Annotated[str, typer.Argument(help="The key, as `agents show` names it.")],
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """End one of an agent's keys at once, and every token that it got."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        what = f"keys/{kid}/drop"
+        return await person.change_agent(found["id"], what, {"reason": reason})
+
+    changed = at.run(work)
+    at.show(changed, lines=lines_of(changed))
+
+
+@app.command("end-instance")
+def end_instance(
+    agent: AgentArgument,
+    instance: Annotated[str, typer.Argument(help="Id, as `agents show` names it.")],
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """End one running copy of an agent at once; the others go on."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        return await person.end_instance(found["id"], instance, reason=reason)
+
+    ended = at.run(work)
+    at.show(ended, lines=[f"instance  {ended['id']} ({ended['status']})"])

@@ -1,0 +1,73 @@
+"""Keys over the admin API: rotation without a gap, and an end that is at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.api.agent_keys import OVERLAP_S
+from broker.core.jwk import private_to_jwk, public_to_jwk
+from broker.core.words.entry import EntryKind
+from broker.registry.agents import OVERLAP_S_MAX
+from tests.support.identities import AGENT, AGENT_ID, key_of
+
+KEYS = f"/v1/admin/agents/{AGENT_ID}/keys"
+NEW = key_of("rotated")
+
+
+async def as_person(door, who, path, **more):
+    return await door.call("POST", path, await door.token(who), **more)
+
+
+async def add(door, **more):
+    body = {"key": public_to_jwk(NEW.public())} | more
+    return await as_person(door, "carol", KEYS, json=body)
+
+
+async def asks(door, key) -> int:
+    form = door.form(client_assertion=door.assertion(AGENT, key=key))
+    return (await door.ask(form)).status_code
+
+
+@pytest.mark.control("7.3")
+async def test_both_keys_get_tokens_during_the_overlap_and_one_after_it(door):
+    answer = await add(door)
+    assert answer.status_code == 200, answer.text
+    assert await asks(door, NEW) == 200
+    assert await asks(door, key_of("agent")) == 200
+    door.times.pass_(OVERLAP_S)
+    assert await asks(door, NEW) == 200
+    assert await asks(door, key_of("agent")) == 400
+    entry = door.logged(EntryKind.AUTHORITY)[0]
+    assert entry.detail["what"] == "agent.add_key"
+    assert NEW.kid in str(entry.detail["changed"]["keys"])
+
+
+@pytest.mark.control("7.3")
+async def test_a_dropped_key_ends_at_once_with_the_tokens_that_it_got(door):
+    token = await door.token()
+    assert (await add(door)).status_code == 200
+    old = key_of("agent").kid
+    dropped = await as_person(door, "carol", f"{KEYS}/{old}/drop", json={})
+    assert [key["kid"] for key in dropped.json()["keys"]] == [NEW.kid]
+    assert (await door.call("GET", "/v1/tools", token)).status_code == 401
+    assert await asks(door, key_of("agent")) == 400
+    assert await asks(door, NEW) == 200
+    last = await as_person(door, "carol", f"{KEYS}/{NEW.kid}/drop", json={})
+    assert last.status_code == 409
+
+
+async def test_who_may_not_and_what_is_no_key_changes_nothing(door):
+    jwk = public_to_jwk(NEW.public())
+    for who, body, status in (
+        ("alice", {"key": jwk}, 403),
+        ("olivia", {"key": jwk}, 403),  # of security, and the agent's owner
+        ("carol", {"key": private_to_jwk(NEW)}, 422),
+        ("carol", {"key": jwk | {"kid": "x" * 43}}, 422),
+        ("carol", {"key": {}}, 422),
+        ("carol", {"key": jwk, "overlap_s": -1}, 422),
+        ("carol", {"key": jwk, "overlap_s": OVERLAP_S_MAX + 1}, 422),
+    ):
+        answer = await as_person(door, who, KEYS, json=body)
+        assert answer.status_code == status, (who, answer.text)
+    assert await asks(door, NEW) == 400
+    assert (await add(door, overlap_s=OVERLAP_S_MAX)).status_code == 200
