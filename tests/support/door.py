@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import Depends, FastAPI
 
-from broker.api import admin, agent_keys, kill_switch, oauth, policy, problems
+from broker.api import admin, oauth, policy, problems
 from broker.api.identity.desk import Desk
 from broker.api.security import agent, person, service
 from broker.core.identity.assertions import assertion_claims
@@ -215,8 +215,6 @@ def application() -> FastAPI:
     app.include_router(oauth.router)
     app.include_router(admin.router)
     app.include_router(policy.router)
-    app.include_router(kill_switch.router)
-    app.include_router(agent_keys.router)
     app.state.issuer = ISSUER
 
     async def seen(who: Caller) -> dict[str, Any]:

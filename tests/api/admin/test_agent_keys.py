@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.api.agent_keys import OVERLAP_S
+from broker.api.admin.agent_keys import OVERLAP_S
 from broker.core.jwk import private_to_jwk, public_to_jwk
 from broker.core.words.entry import EntryKind
 from broker.registry.agents import OVERLAP_S_MAX

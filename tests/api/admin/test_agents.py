@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.api.admin import REASON_CHARS_MAX
+from broker.api.admin.registry import REASON_CHARS_MAX
 from broker.core.jwk import private_to_jwk, public_to_jwk
 from broker.core.words.entry import EntryKind
 from broker.registry.agents import AGENT_TOOLS_MAX

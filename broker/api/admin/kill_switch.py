@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from broker.api.admin import ReasonBody
+from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
 from broker.api.identity.changes import Why, save_switch, the_switch
 from broker.api.security import person, person_row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
-from broker.api.admin import ReasonBody
+from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
 from broker.api.identity.changes import Why, save_agent, the_agent
 from broker.api.identity.shown import agent_json

@@ -1,0 +1,11 @@
+"""The admin API, for people: who may do what, looked at and changed."""
+
+from fastapi import APIRouter
+
+from broker.api.admin import agent_keys, kill_switch, registry
+
+router = APIRouter()
+for room in (registry, agent_keys, kill_switch):
+    router.include_router(room.router)
+
+__all__ = ["router"]
