@@ -4,6 +4,7 @@ The processes of the stack are commands too, and are started without loading wha
 people's commands need.
 """
 
+import os
 import sys
 
 
@@ -17,6 +18,13 @@ def main() -> None:
         return
     from broker.cli.app import make_app  # noqa: PLC0415
 
+    if "_COUNTERFOIL_COMPLETE" in os.environ:
+        from typer._completion_classes import completion_init  # noqa: PLC0415
+
+        completion_init()
+        # The words so far stand in a variable: only what they begin with is loaded.
+        words = os.environ.get("COMP_WORDS", "").split()
+        command = words[1] if len(words) > 2 else ""  # noqa: PLR2004
     make_app(command)(prog_name="counterfoil")
 
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import typer
 
 OPERATE = "broker.cli.operate"
-OPERATE_COMMANDS = ("up", "down", "status", "logs", "reset", "doctor")
+OPERATE_COMMANDS = ("up", "down", "status", "logs", "reset", "doctor", "completion")
 COMMAND_MODULES = [
     OPERATE,
     "broker.cli.registry.agents",

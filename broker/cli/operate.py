@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer._completion_shared import Shells, get_completion_script
 
 from broker.cli.exits import Exit
 from broker.cli.stack import start
@@ -28,6 +29,10 @@ from broker.cli.stack.state import (
     running_pid,
 )
 from broker.cli.stack.table import display, show_findings, show_rows, write_line
+
+PROGRAM = "counterfoil"
+COMPLETE_VARIABLE = "_COUNTERFOIL_COMPLETE"
+"""Set by the shell when it asks what could come next."""
 
 DOWN_S_MAX = 60.0
 POLL_S = 0.05
@@ -53,7 +58,7 @@ ReplicasOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (up, down, status, logs, reset, doctor):
+    for command in (up, down, status, logs, reset, doctor, completion):
         app.command()(command)
 
 
@@ -218,6 +223,19 @@ def doctor(state: StateOption = STATE_DEFAULT, as_json: JsonOption = False) -> N
         show_findings(findings)
     if any(finding.health is Health.FAILED for finding in findings):
         raise typer.Exit(Exit.FAILED)
+
+
+def completion(
+    shell: Annotated[Shells, typer.Argument(help="Which shell it is for.")],
+) -> None:
+    """Print what lets your shell complete this command.
+
+    In bash: `source <(./counterfoil completion bash)`.
+    """
+    script = get_completion_script(
+        prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell.value
+    )
+    typer.echo(script)
 
 
 def _follow(path: Path, position: int, write: Callable[[str], None]) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import typer
+from typer.testing import CliRunner
 
 from broker.cli.app import COMMAND_MODULES, OPERATE, OPERATE_COMMANDS, make_app
 from broker.cli.exits import Exit
+from broker.cli.operate import COMPLETE_VARIABLE, PROGRAM
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(app: typer.Typer) -> set[str]:
@@ -36,3 +46,33 @@ def test_exit_codes_are_what_scripts_rely_on() -> None:
         "PENDING": 5,
         "UNREACHABLE": 6,
     }
+
+
+def test_a_shell_is_told_what_can_come_next() -> None:
+    def offered(words: str, *, position: int) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "broker.cli"],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(ROOT),
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(position),
+                COMPLETE_VARIABLE: "complete_bash",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return {*done.stdout.split()}
+
+    assert offered("./counterfoil app", position=1) == {"approvals"}
+    assert offered("counterfoil up --b", position=2) == {"--brokers", "--bare"}
+    assert "approve" in offered("counterfoil approvals ", position=2)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_a_script_that_asks_this_command(shell: str) -> None:
+    done = CliRunner().invoke(make_app("completion"), ["completion", shell])
+    assert done.exit_code == Exit.OK
+    assert COMPLETE_VARIABLE in done.stdout
+    assert PROGRAM in done.stdout
