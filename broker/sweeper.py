@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SWEEP_EVERY_S = 1.0
 SWEEP_MAX = 100
+REPUBLISHED_BESIDE_MAX = 8
+"""Waiting actions that one replica decides again at the same time."""
+
 _log = structlog.get_logger("sweeper")
 
 
@@ -65,14 +68,17 @@ async def outdated(ports: Ports) -> None:
         replica=ports.replica,
         limit=republish.REPUBLISHED_AT_ONCE_MAX,
     )
-    for action_id in found:
-        await _undisturbed(_decide_again(ports, action_id))
+    # Side by side, so that they share the commits of the log.
+    slots = asyncio.Semaphore(REPUBLISHED_BESIDE_MAX)
+    works = (_decide_again(ports, action_id, slots) for action_id in found)
+    await asyncio.gather(*(_undisturbed(work) for work in works))
 
 
-async def _decide_again(ports: Ports, action_id: str) -> None:
-    record = await ports.store.action(action_id)
-    if record is not None:
-        await republish.again(ports, record)
+async def _decide_again(ports: Ports, action_id: str, slots: asyncio.Semaphore) -> None:
+    async with slots:
+        record = await ports.store.action(action_id)
+        if record is not None:
+            await republish.again(ports, record)
 
 
 async def _refuse(ports: Ports, action_id: str) -> None:

@@ -18,10 +18,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from broker.cli.stack.state import STATE_DEFAULT, open_state
-from tests.bench import calls, identity, ledger, limits, policy, servers, stack
+from tests.bench import (
+    calls,
+    identity,
+    ledger,
+    limits,
+    policy,
+    replays,
+    servers,
+    stack,
+)
 from tests.bench.measure import Row
 
-GROUPS = ("policy", "identity", "limits", "ledger", "start", "calls")
+GROUPS = ("policy", "replay", "identity", "limits", "ledger", "start", "calls")
 DEFAULT = STATE_DEFAULT / "bench.json"
 WIDTH = 84
 
@@ -62,13 +71,16 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
         yield "policy", policy.rows()
     if "identity" in asked:
         yield "identity", identity.rows()
-    if asked & {"limits", "ledger"}:
+    if asked & {"limits", "ledger", "replay"}:
         with servers.lent() as lent:
             if "limits" in asked:
                 yield "limits", asyncio.run(limits.rows(**lent))
             if "ledger" in asked:
                 dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
                 yield "ledger", asyncio.run(ledger.rows(**dsns))
+            if "replay" in asked:
+                dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
+                yield "replay", asyncio.run(replays.rows(**dsns))
     if asked & {"start", "calls"}:
         yield from _on_a_stack(asked)
 

@@ -329,10 +329,26 @@ async def test_one_sweep_decides_so_many_again_and_not_one_more(house: House) ->
             self.asked = len(ids[:limit])
             return ids[:limit]
 
+    beside: list[int] = []
+
+    class Counting:
+        inside = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.ports.store, name)
+
+        async def action(self, action_id: str) -> None:
+            self.inside += 1
+            beside.append(self.inside)
+            await asyncio.sleep(0)
+            self.inside -= 1
+
     crowd = Crowded()
     room = replace(house.ports.policies, waiting=crowd)  # type: ignore[arg-type]
-    await sweeper.outdated(replace(house.ports, policies=room))
-    assert crowd.asked == REPUBLISHED_AT_ONCE_MAX
+    ports = replace(house.ports, policies=room, store=Counting())
+    await sweeper.outdated(ports)
+    assert crowd.asked == len(beside) == REPUBLISHED_AT_ONCE_MAX
+    assert max(beside) == sweeper.REPUBLISHED_BESIDE_MAX
 
 
 async def test_a_conflicting_end_wins_over_a_new_policy(house: House) -> None:
