@@ -233,6 +233,7 @@ def _outgoing(
         fresh=request.effectful,
         timeout_s=max(0.0, left_s),
         response_bytes_max=call.order.tool.response_bytes_max,
+        content_type=allowed.content_type.encode("ascii"),
     )
 
 

@@ -12,7 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from broker.core.warrants.template import check_path, places
+from broker.core.warrants.template import check_form, check_path, places
 from broker.core.words.effect import Effect
 from broker.core.words.labels import Confidentiality, Integrity, Label
 from broker.core.words.tool import (
@@ -70,6 +70,7 @@ _TOOL_FIELDS = {
     "timeout_s",
 }
 _CONNECTOR = re.compile(r"[a-z][a-z0-9_]*")
+_ENCODINGS = ("json", "form")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Never a header that the edge itself sends, or one that changes how a message is read.
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}-(Key|Id)")
@@ -269,6 +270,7 @@ def _request(raw: Mapping[str, Any]) -> EgressRequest:
             "path",
             "query",
             "body",
+            "body_encoding",
             "effectful",
             "idempotency_header",
             "idempotency_kept_s",
@@ -289,6 +291,7 @@ def _request(raw: Mapping[str, Any]) -> EgressRequest:
         path=raw["path"],
         query=raw.get("query", {}),
         body=raw.get("body"),
+        form=_encoding(raw) == "form",
         effectful=_flag(raw.get("effectful", False), "effectful"),
         idempotency_header=_text(
             raw.get("idempotency_header", ""), "idempotency_header", _HEADER, empty=True
@@ -303,6 +306,14 @@ def _request(raw: Mapping[str, Any]) -> EgressRequest:
     )
     _check_request(request)
     return request
+
+
+def _encoding(raw: Mapping[str, Any]) -> str:
+    word = raw.get("body_encoding", "json")
+    if word not in _ENCODINGS or ("body_encoding" in raw and "body" not in raw):
+        msg = f"body_encoding says how a body is sent: {' or '.join(_ENCODINGS)}"
+        raise ValueError(msg)
+    return str(word)
 
 
 def _scopes(value: object) -> tuple[str, ...]:
@@ -325,6 +336,8 @@ def _check_request(request: EgressRequest) -> None:
     if request.body is not None and not isinstance(request.body, dict):
         msg = "a body is a table"
         raise ValueError(msg)
+    if request.form and request.body is not None:
+        check_form(request.body)
     query = request.query
     if not isinstance(query, dict) or len(query) > QUERY_FIELDS_MAX:
         msg = f"query is a table of at most {QUERY_FIELDS_MAX} fields"

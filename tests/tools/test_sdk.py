@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.warrants.template import Filling, TemplateError, fill_path
+from broker.core.warrants.template import Filling, TemplateError, fill_form, fill_path
 from tools.http1 import Connection
 from tools.sdk import ConnectorError, Http, Response, accept, segment
 
@@ -70,6 +70,12 @@ def test_an_answer_may_hold_fractions_that_a_result_may_not():
             b"POST /a ",
             b'{"b":"\\u00e9"}',
         ),
+        (
+            lambda http: http.post("/a", form={"m[b]": "é &", "a": 1}),
+            b"POST /a ",
+            b"a=1&m%5Bb%5D=%C3%A9+%26",
+        ),
+        (lambda http: http.post("/a", form=b"a=1"), b"POST /a ", b"a=1"),
         (lambda http: http.put("/a", json={}), b"PUT /a ", b"{}"),
         (lambda http: http.patch("/a", json={"b": 1}), b"PATCH /a ", b'{"b":1}'),
         (lambda http: http.delete("/a"), b"DELETE /a ", b""),
@@ -90,6 +96,19 @@ def test_each_method_sends_its_request(ask, line, body):
         thread.join()
     assert got.startswith(line)
     assert got.endswith(b"\r\n\r\n" + body)
+
+
+@given(st.dictionaries(st.from_regex("[a-z]{1,9}", fullmatch=True), TEXT, min_size=1))
+def test_a_form_is_encoded_as_the_edge_expects_it(fields):
+    template = {name: f"{{args.{name}}}" for name in fields}
+    wanted = fill_form(template, Filling(arguments=fields, customer="", action=""))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\n{}")
+        Http(Connection(ours.fileno())).post("/a", form=fields)
+        got = theirs.recv(100_000)
+    assert got.endswith(b"\r\n\r\n" + wanted)
+    assert b"content-type: application/x-www-form-urlencoded\r\n" in got
 
 
 def test_a_connection_that_the_edge_ended_is_a_declared_failure():

@@ -61,10 +61,11 @@ class EgressRequest:
     """One upstream request that the edge may send for this tool, and nothing beside it.
 
     ``path``, ``query`` and ``body`` hold templates: ``{args.NAME}``, ``{customer}``,
-    ``{action}``. A string that is one whole template keeps the argument's type. A
-    request with ``effectful`` is journalled before it is sent and gets the idempotency
-    key in ``idempotency_header``; the upstream keeps that key ``idempotency_kept_s``
-    seconds (0: it cannot be relied on, so nothing is ever sent twice).
+    ``{action}``. The body is JSON, in which a string that is one whole template keeps
+    the argument's type, or with ``form`` an urlencoded form. A request with
+    ``effectful`` is journalled before it is sent and gets the idempotency key in
+    ``idempotency_header``; the upstream keeps that key ``idempotency_kept_s`` seconds
+    (0: it cannot be relied on, so nothing is ever sent twice).
     ``done`` and ``refused`` are the statuses that say it happened, or surely did not;
     any other answer leaves an effectful request unknown. ``scopes`` are what the
     upstream's documentation asks of the credential; nothing here enforces them.
@@ -75,6 +76,7 @@ class EgressRequest:
     path: str
     query: Mapping[str, str]
     body: Mapping[str, Any] | None
+    form: bool
     effectful: bool
     idempotency_header: str
     idempotency_kept_s: int

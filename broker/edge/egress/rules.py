@@ -1,8 +1,8 @@
 """Decide whether a request is one that the manifest allows for the decided arguments.
 
 Pure. What may be sent is computed from the warrant; the connector's request must equal
-it, byte for byte in path and query, value for value and type for type in the body. What
-leaves the edge is the computed request, never the connector's bytes.
+it, byte for byte in path, query and form, value for value and type for type in a JSON
+body. What leaves the edge is the computed request, never the connector's bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from broker.core.warrants.template import (
     TemplateError,
     difference,
     fill_body,
+    fill_form,
     fill_path,
     fill_query,
+    form_difference,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,13 @@ REQUEST_BYTES_MAX: Final = 131_072
 
 REQUEST_DEPTH_MAX: Final = 32
 
-_JSON_TYPE = re.compile(r"application/json(\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE)
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+
+_CHARSET = r"(\s*;\s*charset=\"?utf-8\"?)?"
+_TYPES = {
+    kind: re.compile(re.escape(kind) + _CHARSET, re.IGNORECASE) for kind in (JSON, FORM)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,13 @@ class Allowed:
     request: EgressRequest
     target: str
     body: bytes | None
+
+    @property
+    def content_type(self) -> str:
+        """Return what the body is, empty if there is none."""
+        if self.body is None:
+            return ""
+        return FORM if self.request.form else JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +126,11 @@ def _compare(
     try:
         path = fill_path(request.path, filling)
         query = fill_query(request.query, filling)
-        body = None if request.body is None else fill_body(request.body, filling)
+        body = None if request.body is None else _filled(request, filling)
     except TemplateError as error:
         return _Step.PATH, f"{name} cannot be filled: {error}"
     asked_path, mark, asked_query = asked.target.partition("?")
-    problem = _body_problem(asked, body)
+    problem = _body_problem(asked, body, request)
     if asked_path != path:
         return _Step.PATH, f"{name}: the path differs"
     if not _same_query(asked_query, query) or bool(mark) != bool(query):
@@ -123,7 +138,15 @@ def _compare(
     if problem:
         return _Step.BODY, f"{name}: {problem}"
     target = path + mark + "&".join(query)
-    return Allowed(request, target, None if body is None else canonical(body))
+    sent = body if body is None or request.form else canonical(body)
+    return Allowed(request, target, sent)
+
+
+def _filled(request: EgressRequest, filling: Filling) -> Any:  # noqa: ANN401
+    """Return the bytes of a form, or the value of a JSON body."""
+    if request.form:
+        return fill_form(request.body or {}, filling)
+    return fill_body(request.body, filling)
 
 
 def _same_query(asked: str, wanted: tuple[str, ...]) -> bool:
@@ -135,11 +158,19 @@ def _same_query(asked: str, wanted: tuple[str, ...]) -> bool:
     return pairs == list(wanted)
 
 
-def _body_problem(asked: Asked, wanted: Any) -> str:  # noqa: ANN401
+def _body_problem(
+    asked: Asked,
+    wanted: Any,  # noqa: ANN401
+    request: EgressRequest,
+) -> str:
     if wanted is None:
         return "no body is expected" if asked.body else ""
-    if not _JSON_TYPE.fullmatch(asked.content_type):
-        return "the content type is not application/json"
+    kind = FORM if request.form else JSON
+    if not _TYPES[kind].fullmatch(asked.content_type):
+        return f"the content type is not {kind}"
+    if request.form:
+        where = form_difference(wanted, asked.body)
+        return "" if where is None else f"the body {where}"
     try:
         found = parse_json(
             asked.body,

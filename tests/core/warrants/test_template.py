@@ -8,14 +8,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from broker.core.warrants.template import (
+    FORM_FIELDS_MAX,
     TEMPLATE_DEPTH_MAX,
     Filling,
     TemplateError,
+    check_form,
     check_path,
     difference,
     fill_body,
+    fill_form,
     fill_path,
     fill_query,
+    form_difference,
     places,
 )
 
@@ -233,3 +237,89 @@ def test_what_differs_not_is_equal_and_of_the_same_types(one, other) -> None:
 )
 def test_a_difference_is_found_where_it_is(wanted, found, pointer) -> None:
     assert difference(wanted, found) == pointer
+
+
+@given(note=texts | st.integers(), amount=st.integers())
+def test_a_form_says_its_values_in_one_way(note, amount) -> None:
+    template = {"note": "for {args.note}", "amount": "{args.amount}", "a[b]": "x"}
+    try:
+        form = fill_form(template, filling(note=note, amount=amount))
+    except TemplateError:
+        assert any("\ud800" <= letter <= "\udfff" for letter in str(note))
+        return
+    assert parse_qsl(form.decode("ascii"), keep_blank_values=True) == [
+        ("a[b]", "x"),
+        ("amount", str(amount)),
+        ("note", f"for {note}"),
+    ]
+    assert form_difference(form, form) is None
+
+
+@given(first=texts, second=texts)
+def test_two_values_never_give_one_form(first, second) -> None:
+    assume(first != second)
+    try:
+        forms = [
+            fill_form({"a": "{args.a}"}, filling(a=one)) for one in (first, second)
+        ]
+    except TemplateError:
+        return
+    assert forms[0] != forms[1]
+
+
+def test_a_form_leaves_out_what_was_not_given_and_does_not_follow_the_files_order():
+    there = {"b": "{args.b}", "a": "1", "c": "{action}"}
+    back = dict(reversed(there.items()))
+    assert fill_form(there, filling()) == f"a=1&c={ACTION}".encode()
+    assert fill_form(back, filling(b=2)) == f"a=1&b=2&c={ACTION}".encode()
+
+
+@pytest.mark.parametrize("value", [True, None, 1.0, [1], {"a": 1}])
+def test_a_form_takes_text_and_integers_only(value) -> None:
+    with pytest.raises(TemplateError, match="strings and integers"):
+        fill_form({"a": "{args.a}"}, filling(a=value))
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ({}, "1 to"),
+        ({f"f{at}": "x" for at in range(FORM_FIELDS_MAX + 1)}, "1 to"),
+        ({"": "x"}, "named like"),
+        ({"a&b": "x"}, "named like"),
+        ({"a=b": "x"}, "named like"),
+        ({"a%5B": "x"}, "named like"),
+        ({"a]": "x"}, "named like"),
+        ({"[a]": "x"}, "named like"),
+        ({"a": 1}, "a string"),
+        ({"a": {"b": "x"}}, "a string"),
+    ],
+)
+def test_a_form_that_could_be_read_in_two_ways_is_refused(template, problem) -> None:
+    with pytest.raises(TemplateError, match=problem):
+        check_form(template)
+
+
+def test_a_form_may_have_as_many_fields_as_the_limit_and_names_with_brackets() -> None:
+    check_form({f"f{at}": "x" for at in range(FORM_FIELDS_MAX)})
+    check_form({"metadata[order]": "x", "expand[]": "y", "a[b][c]": "z"})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (b"a=1&b=2&b=2", "has 'b' twice"),
+        (b"a=1&b=3", "differs at 'b'"),
+        (b"a=1&b=%32", "differs at 'b'"),
+        (b"a=1&b", "differs at 'b'"),
+        (b"a=1&b=2&c=3", "differs at 'c'"),
+        (b"a=1&b=2&", "differs at ''"),
+        (b"a=1", "lacks 'b'"),
+        (b"b=2&a=1", "has its fields in another order"),
+        (b"", "differs at ''"),
+        (b"a=1;b=2", "differs at 'a'"),
+        (b"a=1&\xff=2", "differs at '\ufffd'"),
+    ],
+)
+def test_a_form_that_differs_is_told_by_its_field(found, said) -> None:
+    assert form_difference(b"a=1&b=2", found) == said

@@ -76,6 +76,14 @@ async def failure(upstream: Upstream, **changes: object) -> UpstreamError:
     return caught.value
 
 
+async def test_a_form_is_sent_as_a_form(upstream, crm) -> None:
+    form = b"application/x-www-form-urlencoded"
+    sent = outgoing(method="POST", body=b"a=1", content_type=form)
+    await upstream.send(sent, guard=go)
+    [seen] = crm.seen
+    assert (seen.body, seen.headers["content-type"]) == (b"a=1", form.decode())
+
+
 async def test_the_upstream_sees_the_edges_headers_and_nothing_else(
     upstream, crm, monkeypatch
 ) -> None:
