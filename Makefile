@@ -20,6 +20,7 @@ unexport VIRTUAL_ENV
 RUN := $(VENV)/.run
 TEST := $(VENV)/.test
 LINT := $(VENV)/.lint
+LOCALSTRIPE := $(VENV)/localstripe/.made
 
 ##@ Use
 
@@ -66,9 +67,13 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 	@$(PY) -m pytest -q -p no:randomly tests/test_tidy.py tests/test_tidy_docs.py $(ARGS)
 
 .PHONY: interop
-interop: $(TEST) ## Run third-party clients and verifiers against it
+interop: $(TEST) $(LOCALSTRIPE) ## Run third-party clients and verifiers against it
 	@$(PY) -m tests.interop.ensure
 	@$(PY) -m pytest -q tests/interop $(ARGS)
+
+.PHONY: money
+money: $(TEST) $(LOCALSTRIPE) ## Refund 500 times against a careless provider, with faults and crashes (ARGS="--refunds 50 --seed 7")
+	@$(PY) -m tests.bench.money $(ARGS)
 
 .PHONY: chaos
 chaos: $(TEST) ## Stop each part of a real stack, and see that nothing hangs, is lost or done twice
@@ -92,7 +97,7 @@ clean: ## Delete the environment and caches; the state stays
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Resolve requirements/*.in into hashed locks
-	cd requirements && for group in uv run test lint; do \
+	cd requirements && for group in uv run test lint localstripe; do \
 	  ../$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header $(ARGS) \
 	    $$group.in --output-file $$group.txt || exit 1; \
@@ -129,6 +134,15 @@ $(VENV)/libraries/%/.lock: tools/catalog/%/requirements.txt requirements/install
 	@requirements/install $(VENV) connector:$*
 
 $(RUN): $(LIBRARIES)
+
+# A payment provider to test against. Its licence is the GPL: it has an environment of its
+# own, runs as a process of its own, and nothing of ours imports it.
+$(LOCALSTRIPE): requirements/localstripe.txt | $(VENV)/.made
+	@echo "setting up $(@D) (once)"
+	@$(VENV)/bin/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --require-hashes --requirement requirements/localstripe.txt
+	@touch $@
 
 # The later groups are constrained by the earlier ones and come after them.
 $(TEST): $(RUN)

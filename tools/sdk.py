@@ -246,7 +246,7 @@ def given(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _form(fields: Mapping[str, str | int]) -> bytes:
-    return urlencode(sorted(fields.items())).encode("ascii")
+    return urlencode(sorted(fields.items()), safe="[]").encode("ascii")
 
 
 def _dump(value: Mapping[str, object]) -> bytes:

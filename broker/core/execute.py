@@ -167,7 +167,7 @@ def _answered(
         if status in request.refused or not consequential:
             return _not_done(receipt, tool, failed=failed)
         return _unclear(receipt, f"answered {status}, which says neither yes nor no")
-    if bound.amount and receipt.values.get("currency") != bound.amount.currency:
+    if bound.amount and not _same_currency(receipt, bound.amount.currency):
         return _unclear(receipt, "answered in another currency", "currency_mismatch")
     foreign = tool.binding.needs_customer and owner != customer_id
     if not consequential and (foreign or failed.code):
@@ -183,6 +183,12 @@ def _answered(
         ceilings=_ceilings(receipt, tool),
         alarms=(*receipt.alarms, *alarms),
     )
+
+
+def _same_currency(receipt: Receipt, code: str) -> bool:
+    """Compare codes of ISO 4217, which some upstreams write in lower case."""
+    said = receipt.values.get("currency")
+    return isinstance(said, str) and said.upper() == code
 
 
 def _unclear(receipt: Receipt, what: str, *alarms: str) -> Judgement:

@@ -16,7 +16,7 @@ from broker.cli.stack.embedded import Access, EmbeddedServers
 from broker.cli.stack.state import delete, running_pid
 
 DATABASE = "bench"
-ADMIN, OWNER, BROKER = "cf_admin", "counterfoil", "cf_broker"
+ADMIN, OWNER, BROKER, EDGE = "cf_admin", "counterfoil", "cf_broker", "cf_edge"
 STOPPED_S_MAX = 30.0
 
 
@@ -25,7 +25,7 @@ def lent() -> Iterator[dict[str, str]]:
     """Start servers that write to disk as a real stack does, with a migrated database.
 
     Yields:
-        ``owner_dsn``, ``broker_dsn`` and ``valkey_url``.
+        ``owner_dsn``, ``broker_dsn``, ``edge_dsn`` and ``valkey_url``.
     """
     with tempfile.TemporaryDirectory(prefix="counterfoil-bench-") as folder:
         state = Path(folder) / "servers"
@@ -38,6 +38,7 @@ def lent() -> Iterator[dict[str, str]]:
                 yield {
                     "owner_dsn": owner_dsn,
                     "broker_dsn": access.dsn(role=BROKER, database=DATABASE),
+                    "edge_dsn": access.dsn(role=EDGE, database=DATABASE),
                     "valkey_url": access.valkey_url,
                 }
         finally:

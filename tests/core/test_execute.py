@@ -51,6 +51,38 @@ def test_a_receipt_that_says_done_posts_what_it_says() -> None:
     assert judged.alarms == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("usd", OutcomeWord.DONE),
+        ("USD", OutcomeWord.DONE),
+        ("eur", OutcomeWord.UNKNOWN),
+        (None, OutcomeWord.UNKNOWN),
+        (1, OutcomeWord.UNKNOWN),
+    ],
+)
+def test_a_currency_is_the_same_however_the_upstream_writes_it(said: Any, word) -> None:
+    got = receipt()
+    judged = outcome(replace(got, values={**got.values, "currency": said}))
+    assert judged.outcome.word is word
+
+
+def test_a_ceiling_is_of_the_object_that_has_a_cap_and_not_of_what_is_named_beside():
+    back = tool_of("orders.return")
+    got = replace(receipt(), upstream_status=200)
+    judged = judge(
+        got,
+        manifest=back.digest,
+        tool=back,
+        bound=BOUND,
+        customer_id=CUSTOMER,
+        error=None,
+    )
+    assert [binding.cap for binding in back.binding.objects].count("paid") == 1
+    assert len(back.binding.objects) > 1
+    assert judged.ceilings == (("/order_id", 50_000),)
+
+
 @given(said=st.integers(min_value=0, max_value=10_000))
 def test_what_the_upstream_says_is_posted_and_more_raises_an_alarm(said: int) -> None:
     got = receipt()

@@ -74,6 +74,7 @@ def test_returned_items_are_refunded_at_their_price_and_the_order_says_so(crm):
     said = answer.json()
     assert (said["status"], said["amount_minor_units"]) == ("return requested", 9_480)
     assert said["customer_id"] == OWNER
+    assert said["paid_minor_units"] == 18_960
     order = crm.order(DELIVERED)
     assert order["return_items"] == [TEA_POT]
     assert order["return_payment_method_id"] == GIFT_CARD

@@ -53,8 +53,12 @@ def tool(name: str) -> Tool:
 
 
 def all_tools() -> list[Tool]:
-    """Return every tool of the retail catalog."""
-    return [tool(file.stem) for file in sorted(RETAIL.glob("*.toml"))]
+    """Return every tool of the catalog."""
+    files = sorted(RETAIL.parent.glob("*/*.toml"))
+    return [
+        parse_manifest(tomllib.loads(file.read_text(encoding="utf-8")), name=file.stem)
+        for file in files
+    ]
 
 
 def request(arguments: dict[str, Any] | None = None, **changes: Any) -> ActionRequest:

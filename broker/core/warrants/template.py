@@ -37,7 +37,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FORM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(\[[A-Za-z0-9_.-]{0,64}\]){0,8}")
 
 
-_SHOWN_CHARS_MAX = 100
+_SHOWN_CHARS = 100
 
 
 class TemplateError(ValueError):
@@ -184,7 +184,7 @@ def fill_form(template: Mapping[str, str], filling: Filling) -> bytes:
         TemplateError: A value is no string or integer, or is no Unicode text.
 
     Source: URL Standard, 5.2 (application/x-www-form-urlencoded), as Python's
-    ``urllib.parse.urlencode`` writes it.
+    ``urllib.parse.urlencode(pairs, safe="[]")`` writes it.
     """
     pairs = []
     for name in sorted(template):
@@ -315,11 +315,12 @@ def _quoted(value: str) -> str:
 
 def _form(value: str) -> str:
     try:
-        return quote_plus(value, safe="", errors="strict")
+        # Brackets stay: they are what names are made of, and clients differ over them.
+        return quote_plus(value, safe="[]", errors="strict")
     except UnicodeEncodeError:
         msg = "a value holds a lone surrogate"
         raise TemplateError(msg) from None
 
 
 def _shown_name(name: bytes) -> str:
-    return repr(name[:_SHOWN_CHARS_MAX].decode("ascii", "replace"))
+    return repr(name[:_SHOWN_CHARS].decode("ascii", "replace"))

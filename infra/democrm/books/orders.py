@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
+from infra.democrm.books import reads
 from infra.democrm.books.entries import (
     GIFT_CARD,
     RefundRules,
@@ -141,7 +142,9 @@ def modify_items(
     for place, new in pairs:
         items[place] = {**items[place], **new}
     _store(connection, order, status, items=items)
-    return Answer(200, _settled(order, status, swap, difference))
+    body = _settled(order, status, swap, difference)
+    paid, _ = reads.totals(connection, order_id)
+    return Answer(200, {**body, "paid_minor_units": paid})
 
 
 def exchange(
@@ -168,7 +171,8 @@ def exchange(
         exchange_payment_method_id=swap.payment_method_id,
         exchange_price_difference_minor_units=difference,
     )
-    return Answer(200, body)
+    paid, _ = reads.totals(connection, order_id)
+    return Answer(200, {**body, "paid_minor_units": paid})
 
 
 def take_back(  # noqa: PLR0913 - two for the books, one order, three of the wish
@@ -204,11 +208,7 @@ def take_back(  # noqa: PLR0913 - two for the books, one order, three of the wis
         return_items=list(item_ids),
         return_payment_method_id=wish.payment_method_id,
     )
-    (paid,) = connection.execute(
-        "SELECT sum(amount_minor_units) FROM payments"
-        " WHERE order_id = ? AND kind = 'payment'",
-        (order_id,),
-    ).fetchone()
+    paid, _ = reads.totals(connection, order_id)
     body = {
         **_head(order, status, wish.reference),
         **_money(price),
