@@ -23,6 +23,7 @@ from broker.api import (
     oauth,
     policy,
     problems,
+    reference,
     rehearsals,
 )
 from broker.api.document import document
@@ -52,6 +53,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     problems.install(app)
@@ -66,6 +68,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         admin,
         policy,
         rehearsals,
+        reference,
         internal,
         mcp,
     ):
