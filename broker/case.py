@@ -159,7 +159,9 @@ async def reopened(
         view=view,
         facts=await _facts(ports, tool, bound, interaction),
     )
-    return case if stored.approval_id else _with_standing(ports, case)
+    # What one standing approval has paid for, no other one covers.
+    only = stored.standing_approval
+    return case if stored.approval_id else _with_standing(ports, case, only=only)
 
 
 def stands(case: Case, stored: ActionRecord) -> Reason | None:
@@ -247,37 +249,6 @@ def question(case: Case, *, now: datetime) -> authorize.Question:
     )
 
 
-async def inspection(ports: Ports, case: Case) -> guard.Inspection:
-    """Gather where the arguments' values were seen before in this interaction."""
-    binding = case.tool.binding
-    pointers = {o.pointer for o in binding.objects}
-    pointers |= {p.pointer for p in binding.provenance}
-    values = {
-        pointer: value
-        for named in sorted(pointers)
-        for pointer, value in guard.values_at(case.request.arguments, named)
-    }
-    seen = await ports.handles.origins(case.interaction, values) if values else {}
-    shown = frozenset(
-        (one.kind, str(values[pointer]))
-        for pointer, places in seen.items()
-        for one in places
-        if one.kind
-    )
-    origins = {
-        pointer: tuple(guard.Origin(one.integrity, one.source) for one in places)
-        for pointer, places in seen.items()
-    }
-    return guard.Inspection(
-        tool=case.tool,
-        arguments=case.request.arguments,
-        bound=case.bound,
-        customer_bound=case.interaction.bound,
-        shown=shown,
-        origins=origins,
-    )
-
-
 def dedupe_key(case: Case) -> tuple[str, str]:
     """Return (key, fingerprint) under which a repeated call is the same action.
 
@@ -329,7 +300,15 @@ def _over_grant(caller: Caller, bound: Bound) -> Reason | None:
     return None
 
 
-def _with_standing(ports: Ports, case: Case) -> Case:
+def epochs_of(case: Case, requester: Requester) -> tuple[tuple[str, int], ...]:
+    """Return what a warrant is issued under; whatever moves on makes it void."""
+    if case.standing is None:
+        return requester.epochs
+    scope = f"standing_approval:{case.standing.approval_id}"
+    return (*requester.epochs, (scope, case.view.epochs.get(scope, 0)))
+
+
+def _with_standing(ports: Ports, case: Case, *, only: str = "") -> Case:
     """Add the standing approval that covers it, given proof of possession."""
     consequential = case.tool.tier is Tier.CONSEQUENTIAL
     if not (consequential and case.requester.proof_of_possession):
@@ -338,7 +317,7 @@ def _with_standing(ports: Ports, case: Case) -> Case:
         case.request,
         case.bound,
         agent_id=case.requester.agent_id,
-        standing=case.view.standing,
+        standing=[one for one in case.view.standing if only in {"", one.approval_id}],
         now=ports.clock.now(),
     )
     if standing is None:

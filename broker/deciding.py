@@ -38,7 +38,7 @@ async def guarded(
     """Stage 4: look at the arguments; what is found is put to the policy as well."""
     if isinstance(decision, Deny) or case.put is None:
         return decision, CLEAN
-    verdict = guard.inspect(await cases.inspection(ports, case), guard.CHAIN)
+    verdict = guard.inspect(await inspection(ports, case), guard.CHAIN)
     match verdict.word:
         case VerdictWord.CLEAN:
             return decision, verdict
@@ -69,3 +69,34 @@ def made_from(case: Case, verdict: Verdict) -> dict[str, Any] | None:
         policy_version=case.view.policy.book.version,
     )
     return decided.to_json(made)
+
+
+async def inspection(ports: Ports, case: Case) -> guard.Inspection:
+    """Gather where the arguments' values were seen before in this interaction."""
+    binding = case.tool.binding
+    pointers = {o.pointer for o in binding.objects}
+    pointers |= {p.pointer for p in binding.provenance}
+    values = {
+        pointer: value
+        for named in sorted(pointers)
+        for pointer, value in guard.values_at(case.request.arguments, named)
+    }
+    seen = await ports.handles.origins(case.interaction, values) if values else {}
+    shown = frozenset(
+        (one.kind, str(values[pointer]))
+        for pointer, places in seen.items()
+        for one in places
+        if one.kind
+    )
+    origins = {
+        pointer: tuple(guard.Origin(one.integrity, one.source) for one in places)
+        for pointer, places in seen.items()
+    }
+    return guard.Inspection(
+        tool=case.tool,
+        arguments=case.request.arguments,
+        bound=case.bound,
+        customer_bound=case.interaction.bound,
+        shown=shown,
+        origins=origins,
+    )

@@ -135,10 +135,17 @@ async def keep_claim(ports: Ports, case: Case) -> Claim | NoRoom | None:
     )
 
 
-def reserved(lines: tuple[Line, ...]) -> list[list[str | int]]:
-    """Return what an entry says was taken: rule, amount, budget and its window."""
+def reserved(lines: tuple[Line, ...]) -> list[dict[str, str | int]]:
+    """Return what an entry says was taken, so that budgets can be compared with it."""
     return [
-        [line.rule_id, line.amount, line.budget_id, write_moment(line.window_start)]
+        {
+            "rule": line.rule_id,
+            "amount": line.amount,
+            "unit": line.unit,
+            "budget": line.budget_id,
+            "window": line.window.value,
+            "since": write_moment(line.window_start),
+        }
         for line in lines
     ]
 
@@ -214,6 +221,7 @@ async def keep_outcome(
         "receipt_sha256": sha256(ran.receipt_jws.encode()).hexdigest(),
         "upstream": record.sent_upstream(ran.receipt),
         "records": records,
+        "reserved": reserved(readings),
         "released": len(released.values) if released else 0,
         "dropped": released.dropped if released else 0,
         "customer_bound": bind is not None,

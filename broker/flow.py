@@ -326,7 +326,7 @@ async def _execute(ports: Ports, case: Case, claim: Claim) -> ActionRecord | Non
             warrant_id=claim.warrant_id,
             edge=edge,
             boot=boot,
-            epochs=claim.record.requester.epochs,
+            epochs=cases.epochs_of(case, claim.record.requester),
             idempotency_key=claim.record.idempotency_key,
             now=ports.clock.now(),
         )

@@ -33,6 +33,7 @@ from broker.effects.keeping.store import PostgresStore
 from broker.effects.keeping.tickets import Tickets
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
+from broker.effects.limits.books import Books
 from broker.effects.limits.rates import (
     ProcessCounter,
     SqlCounter,
@@ -267,6 +268,17 @@ def _console(settings: Settings, ports: Ports, *, database: Database) -> Room:
     )
 
 
+def _books(replica: Replica) -> Books:
+    """Put together what people see of budgets, and what is compared with the log."""
+    entry = replica.keys.entry
+    return Books(
+        replica.database,
+        replica.ledger.history,
+        scribe=Scribe(replica.ledger, key=entry, keeper=replica.keeper),
+        keys=lambda: {entry.kid: entry.public()},
+    )
+
+
 def _registry(
     settings: Settings, keys: KeyRing, database: Database, *, scribe: Scribe
 ) -> Registry:
@@ -301,6 +313,7 @@ def _lifespan(settings: Settings) -> Lifespan:
         replica = build(settings)
         app.state.ports = replica.ports
         app.state.desk = replica.identity
+        app.state.books = _books(replica)
         app.state.issuer = settings.issuer
         app.state.console = replica.console
         app.state.tasks = set()

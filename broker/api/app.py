@@ -27,6 +27,7 @@ from broker.api import (
     rehearsals,
 )
 from broker.api.document import document
+from broker.api.limits import budgets, standing
 from broker.core.words.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         internal,
         mcp,
     ):
+        app.include_router(room.router)
+    for room in (budgets, standing):
         app.include_router(room.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)

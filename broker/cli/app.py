@@ -16,6 +16,8 @@ COMMAND_MODULES = [
     "broker.cli.policy",
     "broker.cli.tools",
     "broker.cli.approvals",
+    "broker.cli.standing",
+    "broker.cli.budgets",
     "broker.cli.audit",
     "broker.cli.edge",
     "broker.cli.connect",

@@ -1,111 +1,283 @@
-"""Show budgets and reservations to people, and as JSON to programs."""
+"""Budgets from the command line: what is taken and left, limits, and the log beside."""
 
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
 
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from broker.core.words.budget import (
-    COUNT_UNIT,
-    BudgetRow,
-    ReservationRow,
-    Window,
+import typer
+
+from broker.cli.exits import Exit
+from broker.cli.signed_in import (
+    AsOption,
+    Desk,
+    JsonOption,
+    KeyOption,
+    ReasonOption,
+    StateOption,
+    UrlOption,
+    desk,
 )
-from broker.core.words.moment import write_moment
+from broker.cli.stack.state import STATE_DEFAULT
+from broker.client.person import PersonClient
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money, is_currency
+from broker.registry.limits import LIMIT_TYP, limit_claims
 
 ID_CHARS_SHOWN = 12
 """Enough to tell budgets apart and to copy; the whole id stands in the JSON."""
 
+NO_LIMIT = "policy"
 
-def budgets_table(rows: Iterable[BudgetRow]) -> Table:
-    """Return a table of budgets: what is posted and held, and what is left."""
-    table = _table("budget", "rule", "scope", "since")
-    for name in ("posted", "held", "limit", "left"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for row in rows:
-        table.add_row(
-            Text(row.budget_id[:ID_CHARS_SHOWN]),
-            Text(row.rule_id),
-            Text(", ".join(f"{name} {value}" for name, value in row.scope)),
-            Text(_since(row)),
-            *(
-                Text(quantity(number, row.unit))
-                for number in (
-                    row.total.posted,
-                    row.total.held,
-                    row.limit_seen,
-                    left(row),
-                )
-            ),
-            Text("frozen" if row.total.frozen else "", style="bold red"),
-        )
-    return table
+app = typer.Typer(
+    name="budgets",
+    help="Budgets: what is taken, what is left, who may take how much.",
+    no_args_is_help=True,
+)
+
+RuleArgument = Annotated[str, typer.Argument(help="Name of the budget's rule.")]
+BudgetArgument = Annotated[
+    str, typer.Argument(help="Id of a budget, or its first characters.")
+]
 
 
-def reservations_table(
-    rows: Iterable[ReservationRow], *, units: dict[str, str]
-) -> Table:
-    """Return a table of reservations.
+def register(parent: typer.Typer) -> None:
+    """Add these commands as ``budgets``."""
+    parent.add_typer(app)
 
-    Args:
-        rows: The reservations.
-        units: From budget id to its unit.
+
+@app.command("list")
+def list_(
+    *,
+    rule: Annotated[str, typer.Option(help="Only budgets of this rule.")] = "",
+    frozen: Annotated[bool, typer.Option("--frozen", help="Only frozen ones.")] = False,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List budgets: posted, held, limit and what is left."""
+    at = desk(state, name, key, url, as_json=as_json)
+    query = {"rule": rule} if rule else {}
+    query |= {"frozen": "true"} if frozen else {}
+    _budgets_table(at, at.run(lambda me: me.budgets(query)))
+
+
+@app.command()
+def show(
+    budget: BudgetArgument,
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the windows of one budget and what was last reserved from it."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        windows = await me.budgets({"budget": budget})
+        ids = {row["budget_id"] for row in windows}
+        if len(ids) != 1:
+            what = "no budget" if not ids else "more than one budget"
+            at.fail(f"{what} begins with {budget!r}", code=Exit.NOT_FOUND)
+        taken = await me.reservations({"budget": ids.pop()})
+        return {"windows": windows, "reservations": taken}
+
+    found = at.run(work)
+    if at.as_json:
+        at.show(found)
+        return
+    _budgets_table(at, found["windows"])
+    typer.echo("")
+    units = {row["budget_id"]: row["unit"] for row in found["windows"]}
+    _reservations_table(at, found["reservations"], units)
+
+
+@app.command()
+def reservations(
+    *,
+    budget: Annotated[str, typer.Option(help="Only of this budget.")] = "",
+    action: Annotated[str, typer.Option(help="Only of this action.")] = "",
+    in_state: Annotated[
+        str,
+        typer.Option("--in", help="Only held, executing, unknown, posted or voided."),
+    ] = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what actions have reserved, last moved first."""
+    at = desk(state, name, key, url, as_json=as_json)
+    asked = {"budget": budget, "action": action, "state": in_state}
+    query = {field: value for field, value in asked.items() if value}
+
+    async def work(
+        me: PersonClient,
+    ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+        found = list(await me.reservations(query))
+        units = {row["budget_id"]: row["unit"] for row in await me.budgets({})}
+        return found, units
+
+    found, units = at.run(work)
+    _reservations_table(at, found, units)
+
+
+@app.command()
+def limits(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the limit of each budget by the policy, and what was set beside it."""
+    at = desk(state, name, key, url, as_json=as_json)
+    at.table(
+        at.run(PersonClient.limits),
+        {
+            "rule": lambda row: row["rule"],
+            "per": lambda row: ", ".join(row["per"]),
+            "window": lambda row: row["window"].replace("_", " "),
+            "policy": lambda row: _limit(row, "policy"),
+            "set": lambda row: "" if row["set"] is None else _limit(row, "set"),
+            "in force": lambda row: _limit(row, "limit"),
+            "proposed": _proposed,
+        },
+    )
+
+
+@app.command("set")
+def set_(
+    rule: RuleArgument,
+    limit: Annotated[
+        str,
+        typer.Argument(help=f"Minor units or a count; '{NO_LIMIT}' for the policy's."),
+    ],
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Lower a limit at once, or propose to raise it, signed with your own key.
+
+    Raising takes effect when somebody else signs it (`budgets sign`). No limit goes
+    above what the policy says.
     """
-    table = _table("action", "budget", "state", "since")
-    for name in ("reserved", "posted"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        unit = units.get(row.budget_id, COUNT_UNIT)
-        posted = "" if row.posted is None else quantity(row.posted, unit)
-        table.add_row(
-            Text(row.action_id),
-            Text(row.budget_id[:ID_CHARS_SHOWN]),
-            Text(row.state.value),
-            Text(write_moment(row.updated_at)),
-            Text(quantity(row.amount, unit)),
-            Text(posted),
+    at = desk(state, name, key, url, as_json=as_json)
+    if limit != NO_LIMIT and not limit.isdecimal():
+        at.fail(
+            f"{limit!r} is no limit",
+            hint="write minor units, like 200000 for 2,000.00",
+            code=Exit.USAGE,
         )
-    return table
+    wanted = None if limit == NO_LIMIT else int(limit)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        row = _of(at, await me.limits(), rule)
+        signature = me.sign(
+            limit_claims(
+                me.person_id, rule_id=rule, limit=wanted, after=row["revision"]
+            ),
+            typ=LIMIT_TYP,
+        )
+        body = {"limit": wanted, "signature": signature, "reason": reason}
+        return await me.set_limit(rule, body)
+
+    _report(at, at.run(work))
 
 
-def budget_document(row: BudgetRow) -> dict[str, Any]:
-    """Return a budget as JSON; amounts in minor units."""
-    return {
-        "budget_id": row.budget_id,
-        "rule": row.rule_id,
-        "scope": dict(row.scope),
-        "window": row.window.value,
-        "window_start": write_moment(row.window_start),
-        "unit": row.unit,
-        "posted": row.total.posted,
-        "held": row.total.held,
-        "limit": row.limit_seen,
-        "left": left(row),
-        "frozen": row.total.frozen,
-    }
+@app.command()
+def sign(
+    rule: RuleArgument,
+    limit: Annotated[
+        str, typer.Argument(help=f"The proposed limit, or '{NO_LIMIT}': it is signed.")
+    ],
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a raise that somebody else has proposed; then it holds."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        row = _of(at, await me.limits(), rule)
+        proposed = row["proposed"]
+        if proposed is None:
+            at.fail("nobody has proposed another limit", code=Exit.NOT_FOUND)
+        named = NO_LIMIT if proposed["limit"] is None else str(proposed["limit"])
+        if named != limit:
+            at.fail(f"the proposed limit is {named}, not {limit}", code=Exit.USAGE)
+        claims = limit_claims(
+            me.person_id,
+            rule_id=rule,
+            limit=proposed["limit"],
+            after=proposed["after"],
+        )
+        body = {"signature": me.sign(claims, typ=LIMIT_TYP), "reason": reason}
+        return await me.sign_limit(rule, body)
+
+    _report(at, at.run(work))
 
 
-def reservation_document(row: ReservationRow) -> dict[str, Any]:
-    """Return a reservation as JSON; amounts in minor units."""
-    return {
-        "action_id": row.action_id,
-        "budget_id": row.budget_id,
-        "window_start": write_moment(row.window_start),
-        "amount": row.amount,
-        "posted": row.posted,
-        "state": row.state.value,
-        "updated_at": write_moment(row.updated_at),
-    }
+@app.command()
+def release(
+    budget: BudgetArgument,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why it may admit again.")],
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a frozen budget admit again, after the difference was looked into."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        query = {"budget": budget, "frozen": "true"}
+        ids = {row["budget_id"] for row in await me.budgets(query)}
+        if len(ids) != 1:
+            at.fail(
+                f"no frozen budget, or several, begin with {budget!r}",
+                hint="`counterfoil budgets list --frozen` lists them",
+                code=Exit.NOT_FOUND,
+            )
+        return await me.release_budget(ids.pop(), reason=reason)
+
+    done = at.run(work)
+    at.show(done, lines=[f"{done['rule']} admits again ({done['budget_id']})"])
 
 
-def left(row: BudgetRow) -> int:
-    """Return what a budget still admits: nothing if it is frozen or overdrawn."""
-    if row.total.frozen:
-        return 0
-    return max(0, row.limit_seen - row.total.posted - row.total.held)
+@app.command()
+def reconcile(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every budget with the log's signed entries, and say what differs."""
+    at = desk(state, name, key, url, as_json=as_json)
+    found = at.run(PersonClient.reconcile)
+    lines = [_difference(one) for one in found["differences"]]
+    words = "agree with" if found["agrees"] else "differ from"
+    lines.append(f"budgets {words} the log ({found['entries']} entries)")
+    at.show(found, lines=lines)
+    if not found["agrees"]:
+        raise typer.Exit(Exit.FAILED)
 
 
 def quantity(number: int, unit: str) -> str:
@@ -118,14 +290,91 @@ def quantity(number: int, unit: str) -> str:
     return str(Money(number, unit))
 
 
-def _since(row: BudgetRow) -> str:
-    if row.window not in {Window.HOUR, Window.DAY, Window.MONTH}:
-        return row.window.value.replace("_", " ")
-    return write_moment(row.window_start)
+def _budgets_table(at: Desk, rows: list[Mapping[str, Any]]) -> None:
+    def number(field: str) -> Any:  # noqa: ANN401  (a cell)
+        return lambda row: quantity(row[field], row["unit"])
+
+    at.table(
+        rows,
+        {
+            "budget": lambda row: row["budget_id"][:ID_CHARS_SHOWN],
+            "rule": lambda row: row["rule"],
+            "scope": lambda row: ", ".join(f"{k} {v}" for k, v in row["scope"].items()),
+            "since": _since,
+            "posted": number("posted"),
+            "held": number("held"),
+            "limit": number("limit"),
+            "left": number("left"),
+            "": lambda row: "frozen" if row["frozen"] else "",
+        },
+    )
 
 
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
+def _reservations_table(
+    at: Desk, rows: list[Mapping[str, Any]], units: Mapping[str, str]
+) -> None:
+    def unit(row: Mapping[str, Any]) -> str:
+        return units.get(row["budget_id"], "count")
+
+    at.table(
+        rows,
+        {
+            "action": lambda row: row["action_id"],
+            "budget": lambda row: row["budget_id"][:ID_CHARS_SHOWN],
+            "state": lambda row: row["state"],
+            "since": lambda row: row["updated_at"],
+            "reserved": lambda row: quantity(row["amount"], unit(row)),
+            "posted": lambda row: (
+                "" if row["posted"] is None else quantity(row["posted"], unit(row))
+            ),
+        },
+    )
+
+
+def _of(at: Desk, rows: list[Mapping[str, Any]], rule: str) -> Mapping[str, Any]:
+    found = next((row for row in rows if row["rule"] == rule), None)
+    if found is None:
+        at.fail(
+            f"the policy has no budget {rule!r}",
+            hint="`counterfoil budgets limits` lists them",
+            code=Exit.NOT_FOUND,
+        )
+    return found
+
+
+def _report(at: Desk, row: Mapping[str, Any]) -> None:
+    lines = [f"{row['rule']} is limited to {_limit(row, 'limit')}"]
+    if row["proposed"]:
+        lines.append(f"proposed: {_proposed(row)}; somebody else has to sign it")
+    at.show(row, lines=lines)
+    if row["proposed"]:
+        raise typer.Exit(Exit.PENDING)
+
+
+def _limit(row: Mapping[str, Any], field: str) -> str:
+    if row[field] is None:
+        return "what was paid"
+    return quantity(row[field], row["unit"])
+
+
+def _proposed(row: Mapping[str, Any]) -> str:
+    if not row["proposed"]:
+        return ""
+    limit = row["proposed"]["limit"]
+    return NO_LIMIT if limit is None else quantity(limit, row["unit"])
+
+
+def _since(row: Mapping[str, Any]) -> str:
+    if row["window"] in {"hour", "day", "month"}:
+        return str(row["window_start"])
+    return str(row["window"]).replace("_", " ")
+
+
+def _difference(one: Mapping[str, Any]) -> str:
+    parts = [f"{one['rule']} {one['budget_id'][:ID_CHARS_SHOWN]}"]
+    for field in ("posted", "held"):
+        log, row = one[field]["log"], one[field]["budget"]
+        if log != row:
+            has = "no row" if row is None else quantity(row, one["unit"])
+            parts.append(f"{field} {has}, by the log {quantity(log, one['unit'])}")
+    return ": ".join([parts[0], "; ".join(parts[1:])])

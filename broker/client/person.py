@@ -125,3 +125,67 @@ class PersonClient(Session):
         """Suspend a person."""
         path = f"/v1/admin/people/{person_id}/suspend"
         return (await self.call("POST", path, json={"reason": reason})).checked()
+
+    @property
+    def person_id(self) -> str:
+        """Return the id of who this is."""
+        return self.tokens.client_id.partition(":")[2]
+
+    def sign(self, claims: Mapping[str, Any], *, typ: str) -> str:
+        """Sign claims with the person's own key, as this type and no other."""
+        return sign(dict(claims), key=self.tokens.key.key, typ=typ)
+
+    async def budgets(self, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        """Return budgets, newest windows first."""
+        found = await self.call("GET", "/v1/admin/budgets", params=query)
+        return list(found.checked()["budgets"])
+
+    async def reservations(self, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        """Return reservations, last moved first."""
+        found = await self.call("GET", "/v1/admin/reservations", params=query)
+        return list(found.checked()["reservations"])
+
+    async def release_budget(self, budget_id: str, *, reason: str) -> Mapping[str, Any]:
+        """Let a frozen budget admit again."""
+        path = f"/v1/admin/budgets/{budget_id}/release"
+        return (await self.call("POST", path, json={"reason": reason})).checked()
+
+    async def reconcile(self) -> Mapping[str, Any]:
+        """Compare budgets with the log."""
+        return (await self.call("POST", "/v1/admin/budgets/reconcile")).checked()
+
+    async def limits(self) -> list[Mapping[str, Any]]:
+        """Return the limit of each budget rule, and what was set beside the policy."""
+        found = await self.call("GET", "/v1/admin/limits")
+        return list(found.checked()["limits"])
+
+    async def set_limit(self, rule: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Lower a limit, or propose to raise it."""
+        path = f"/v1/admin/limits/{rule}"
+        return (await self.call("POST", path, json=dict(body))).checked()
+
+    async def sign_limit(self, rule: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Sign a raise that somebody else proposed."""
+        path = f"/v1/admin/limits/{rule}/sign"
+        return (await self.call("POST", path, json=dict(body))).checked()
+
+    async def standing_approvals(self) -> list[Mapping[str, Any]]:
+        """Return standing approvals, the first to end first."""
+        found = await self.call("GET", "/v1/admin/standing")
+        return list(found.checked()["standing"])
+
+    async def standing_approval(self, approval_id: str) -> Mapping[str, Any]:
+        """Return one standing approval."""
+        return (await self.call("GET", f"/v1/admin/standing/{approval_id}")).checked()
+
+    async def propose_standing(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Propose terms, with the first signature."""
+        path = "/v1/admin/standing"
+        return (await self.call("POST", path, json=dict(body))).checked()
+
+    async def change_standing(
+        self, approval_id: str, what: str, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Sign a standing approval, or revoke it."""
+        path = f"/v1/admin/standing/{approval_id}/{what}"
+        return (await self.call("POST", path, json=dict(body))).checked()

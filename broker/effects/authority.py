@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.core.words.errors import StoreUnavailableError
@@ -10,6 +11,7 @@ from broker.ports import AuthorityView, Shadowed
 from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_channel
 from broker.registry.emergency.kill_switch import parse_kill_switch
+from broker.registry.limits import narrowed, parse_limit
 from broker.registry.people import parse_person
 from broker.registry.standing import parse_standing_approval, standing_holds
 
@@ -49,6 +51,7 @@ class SignedAuthority:
         self._people = Parsed(parse_person)
         self._switches = Parsed(parse_kill_switch)
         self._policies = Parsed(read_policy)
+        self._limits = Parsed(parse_limit)
         self._standing = Parsed(parse_standing_approval)
         self._signers: tuple[str, ...] = ()
 
@@ -68,6 +71,7 @@ class SignedAuthority:
             if row is not None:
                 by_kind.setdefault(row.kind, []).append(row)
         policy = self._in_force(next(iter(by_kind.get("policy", [])), None))
+        policy = self._narrowed(policy, by_kind.get("limit", []))
         agent = self._agents.of(next(iter(by_kind.get("agent", [])), None))
         standing: tuple[StandingApproval, ...] = ()
         if agent is not None and agent.active:
@@ -126,6 +130,14 @@ class SignedAuthority:
             msg = "there is no policy that verifies, so nothing can be decided"
             raise StoreUnavailableError(msg, hint="publish one")
         return policy
+
+    def _narrowed(self, policy: Policy, rows: Sequence[AuthorityRow]) -> Policy:
+        """Lower the budgets that people have set lower than the policy does."""
+        found = [limit for row in rows if (limit := self._limits.of(row)) is not None]
+        lower = {one.rule_id: one.limit for one in found if one.limit is not None}
+        if not lower:
+            return policy
+        return replace(policy, budgets=narrowed(policy.budgets, lower))
 
     async def _standing_for(
         self,

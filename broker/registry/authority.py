@@ -35,6 +35,7 @@ KINDS: Final = frozenset(
         "agent",
         "channel",
         "kill_switch",
+        "limit",
         "person",
         "policy",
         "policy_proposal",

@@ -1,5 +1,8 @@
 """Standing approvals: signed in advance, by two people, each with their own key.
 
+One person proposes the terms and signs them, a second one signs the same terms, and
+either of them, or security, takes them back. Until the second signature nothing holds.
+
 The row's authority signature says that the broker took it in. That two people want it
 is said by the people themselves: each signs the digest of the terms. One whose signers
 are suspended, own the agent, or could not approve that much does not hold.
@@ -14,18 +17,21 @@ from broker.core.canonical import canonical, digest
 from broker.core.jwk import JwsError
 from broker.core.jws import verify
 from broker.core.words.approval import StandingApproval
+from broker.core.words.errors import ForbiddenError, InvalidError
+from broker.core.words.moment import write_moment
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.registry.people import Role
 from broker.registry.reading import RowError, items, moment, number, only, text, word
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from broker.registry.authority import AuthorityRow
     from broker.registry.people import PersonRow
 
 STANDING_TYP: Final = "counterfoil-standing+jwt"
 STANDING_AGENTS_MAX: Final = 50
+STANDING_DAYS_MAX: Final = 366
 CONSTRAINTS_MAX: Final = 16
 CONSTRAINT_VALUES_MAX: Final = 100
 SIGNATURE_CHARS_MAX: Final = 2_048
@@ -53,6 +59,8 @@ class SignedStanding:
     approval: StandingApproval
     digest: str
     signatures: tuple[str, ...]
+    status: str
+    revision: int = 0
 
 
 def terms_digest(approval_id: str, body: Mapping[str, Any]) -> str:
@@ -82,16 +90,19 @@ def parse_standing_approval(row: AuthorityRow) -> SignedStanding:
     if not isinstance(currency, str) or not is_currency(currency):
         msg = "currency is no ISO 4217 code"
         raise RowError(msg)
+    status = word(body, "status", {"proposed", "active", "revoked"})
+    signed_by = items(body, "signed_by", count_min=1, count_max=_SIGNERS)
     signatures = body.get("signatures")
     if (
         not isinstance(signatures, list)
-        or len(signatures) != _SIGNERS
+        or len(signatures) != len(signed_by)
+        or (status == "active" and len(signed_by) != _SIGNERS)
         or not all(
             isinstance(signature, str) and len(signature) <= SIGNATURE_CHARS_MAX
             for signature in signatures
         )
     ):
-        msg = f"signatures is no list of {_SIGNERS} signatures"
+        msg = f"signatures are no signatures of one who proposes, or of {_SIGNERS}"
         raise RowError(msg)
     amount = {"low": 1, "high": AMOUNT_MINOR_UNITS_MAX}
     approval = StandingApproval(
@@ -105,10 +116,11 @@ def parse_standing_approval(row: AuthorityRow) -> SignedStanding:
         total_minor_units=number(body, "total_minor_units", **amount),
         currency=currency,
         expires_at=moment(body, "expires_at"),
-        signed_by=items(body, "signed_by", count_min=_SIGNERS, count_max=_SIGNERS),
-        active=word(body, "status", {"active", "revoked"}) == "active",
+        signed_by=signed_by,
+        active=status == "active",
     )
-    return SignedStanding(approval, terms_digest(row.row_id, body), tuple(signatures))
+    terms = terms_digest(row.row_id, body)
+    return SignedStanding(approval, terms, tuple(signatures), status, row.revision)
 
 
 def standing_holds(
@@ -126,13 +138,75 @@ def standing_holds(
     """
     approval = signed.approval
     pairs = zip(approval.signed_by, signed.signatures, strict=True)
-    return all(
+    return len(approval.signed_by) == _SIGNERS and all(
         person_id != owner
         and person_id in people
         and _may_sign(people[person_id], approval)
         and _signed(people[person_id], signature, signed)
         for person_id, signature in pairs
     )
+
+
+def standing_body(
+    signed: SignedStanding, *, add: tuple[str, str] | None = None, status: str
+) -> dict[str, Any]:
+    """Return the body of a row, with one more signature or another status.
+
+    Args:
+        signed: What it is made from.
+        add: Person id and signature of who signs now.
+        status: "proposed", "active" or "revoked".
+    """
+    approval = signed.approval
+    signers = [*zip(approval.signed_by, signed.signatures, strict=True)]
+    signers += [add] if add else []
+    return {
+        "tool": approval.tool,
+        "agents": sorted(approval.agents),
+        "constraints": dict(approval.constraints),
+        "per_action_minor_units": approval.per_action_minor_units,
+        "total_minor_units": approval.total_minor_units,
+        "currency": approval.currency,
+        "expires_at": write_moment(approval.expires_at),
+        "signed_by": [person for person, _ in signers],
+        "signatures": [signature for _, signature in signers],
+        "status": status,
+    }
+
+
+def check_may_sign(
+    person: PersonRow,
+    signed: SignedStanding,
+    signature: str,
+    *,
+    owners: Sequence[str],
+    second: bool = True,
+) -> None:
+    """Require that this person may sign these terms, and did.
+
+    Args:
+        person: Who signs.
+        signed: The terms.
+        signature: What they sent.
+        owners: Who owns the agents that could use it.
+        second: Somebody else has signed it before.
+
+    Raises:
+        ForbiddenError: This person may not sign that.
+        InvalidError: The signature is not theirs over exactly these terms.
+    """
+    if person.person_id in owners:
+        msg = "nobody signs in advance for an agent that they own"
+        raise ForbiddenError(msg, hint="ask another supervisor")
+    if not _may_sign(person, signed.approval):
+        msg = "this needs a supervisor whose own limit covers one action of it"
+        raise ForbiddenError(msg)
+    if second and person.person_id in signed.approval.signed_by:
+        msg = "this person has signed it already"
+        raise ForbiddenError(msg, hint="somebody else signs second")
+    if not _signed(person, signature, signed):
+        msg = "the signature is not this person's over exactly these terms"
+        raise InvalidError(msg, pointer="/signature")
 
 
 def _may_sign(person: PersonRow, approval: StandingApproval) -> bool:

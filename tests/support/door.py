@@ -19,6 +19,7 @@ from fastapi import Depends, FastAPI
 
 from broker.api import admin, oauth, policy, problems
 from broker.api.identity.desk import Desk
+from broker.api.limits import budgets, standing
 from broker.api.security import agent, person, service
 from broker.core.identity.assertions import assertion_claims
 from broker.core.identity.dpop import proof_claims, proof_key
@@ -215,6 +216,9 @@ def application() -> FastAPI:
     app.include_router(oauth.router)
     app.include_router(admin.router)
     app.include_router(policy.router)
+    app.include_router(kill_switch.router)
+    app.include_router(budgets.router)
+    app.include_router(standing.router)
     app.state.issuer = ISSUER
 
     async def seen(who: Caller) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from broker.core.words.errors import InvalidError, NotFoundError
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
 from broker.registry.emergency import kill_switch
+from broker.registry.limits import parse_limit
 from broker.registry.people import parse_person, person_body
 from broker.registry.reading import RowError
 from broker.registry.records import Change
+from broker.registry.standing import parse_standing_approval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.api.identity.desk import Desk
     from broker.registry.agents import AgentRow
@@ -31,6 +33,8 @@ _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "agent": parse_agent,
     kill_switch.KIND: kill_switch.parse_kill_switch,
     "person": parse_person,
+    "standing_approval": parse_standing_approval,
+    "limit": parse_limit,
 }
 
 
@@ -131,6 +135,33 @@ async def revoke_instance(desk: Desk, agent: AgentRow, instance: str, why: Why) 
     await desk.registry.revoke([f"instance:{instance}"], entry)
 
 
+async def save_row(
+    desk: Desk,
+    why: Why,
+    *,
+    place: tuple[str, str, int],
+    body: Mapping[str, Any],
+    also_by: Sequence[str] = (),
+) -> AuthorityRow:
+    """Sign and store a row of another kind.
+
+    Args:
+        desk: The desk.
+        why: Who changes it, and why.
+        place: Its kind and id, and the revision that it was changed from.
+        body: Its new body.
+        also_by: Ids of people who signed with them.
+
+    Raises:
+        InvalidError: A field is out of range.
+        ConflictError: Somebody else changed it meanwhile.
+    """
+    kind, row_id, revision = place
+    row = _draft(desk, why, kind, row_id, body)
+    by = [f"person:{one}" for one in also_by if one != why.actor.person_id]
+    return await _save(desk, replace(row, revision=revision, by=(*by, *row.by)), why)
+
+
 def _draft(
     desk: Desk, why: Why, kind: str, row_id: str, body: Mapping[str, Any]
 ) -> AuthorityRow:
@@ -163,6 +194,7 @@ async def _save(desk: Desk, row: AuthorityRow, why: Why) -> AuthorityRow:
         "kind": row.kind,
         "id": row.row_id,
         "after_revision": row.revision,
+        "signed_by": list(row.by),
         "changed": _difference(before.body if before else {}, row.body),
         "scopes": list(scopes),
     }
@@ -195,11 +227,11 @@ def _detail(why: Why) -> dict[str, Any]:
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that change; names stay out, and keys go by their kid."""
+    """Return the fields that change; names and signatures stay out, keys go by kid."""
     return {
         name: [_shown(name, old.get(name)), _shown(name, value)]
         for name, value in new.items()
-        if old.get(name) != value and name != "name"
+        if old.get(name) != value and name not in {"name", "signatures"}
     }
 
 

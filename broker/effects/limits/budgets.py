@@ -133,7 +133,7 @@ class PostgresBudgets:
         """
         most = min(rows_max, ROWS_SHOWN_MAX)
         rows = await self._database.rows(_BUDGETS, budget_id, most, rule_id, frozen, at)
-        return [_budget_row(row) for row in rows]
+        return [budget_row(row) for row in rows]
 
     async def reservations(
         self,
@@ -276,7 +276,8 @@ def _state(word: str | None) -> ReservationState | None:
     return None if word is None else ReservationState(word)
 
 
-def _budget_row(row: asyncpg.Record) -> BudgetRow:
+def budget_row(row: asyncpg.Record) -> BudgetRow:
+    """Return a budget as it is shown to people."""
     return BudgetRow(
         budget_id=row["budget_id"],
         window_start=row["window_start"],

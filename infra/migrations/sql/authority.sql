@@ -135,7 +135,8 @@ AS $$
        FROM public.revocation_epoch AS e WHERE e.scope = ANY (p_scopes));
 $$;
 
--- The newest revisions that a decision about one agent looks at, and some epochs:
+-- The newest revisions that a decision about one agent looks at, and some epochs (with
+-- those of standing approvals, under which a warrant may be issued):
 -- {"heads": [[kind, id, revision], ...], "epochs": {...}}.
 CREATE FUNCTION authority_view(p_agent text, p_people text[], p_scopes text[])
 RETURNS jsonb
@@ -149,12 +150,13 @@ AS $$
                 FROM public.authority AS a
                WHERE (a.kind = 'agent' AND a.id = p_agent)
                   OR (a.kind IN ('policy', 'kill_switch') AND a.id = 'main')
-                  OR a.kind = 'standing_approval'
+                  OR a.kind IN ('standing_approval', 'limit')
                   OR (a.kind = 'person' AND a.id = ANY (p_people))
                GROUP BY a.kind, a.id) AS h),
     'epochs', (
       SELECT coalesce(jsonb_object_agg(e.scope, e.epoch), '{}')
-        FROM public.revocation_epoch AS e WHERE e.scope = ANY (p_scopes)));
+        FROM public.revocation_epoch AS e
+       WHERE e.scope = ANY (p_scopes) OR e.scope LIKE 'standing\_approval:%'));
 $$;
 
 -- What an identity runs as: one row per key that it proves, and when keys were used.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,16 +16,6 @@ from broker.client.keys import read_key
 from broker.client.session import Session
 from tests.support.door import PEOPLE, TOOLS
 from tests.support.identities import AGENT_ID
-from tests.support.identity.served import Desk, served_desk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with served_desk(tmp_path) as made:
-        yield made
 
 
 def test_agents_are_listed_and_shown(desk):

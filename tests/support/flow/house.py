@@ -347,10 +347,11 @@ async def _seed(house: House) -> None:
     )
     policy = demo_policy(author=PEOPLE["carol"], approver=PEOPLE["alice"])
     await put_row(house, "policy", "main", policy)
-    await put_row(house, "standing_approval", STANDING_ID, _standing(house))
+    await put_row(house, "standing_approval", STANDING_ID, standing_body(house))
 
 
-def _standing(house: House) -> dict[str, Any]:
+def standing_body(house: House, approval_id: str = STANDING_ID) -> dict[str, Any]:
+    """Return a standing approval that alice and bob have signed."""
     body: dict[str, Any] = {
         "tool": "orders.refund",
         "agents": [AGENT_ID],
@@ -362,10 +363,10 @@ def _standing(house: House) -> dict[str, Any]:
         "signed_by": [PEOPLE["alice"], PEOPLE["bob"]],
         "status": "active",
     }
-    digest = terms_digest(STANDING_ID, body)
+    digest = terms_digest(approval_id, body)
     body["signatures"] = [
         sign(
-            standing_claims(PEOPLE[name], approval_id=STANDING_ID, digest=digest),
+            standing_claims(PEOPLE[name], approval_id=approval_id, digest=digest),
             key=key_of(name),
             typ=STANDING_TYP,
         )

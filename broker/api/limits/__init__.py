@@ -1,0 +1,1 @@
+"""Budgets, limits and standing approvals over HTTP, for people."""

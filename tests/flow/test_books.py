@@ -1,0 +1,152 @@
+"""Limits that people set, standing approvals taken back, and the log beside budgets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker import flow
+from broker.core.jwk import Algorithm
+from broker.core.words.action import ActionState
+from broker.core.words.decision import Deny, Escalate, Permit
+from broker.effects.limits.books import RECONCILED_ENTRIES_MAX, Books
+from broker.registry.limits import limit_id
+from broker.registry.records import Change
+from tests.support.flow.house import STANDING_ID, House, put_row, standing_body
+from tests.support.identities import key_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+OTHER_ID = "0197a000-0000-7000-8000-0000000000d2"
+
+
+def books_of(house: House) -> Books:
+    entry = key_of("entry", Algorithm.EDDSA)
+    return Books(
+        house.database,
+        house.ledger.history,
+        scribe=house.ports.journal,  # type: ignore[arg-type]
+        keys=lambda: {entry.kid: entry.public()},
+    )
+
+
+async def refunded(house: House, *amounts: int) -> list[Any]:
+    """Ask for refunds in one interaction; return the answers."""
+    interaction = await house.interaction()
+    await house.read_order(interaction)
+    return [
+        await flow.submit(house.ports, house.refund(interaction, amount))
+        for amount in amounts
+    ]
+
+
+async def test_a_limit_that_people_set_binds_below_the_policys_and_never_above(
+    house: House,
+) -> None:
+    body = {"rule": "agent-day", "limit": 2_500, "proposed": None}
+    await put_row(house, "limit", limit_id("agent-day"), body)
+    fits, over = await refunded(house, 2_500, 1)
+    assert fits.record.state is ActionState.DONE
+    assert isinstance(over.decision, Deny)
+    assert over.decision.reasons[0].rule == "agent-day"
+    await raised(house, 10**9)
+    view = await house.ports.authority.view(house.caller().subject_id, [])
+    limits = {rule.rule_id: rule.limit for rule in view.policy.budgets}
+    assert limits["agent-day"] == 1_000_000
+
+
+async def raised(house: House, limit: int) -> None:
+    body = {"rule": "agent-day", "limit": limit, "proposed": None}
+    now, row_id = house.ports.clock.now(), limit_id("agent-day")
+    change = Change("limit", row_id, body, ("bootstrap",), now, 1)
+    await house.registry.put(change, house.entry())
+
+
+async def taken_back(house: House) -> None:
+    """Revoke the standing approval, as its endpoint does."""
+    row = await house.registry.get("standing_approval", STANDING_ID)
+    assert row is not None
+    body = {**row.body, "status": "revoked"}
+    scopes = (f"standing_approval:{STANDING_ID}",)
+    now, after = house.ports.clock.now(), row.revision
+    change = Change(
+        "standing_approval", STANDING_ID, body, ("bootstrap",), now, after, scopes
+    )
+    await house.registry.put(change, house.entry())
+
+
+async def test_a_warrant_under_a_standing_approval_is_void_when_that_is_taken_back(
+    house: House,
+) -> None:
+    (done,) = await refunded(house, 2_500)
+    assert isinstance(done.decision, Permit)
+    assert done.record.standing_approval == STANDING_ID
+    scope = f"standing_approval:{STANDING_ID}"
+    assert dict(house.executor.runs[-1].epochs)[scope] == 0
+    await taken_back(house)
+    # The edge asks for exactly these scopes, before it spends and before it sends.
+    row = await house.database.value(
+        "SELECT epoch FROM revocation_epoch WHERE scope = $1", scope
+    )
+    assert row == 1
+    (asked,) = await refunded(house, 2_501)
+    assert isinstance(asked.decision, Escalate)
+
+
+async def test_what_was_permitted_under_one_standing_approval_is_paid_by_no_other(
+    house: House,
+) -> None:
+    interaction = await house.interaction()
+    await house.read_order(interaction)
+    house.executor.dies = True
+    with pytest.raises(asyncio.CancelledError):
+        await flow.submit(house.ports, house.refund(interaction, 1_000))
+    house.executor.dies = False
+    await put_row(house, "standing_approval", OTHER_ID, standing_body(house, OTHER_ID))
+    await taken_back(house)
+    await house.lapse()
+    [action_id] = await house.ports.store.interrupted(limit=10)
+    record = await flow.settle(house.ports, action_id)
+    assert record is not None
+    assert record.state is ActionState.REFUSED
+    assert house.executor.amounts() == []
+    assert await house.held() == 0
+    # The other one holds by itself.
+    (done,) = await refunded(house, 1_001)
+    assert done.record.standing_approval == OTHER_ID
+
+
+async def test_budgets_agree_with_the_log_and_what_is_changed_is_found(
+    house: House,
+) -> None:
+    await refunded(house, 2_500, 12_000, 9_999_999)
+    books = books_of(house)
+    entries, found = await books.compare()
+    assert 0 < entries < RECONCILED_ENTRIES_MAX
+    assert list(found) == []
+    async with house.admin() as owner:
+        await owner.execute(
+            "UPDATE budget SET posted = posted - 2000 WHERE rule_id = 'agent-day'"
+        )
+    _, (lowered,) = await books.compare()
+    assert (lowered.rule_id, lowered.log_posted) == ("agent-day", 2_500)
+    assert lowered.row_posted == 500
+    async with house.admin() as owner:
+        await owner.execute(
+            "UPDATE budget SET posted = posted + 2000 WHERE rule_id = 'agent-day';"
+            "DELETE FROM reservation; UPDATE budget SET held = 0;"
+            "DELETE FROM budget WHERE unit = 'customers'"
+        )
+    _, emptied = await books.compare()
+    assert {one.rule_id for one in emptied} == {
+        "agent-customers",
+        "agent-day",
+        "agent-pending",
+        "agent-pending-count",
+        "customer-day",
+        "order-paid",
+    }

@@ -1,0 +1,90 @@
+"""Limits beside the policy: they only ever narrow, and are read strictly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.limits.scope import Scope
+from broker.core.limits.window import Window
+from broker.core.words.budget import BudgetRule
+from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
+from broker.registry.limits import (
+    LIMIT_SIGNATURE_CHARS_MAX,
+    LimitRow,
+    limit_body,
+    limit_id,
+    lowers,
+    narrowed,
+    parse_limit,
+)
+from broker.registry.reading import RowError
+from tests.support.identity.rows import row_of
+
+WHO = "0197a000-0000-7000-8000-0000000000b3"
+amounts = st.integers(0, AMOUNT_MINOR_UNITS_MAX)
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {"rule": "agent.day_1", "limit": 5, "proposed": None} | changes
+
+
+def read(content: dict[str, Any]) -> LimitRow:
+    return parse_limit(row_of(content, kind="limit", row_id=limit_id("agent.day_1")))
+
+
+@given(policy=amounts, beside=amounts)
+def test_the_lower_of_two_limits_holds(policy, beside) -> None:
+    rule = BudgetRule("day", frozenset({Scope.AGENT}), "USD", Window.DAY, policy)
+    (found,) = narrowed((rule,), {"day": beside, "other": 0})
+    assert found.limit == min(policy, beside)
+
+
+def test_what_was_paid_for_an_object_is_not_replaced() -> None:
+    rule = BudgetRule("paid", frozenset({Scope.OBJECT}), "USD", Window.EVER, None)
+    assert narrowed((rule,), {"paid": 5}) == (rule,)
+
+
+@given(now=st.none() | amounts, wanted=st.none() | amounts)
+def test_only_what_is_not_above_the_one_in_force_is_lowered_by_one(now, wanted) -> None:
+    row = LimitRow("day", limit=now)
+    infinite = AMOUNT_MINOR_UNITS_MAX + 1
+    before = infinite if now is None else now
+    after = infinite if wanted is None else wanted
+    assert lowers(row, wanted) is (after <= before and wanted is not None)
+
+
+def test_a_row_is_read_as_it_is_written() -> None:
+    longest = "s" * LIMIT_SIGNATURE_CHARS_MAX
+    proposed = {"limit": None, "by": WHO, "signature": longest, "after": 3}
+    for content in (body(), body(limit=None), body(proposed=proposed)):
+        assert limit_body(read(content)) == content
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rule": "another"},
+        {"limit": -1},
+        {"limit": 1.5},
+        {"limit": AMOUNT_MINOR_UNITS_MAX + 1},
+        {"more": 1},
+        {"proposed": []},
+        {"proposed": {"limit": 1, "by": WHO, "signature": "s"}},
+        {"proposed": {"limit": 1, "by": "me", "signature": "s", "after": 0}},
+        {
+            "proposed": {
+                "limit": 1,
+                "by": WHO,
+                "signature": "s" * (LIMIT_SIGNATURE_CHARS_MAX + 1),
+                "after": 0,
+            }
+        },
+    ],
+)
+def test_a_body_of_another_form_is_refused(changes) -> None:
+    with pytest.raises(RowError):
+        read(body(**changes))
