@@ -21,7 +21,6 @@ from broker.api.app import Lifespan, create_app
 from broker.api.console.room import Pulse, Room
 from broker.api.identity.desk import Desk as IdentityDesk
 from broker.core.identity.target import origin_of
-from broker.core.words.entry import AuditEntry, EntryKind
 from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from broker.core.jwk import PrivateKey
-    from broker.effects.ledger import NewOrigin
     from broker.settings import Settings
 
 LEDGER_CONNECTIONS = 4
@@ -218,7 +216,11 @@ def _log_room(
         logbook,
         SignerClient(settings.signer_socket),
         alarm=_alarm,
-        on_new_origin=lambda new: _record_origin(scribe_of[0], settings, clock, new),
+        on_new_origin=lambda new: scribe_of[0].origin(
+            new,
+            at=clock.now(),
+            place=(settings.tenant, settings.environment, settings.part),
+        ),
     )
     scribe = Scribe(ledger, key=keys.entry, keeper=keeper)
     scribe_of.append(scribe)
@@ -268,17 +270,6 @@ def _console(settings: Settings, ports: Ports, *, database: Database) -> Room:
     )
 
 
-def _books(replica: Replica) -> Books:
-    """Put together what people see of budgets, and what is compared with the log."""
-    entry = replica.keys.entry
-    return Books(
-        replica.database,
-        replica.ledger.history,
-        scribe=Scribe(replica.ledger, key=entry, keeper=replica.keeper),
-        keys=lambda: {entry.kid: entry.public()},
-    )
-
-
 def _registry(
     settings: Settings, keys: KeyRing, database: Database, *, scribe: Scribe
 ) -> Registry:
@@ -313,7 +304,12 @@ def _lifespan(settings: Settings) -> Lifespan:
         replica = build(settings)
         app.state.ports = replica.ports
         app.state.desk = replica.identity
-        app.state.books = _books(replica)
+        app.state.books = Books(
+            replica.database,
+            replica.ledger,
+            key=replica.keys.entry,
+            keeper=replica.keeper,
+        )
         app.state.issuer = settings.issuer
         app.state.console = replica.console
         app.state.tasks = set()
@@ -386,23 +382,6 @@ def _rates(settings: Settings, database: Database) -> ValkeyRates:
     client = valkey_client(settings.redis_url, password=settings.redis_password or None)
     return ValkeyRates(
         ValkeyCounter(client), sql=SqlCounter(database), process=ProcessCounter()
-    )
-
-
-async def _record_origin(
-    scribe: Scribe, settings: Settings, clock: SystemClock, new: NewOrigin
-) -> None:
-    """Record that the log goes on under another name, with the id they all use."""
-    await scribe.record(
-        AuditEntry(
-            entry_id=new.entry_id,
-            kind=EntryKind.ORIGIN,
-            at=clock.now(),
-            tenant=settings.tenant,
-            environment=settings.environment,
-            detail={"origin": new.origin, "vkey": new.vkey},
-            replica=settings.part,
-        )
     )
 
 

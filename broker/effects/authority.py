@@ -11,7 +11,7 @@ from broker.ports import AuthorityView, Shadowed
 from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_channel
 from broker.registry.emergency.kill_switch import parse_kill_switch
-from broker.registry.limits import narrowed, parse_limit
+from broker.registry.limits.beside import narrowed, parse_limit
 from broker.registry.people import parse_person
 from broker.registry.standing import parse_standing_approval, standing_holds
 

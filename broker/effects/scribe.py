@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core.record import envelope
 from broker.core.transparency.entry_leaf import seal_entry
+from broker.core.words.entry import AuditEntry, EntryKind
 from broker.effects.ledger import SqlCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from broker.core.jwk import PrivateKey
-    from broker.core.words.entry import AuditEntry
-    from broker.effects.ledger import CheckpointKeeper, PostgresLedger
+    from broker.effects.ledger import CheckpointKeeper, NewOrigin, PostgresLedger
 
 
 def entry_json(entry_id: str, leaf: bytes) -> dict[str, str]:
@@ -53,6 +54,29 @@ class Scribe:
     async def record(self, entry: AuditEntry) -> None:
         """Integrate an entry that belongs to no transaction of ours."""
         await self._ledger.append([self._leaf(entry)])
+
+    async def origin(
+        self, new: NewOrigin, *, at: datetime, place: tuple[str, str, str]
+    ) -> None:
+        """Record that the log goes on under another name, with the id they all use.
+
+        Args:
+            new: The name, and its entry's id.
+            at: Now.
+            place: Tenant, environment and replica.
+        """
+        tenant, environment, replica = place
+        await self.record(
+            AuditEntry(
+                entry_id=new.entry_id,
+                kind=EntryKind.ORIGIN,
+                at=at,
+                tenant=tenant,
+                environment=environment,
+                detail={"origin": new.origin, "vkey": new.vkey},
+                replica=replica,
+            )
+        )
 
     async def together(
         self, entries: Sequence[AuditEntry], function: str, document: Mapping[str, Any]

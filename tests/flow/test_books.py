@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -12,26 +12,18 @@ from broker.core.jwk import Algorithm
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny, Escalate, Permit
 from broker.effects.limits.books import RECONCILED_ENTRIES_MAX, Books
-from broker.registry.limits import limit_id
+from broker.registry.limits.beside import limit_id
 from broker.registry.records import Change
 from tests.support.flow.house import STANDING_ID, House, put_row, standing_body
 from tests.support.identities import key_of
-
-if TYPE_CHECKING:
-    from typing import Any
-
 
 OTHER_ID = "0197a000-0000-7000-8000-0000000000d2"
 
 
 def books_of(house: House) -> Books:
     entry = key_of("entry", Algorithm.EDDSA)
-    return Books(
-        house.database,
-        house.ledger.history,
-        scribe=house.ports.journal,  # type: ignore[arg-type]
-        keys=lambda: {entry.kid: entry.public()},
-    )
+    keeper: Any = house.keeper
+    return Books(house.database, house.ledger, key=entry, keeper=keeper)
 
 
 async def refunded(house: House, *amounts: int) -> list[Any]:

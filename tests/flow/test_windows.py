@@ -79,7 +79,7 @@ async def test_an_approval_after_the_windows_end_counts_in_the_current_one(
         for entry in await house.entries(record.request.action_id)
         if entry["kind"] in {"authorize.decision", "execute.claim", "record.outcome"}
     ]
-    taken = {one[0]: one[1] for one in claim["detail"]["reserved"]}
+    taken = {one["rule"]: one["amount"] for one in claim["detail"]["reserved"]}
     assert taken["agent-day"] == AMOUNT
 
 

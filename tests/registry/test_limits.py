@@ -12,7 +12,7 @@ from broker.core.limits.scope import Scope
 from broker.core.limits.window import Window
 from broker.core.words.budget import BudgetRule
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
-from broker.registry.limits import (
+from broker.registry.limits.beside import (
     LIMIT_SIGNATURE_CHARS_MAX,
     LimitRow,
     limit_body,

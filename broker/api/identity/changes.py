@@ -15,7 +15,7 @@ from broker.core.words.errors import InvalidError, NotFoundError
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
 from broker.registry.emergency import kill_switch
-from broker.registry.limits import parse_limit
+from broker.registry.limits.beside import parse_limit
 from broker.registry.people import parse_person, person_body
 from broker.registry.reading import RowError
 from broker.registry.records import Change

@@ -21,7 +21,7 @@ from broker.core.words.entry import EntryKind
 from broker.core.words.errors import ConflictError, InvalidError, NotFoundError
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
 from broker.core.words.subject import Caller
-from broker.registry.limits import (
+from broker.registry.limits.beside import (
     LIMIT_SIGNATURE_CHARS_MAX,
     LimitRow,
     check_may_limit,

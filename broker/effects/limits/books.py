@@ -9,17 +9,18 @@ from broker.core.transparency.entry_leaf import open_entry
 from broker.core.words.errors import TooLargeError
 from broker.core.words.moment import write_moment
 from broker.effects.limits.budgets import PostgresBudgets, budget_row
+from broker.effects.scribe import Scribe
 from broker.watch.books import Account, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from broker.core.jwk import PublicKey
+    from broker.core.jwk import PrivateKey
     from broker.core.words.budget import BudgetRow, ReservationRow, ReservationState
     from broker.core.words.entry import AuditEntry
     from broker.effects.database import Database
-    from broker.effects.ledger.history import Entry, History
-    from broker.effects.scribe import Scribe
+    from broker.effects.ledger import CheckpointKeeper, PostgresLedger
+    from broker.effects.ledger.history import Entry
     from broker.watch.books import Difference, Place
 
 RECONCILED_ENTRIES_MAX = 500_000
@@ -43,17 +44,17 @@ class Books:
     def __init__(
         self,
         database: Database,
-        history: History,
+        ledger: PostgresLedger,
         *,
-        scribe: Scribe,
-        keys: Callable[[], Mapping[str, PublicKey]],
+        key: PrivateKey,
+        keeper: CheckpointKeeper,
     ) -> None:
-        """Keep the tables, the log, who writes entries, and what verifies them."""
+        """Keep the tables and the log, and what signs and verifies its entries."""
         self._database = database
         self._budgets = PostgresBudgets(database)
-        self._history = history
-        self._scribe = scribe
-        self._keys = keys
+        self._history = ledger.history
+        self._scribe = Scribe(ledger, key=key, keeper=keeper)
+        self._keys = {key.kid: key.public()}
 
     async def budgets(
         self, *, budget_id: str | None, rule_id: str | None, frozen: bool
@@ -117,8 +118,7 @@ class Books:
             await asyncio.to_thread(self._open, account, page)
 
     def _open(self, account: Account, page: Sequence[Entry]) -> None:
-        keys = self._keys()
-        account.read([open_entry(entry.leaf, keys) for entry in page])
+        account.read([open_entry(entry.leaf, self._keys) for entry in page])
 
     async def _rows(self) -> dict[Place, BudgetRow]:
         rows = [budget_row(row) for row in await self._database.rows(_ALL)]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.api.limits.shown import left
-from broker.cli.budgets import quantity
 from broker.cli.exits import Exit
+from broker.cli.limits.budgets import quantity
 from broker.core.words.budget import (
     COUNT_UNIT,
     RECORDS_UNIT,

@@ -13,7 +13,7 @@ from broker.client.answers import RefusedError
 from broker.client.person import PersonClient
 from broker.core.jws import sign
 from broker.core.words.entry import EntryKind
-from broker.registry.limits import LIMIT_TYP, limit_claims
+from broker.registry.limits.beside import LIMIT_TYP, limit_claims
 from broker.registry.standing import (
     STANDING_DAYS_MAX,
     parse_standing_approval,

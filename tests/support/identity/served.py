@@ -60,7 +60,8 @@ class Desk:
 
     def what(self) -> list[str]:
         """Return what was changed, as the log calls it."""
-        return [e.detail["what"] for e in self.door.logged(EntryKind.AUTHORITY)]
+        logged = self.door.logged(EntryKind.AUTHORITY)
+        return [entry.detail["what"] for entry in logged if "what" in entry.detail]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from broker.cli.signed_in import (
 from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money, is_currency
-from broker.registry.limits import LIMIT_TYP, limit_claims
+from broker.registry.limits.beside import LIMIT_TYP, limit_claims
 
 ID_CHARS_SHOWN = 12
 """Enough to tell budgets apart and to copy; the whole id stands in the JSON."""

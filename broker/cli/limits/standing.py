@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.budgets import quantity
 from broker.cli.exits import Exit
+from broker.cli.limits.budgets import quantity
 from broker.cli.signed_in import (
     AsOption,
     Desk,

@@ -1,0 +1,1 @@
+"""Limits from the command line: budgets, and standing approvals."""

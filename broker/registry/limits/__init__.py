@@ -1,0 +1,1 @@
+"""Limits that people set beside the policy."""
