@@ -216,7 +216,6 @@ def application() -> FastAPI:
     app.include_router(oauth.router)
     app.include_router(admin.router)
     app.include_router(policy.router)
-    app.include_router(kill_switch.router)
     app.include_router(budgets.router)
     app.include_router(standing.router)
     app.state.issuer = ISSUER
