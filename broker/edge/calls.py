@@ -225,7 +225,7 @@ def _outgoing(
     left_s = deadline - asyncio.get_running_loop().time() - ANSWER_BEFORE_S
     return Outgoing(
         method=request.method,
-        target=_with_query(allowed.target, access.query),
+        target=access.target(allowed.target),
         body=allowed.body,
         headers=access.headers,
         key_header=request.idempotency_header if request.effectful else "",
@@ -248,13 +248,6 @@ async def _check_epochs(call: Call, means: Means, *, age_s_max: float) -> None:
         call.epochs = epochs
     if epochs.revoked(named):
         raise _RefusedError(REVOKED, "an epoch has moved on")
-
-
-def _with_query(target: str, more: str) -> str:
-    """Return a target with a key behind it, where that is how the key travels."""
-    if not more:
-        return target
-    return f"{target}{'&' if '?' in target else '?'}{more}"
 
 
 async def _access(call: Call, means: Means) -> Access:

@@ -20,7 +20,9 @@ from broker.edge.vault.kinds import (
     MTLS,
     OAUTH_CLIENT,
     OAUTH_REFRESH,
+    PATH,
     QUERY,
+    SECRET_BYTES_MIN,
 )
 from broker.edge.vault.sealing import key_of, open_with
 
@@ -39,16 +41,29 @@ class Access:
     Attributes:
         credential: Where it may go.
         headers: What is sent beside the edge's own headers.
-        query: What is put behind the target; empty if nothing is.
+        path: What is put before the target; empty if nothing is.
+        query: What is put behind it; likewise.
         secrets: What an answer must not hold, in any form.
         client_key: Private key of the client certificate, in PEM, if there is one.
     """
 
     credential: Credential
     headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    path: str = field(default="", repr=False)
     query: str = field(default="", repr=False)
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
     client_key: bytes = field(default=b"", repr=False)
+
+    def target(self, asked: str) -> str:
+        """Return a request's target with the key in it, if that is how it travels.
+
+        A target that is the root alone is the address in the key itself.
+        """
+        if self.path:
+            asked = self.path + (asked.removeprefix("/") and asked)
+        if self.query:
+            asked = f"{asked}{'&' if '?' in asked else '?'}{self.query}"
+        return asked
 
     @property
     def route(self) -> Route:
@@ -118,7 +133,8 @@ class Keyring:
 def access_with(credential: Credential, secret: bytes) -> Access:
     """Return what a request carries for a secret that is used as it is."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    query, client_key, settings = "", b"", credential.settings
+    secrets: tuple[bytes, ...] = (secret,)
+    path, query, client_key, settings = "", "", b"", credential.settings
     match credential.kind:
         case kind if kind == BEARER:
             headers = ((AUTHORIZATION, b"Bearer " + secret),)
@@ -129,16 +145,22 @@ def access_with(credential: Credential, secret: bytes) -> Access:
             headers = ((settings["header"].encode("ascii"), secret),)
         case kind if kind == QUERY:
             query = f"{settings['parameter']}={quote_from_bytes(secret, safe='')}"
+        case kind if kind == PATH:
+            path = "/" + secret.decode("ascii")
+            # One segment alone gives such a key away as well.
+            long = [one for one in secret.split(b"/") if len(one) >= SECRET_BYTES_MIN]
+            secrets = (secret, *(one for one in long if one != secret))
         case kind if kind == MTLS:
-            client_key = secret
+            # A private key is never sent, so it cannot come back either.
+            client_key, secrets = secret, ()
         case kind:
             msg = f"no secret of kind {kind} is sent as it is"
             raise AssertionError(msg)
-    # A private key is never sent, so it cannot come back either.
     return Access(
         credential=credential,
         headers=headers,
+        path=path,
         query=query,
-        secrets=() if client_key else (secret,),
+        secrets=secrets,
         client_key=client_key,
     )

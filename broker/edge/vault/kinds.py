@@ -31,6 +31,7 @@ BEARER: Final = "bearer"
 BASIC: Final = "basic"
 HEADER: Final = "header"
 QUERY: Final = "query"
+PATH: Final = "path"
 MTLS: Final = "mtls"
 OAUTH_CLIENT: Final = "oauth_client"
 OAUTH_REFRESH: Final = "oauth_refresh"
@@ -42,6 +43,7 @@ _TAKEN = re.compile(
     re.IGNORECASE,
 )
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
+_SEGMENTS = re.compile(rb"[A-Za-z0-9._~:-]+(/[A-Za-z0-9._~:-]+){0,15}")
 _PASSWORD = re.compile(rb"[\x20-\x7e]+")
 _PEM_KEY = re.compile(
     rb"-----BEGIN (EC |RSA )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+"
@@ -87,6 +89,7 @@ _KINDS: Final = {
     BASIC: _Kind(needs=frozenset({"user"})),
     HEADER: _Kind(needs=frozenset({"header"})),
     QUERY: _Kind(needs=frozenset({"parameter"})),
+    PATH: _Kind(),
     MTLS: _Kind(needs=frozenset({"certificate"})),
     OAUTH_CLIENT: _Kind(
         needs=_OAUTH,
@@ -148,7 +151,9 @@ def check_secret(kind: str, settings: Mapping[str, str], secret: bytes) -> None:
         form, said = _PEM_KEY, "a private key in PEM without a passphrase"
     elif kind == BASIC:
         form, said = _PASSWORD, "printable ASCII"
-    if not form.fullmatch(secret):
+    elif kind == PATH:
+        form, said = _SEGMENTS, "plain path segments without a slash at either end"
+    if not form.fullmatch(secret) or (kind == PATH and _has_dots(secret)):
         msg = f"a secret of kind {kind} is {said}"
         raise VaultError(msg)
     auth = settings.get("client_auth")
@@ -156,6 +161,10 @@ def check_secret(kind: str, settings: Mapping[str, str], secret: bytes) -> None:
         pair(secret)
     elif auth == "private_key_jwt":
         signing_key(secret)
+
+
+def _has_dots(path: bytes) -> bool:
+    return bool({b".", b".."} & set(path.split(b"/")))
 
 
 def signing_key(secret: bytes) -> PrivateKey:

@@ -63,12 +63,9 @@ async def probe(
         VaultError: The tool has no harmless request, or it cannot be filled.
     """
     request = harmless(asked.tool)
-    target = _target(asked, request)
-    if access.query:
-        target += ("&" if "?" in target else "?") + access.query
     outgoing = Outgoing(
         method=request.method,
-        target=target,
+        target=access.target(_target(asked, request)),
         body=None,
         headers=access.headers,
         key_header="",

@@ -24,6 +24,7 @@ SECRET = CANARY.encode()
         ("basic", {"user": "a"}, b"Authorization: Basic " + b64encode(b"a:" + SECRET)),
         ("header", {"header": "X-Api-Key"}, b"X-Api-Key: " + SECRET),
         ("query", {"parameter": "key"}, b"/orders?key=" + quote(SECRET).encode()),
+        ("path", {}, b"no_such_hook: /" + SECRET + b"/orders"),
         ("query", {"parameter": "key"}, SECRET.replace(b"-", b"%2D")),
         ("query", {"parameter": "key"}, SECRET.replace(b"-", b"%252D")),
     ],

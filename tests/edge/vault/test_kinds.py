@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "basic": {"user": "shop"},
     "header": {"header": "X-Api-Key"},
     "query": {"parameter": "api_key"},
+    "path": {},
     "mtls": {"certificate": "-----BEGIN CERTIFICATE-----\nQQ==\n-----END X-----\n"},
     "oauth_client": OAUTH,
     "oauth_refresh": OAUTH | {"scope": "read write"},
@@ -131,6 +132,9 @@ BOTH = b'{"client_secret":"%s","refresh_token":"%s"}' % (b"c" * 16, b"r" * 16)
         ("bearer", "", b"x" * 16, b"with a space in it"),
         ("basic", "", b"a pass phrase of words", b"line\nbreak in a password"),
         ("header", "", b"x" * 16, b"x" * 16 + b"\r\nX: y"),
+        ("path", "", b"services/T00/B00/xxxxxxxx", b"services/../../admin/xx"),
+        ("path", "", b"bot123:abc-def_ghi~jkl", b"/services/T00/B00/xxxx"),
+        ("path", "", b"services/T00/B00/xxxxxxxx", b"services/T00?x=y#zzzzz"),
         ("mtls", "", PEM, b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nQ\n"),
         ("oauth_client", "private_key_jwt", JWK, b'{"kty":"oct","k":"xxxxxxxx"}'),
         ("oauth_refresh", "none", b"r" * 16, b"r" * 15),
@@ -144,6 +148,23 @@ def test_a_secret_has_the_form_of_its_kind(kind, auth, good, bad) -> None:
     with pytest.raises(VaultError) as caught:
         check_secret(kind, settings, bad)
     assert bad.decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("/", "/services/T00/B00/xxxxxxxx"),
+        ("/sendMessage", "/services/T00/B00/xxxxxxxx/sendMessage"),
+        ("/?a=b", "/services/T00/B00/xxxxxxxx/?a=b"),
+    ],
+)
+def test_a_web_hooks_key_is_its_address(asked, sent) -> None:
+    access = access_with(make("path"), b"services/T00/B00/xxxxxxxx")
+    assert access.target(asked) == sent
+    assert access.secrets == (b"services/T00/B00/xxxxxxxx",)
+    assert access.headers == ()
+    long = access_with(make("path"), b"services/T00/" + b"x" * 16)
+    assert long.secrets == (b"services/T00/" + b"x" * 16, b"x" * 16)
 
 
 def test_a_pair_is_taken_apart() -> None:
