@@ -110,3 +110,28 @@ async def test_without_a_token_nothing_is_journalled_or_sent(lab) -> None:
     assert [seen.target for seen in lab.upstream.seen] == ["/token"]
     receipt = await lab.receipt(order)
     assert (receipt.state, receipt.requests) == ("not_sent", ())
+
+
+async def test_a_token_that_was_taken_back_costs_one_call_and_is_not_sent_again(
+    lab,
+) -> None:
+    provider = Provider(auth="post")
+    lab.upstream.answer = provider.answer
+    settings = {
+        "token_url": f"{lab.upstream.url}/token",
+        "client_id": CLIENT,
+        "client_auth": "post",
+    }
+    await lab.use(CLIENT_SECRET.encode(), kind="oauth_client", settings=settings)
+
+    async def read() -> int:
+        child = await lab.call(lab.order("orders.get"))
+        answer = await child.ask("GET", "/orders/W1")
+        child.close()
+        return int(answer.status)
+
+    assert await read() == 200
+    provider.tokens.append("nobody-has-this-one")
+    assert [await read(), await read()] == [401, 200]
+    assert len(provider.forms) == 2
+    assert [seen.method for seen in lab.upstream.seen].count("GET") == 3

@@ -78,6 +78,9 @@ async def test_a_row_that_was_moved_is_refused_by_the_transit_engine(
     moved = replace(row, credential=replace(CREDENTIAL, **changes))
     with pytest.raises(VaultError, match="not as it was sealed"):
         await unseal(moved, kek=kek)
+    # The engine itself refuses, before the secret's own seal is even looked at.
+    with pytest.raises(VaultError, match="refused"):
+        await kek.unwrap(row.wrapped_key, bound=b"key " + moved.credential.bound)
 
 
 @pytest.mark.control("7.4")

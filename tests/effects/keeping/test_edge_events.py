@@ -1,5 +1,6 @@
 """What edges did with credentials reaches the log: once, verified, and nothing else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -113,6 +114,16 @@ async def test_a_change_to_a_credential_is_in_the_log_once(pg_database, key) -> 
         "event": "switched", "connector": "retail", "edge": event.edge, "version": 2,
         "before": 1, "tested": True, "by": "user:ann", "signed": token(event),
     }  # fmt: skip
+
+
+async def test_two_brokers_at_once_record_it_once(pg_database, key) -> None:
+    async with room(pg_database, key) as here:
+        for _ in range(5):
+            event = happened()
+            await here.say(event.event_id, token(event))
+        counts = await asyncio.gather(*(one.record_new() for one in here.readers))
+        assert sum(counts) == 5
+        assert len(await here.entries()) == 5
 
 
 @pytest.mark.parametrize(
