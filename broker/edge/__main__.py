@@ -27,7 +27,7 @@ import structlog
 from broker.edge.calls import Means
 from broker.edge.catalogue import load_catalogue
 from broker.edge.desk import Desk, Post
-from broker.edge.egress.upstream import Upstreams
+from broker.edge.egress.upstreams import Upstreams
 from broker.edge.identity import (
     IdentityError,
     load_identity,

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import tempfile
 import time
-import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from typing import Any, cast
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import Algorithm, PrivateKey, private_from_seed, sign, verify
 from broker.core.warrants.orders import parse_receipt, warrant_claims
-from broker.core.words.tool import Tool
 from broker.core.words.warrant import (
     RECEIPT_TYP,
     WARRANT_TYP,
@@ -34,7 +32,7 @@ from broker.core.words.warrant import (
 from broker.edge.calls import Means
 from broker.edge.desk import Desk, Post
 from broker.edge.egress.addresses import look_up
-from broker.edge.egress.upstream import Upstreams
+from broker.edge.egress.upstreams import Upstreams
 from broker.edge.identity import KEK_BYTES, Identity, load_identity, uuid7
 from broker.edge.journal import SKEW_MS, Journal
 from broker.edge.server import Server
@@ -45,10 +43,10 @@ from broker.edge.vault.keeper import Draft, Vault
 from broker.edge.vault.rows import Rows
 from broker.edge.vault.sealing import FileKek
 from broker.edge.warrants import Here
-from broker.registry.tools import parse_manifest
 from tests.edge.child import ACTION, Child, ask_frame, frame
 from tests.edge.fake_store import FakeStore
 from tests.edge.fake_upstream import CUSTOMER, FakeUpstream
+from tests.edge.manifests import READ, REFUND, TOOLS
 from tests.edge.vault.fake_rows import FakeRows
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -57,81 +55,6 @@ ISSUER = "http://broker.test"
 TENANT, ENVIRONMENT, AGENT = "demo", "dev", "agent-1"
 CANARY = "canary-9f2c1e7b-credential-of-the-tests"
 WARRANT_KEY = private_from_seed(b"w" * SEED_BYTES, algorithm=Algorithm.EDDSA)
-
-MANIFESTS = """
-[[tools]]
-schema = 1
-tool = { name = "orders.refund", version = 1, connector = "retail", title = "Refund", \
-description = "Refund", effect = "money", entry = "refund", timeout_s = 2 }
-binding = { amount = "/amount", currency = "/currency" }
-[tools.arguments]
-type = "object"
-additionalProperties = false
-required = ["order", "amount", "currency"]
-properties = { order = {}, amount = {}, currency = {}, note = {}, lines = {} }
-[tools.egress]
-requests_max = 3
-response_bytes_max = 4096
-[[tools.egress.requests]]
-id = "order"
-method = "GET"
-path = "/orders/{args.order}"
-query = { customer = "{customer}", note = "{args.note}" }
-times_max = 2
-[[tools.egress.requests]]
-id = "refund"
-method = "POST"
-path = "/orders/{args.order}/refunds"
-effectful = true
-idempotency_header = "Idempotency-Key"
-done = [201]
-refused = [409, 422]
-[tools.egress.requests.body]
-amount = "{args.amount}"
-currency = "{args.currency}"
-customer = "{customer}"
-note = "{args.note}"
-lines = "{args.lines}"
-reference = "{action}"
-[tools.receipt]
-request = "refund"
-values = { owner = "/customer", amount = "/amount", currency = "/currency", \
-paid = "/order/paid", first = "/lines/0" }
-
-[[tools]]
-schema = 1
-tool = { name = "orders.get", version = 1, connector = "retail", title = "Get", \
-description = "Get", effect = "read", entry = "get", timeout_s = 2 }
-[tools.arguments]
-type = "object"
-additionalProperties = false
-required = ["order"]
-properties = { order = {} }
-[tools.egress]
-requests_max = 2
-response_bytes_max = 4096
-[[tools.egress.requests]]
-id = "order"
-method = "GET"
-path = "/orders/{args.order}"
-refused = [404]
-times_max = 2
-[tools.receipt]
-request = "order"
-values = { owner = "/customer", paid = "/paid" }
-"""
-
-
-def tools() -> dict[str, Tool]:
-    """Return the tests' own tools by name."""
-    documents = tomllib.loads(MANIFESTS)["tools"]
-    parsed = [parse_manifest(item, name="lab") for item in documents]
-    return {tool.name: tool for tool in parsed}
-
-
-TOOLS = tools()
-REFUND = {"order": "W1", "amount": 500, "currency": "USD"}
-READ = {"order": "W1"}
 
 
 @dataclass
@@ -203,8 +126,9 @@ class Lab:
             "base_url": self.upstream.url,
             "allow_private": True,
         }
-        version = await self.vault.add(Draft(**(plain | draft)), secret)
-        await self.vault.switch("retail", version)
+        made = Draft(**(plain | draft))
+        version = await self.vault.add(made, secret)
+        await self.vault.switch(made.connector, version)
 
     async def call(self, order: Warrant | str) -> Child:
         """Show a warrant and return the child's end of the accepted call."""

@@ -11,7 +11,8 @@ from broker.core.jws import Algorithm, private_from_seed, sign
 from broker.core.warrants.orders import warrant_claims
 from broker.core.words.warrant import RECEIPT_TYP, WARRANT_TYP, Warrant
 from broker.edge.warrants import SKEW_S_MAX, Here, RefusedError, examine
-from tests.edge.lab import ISSUER, READ, REFUND, TOOLS, WARRANT_KEY, signed
+from tests.edge.lab import ISSUER, WARRANT_KEY, signed
+from tests.edge.manifests import READ, REFUND, TOOLS
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HERE = Here(edge="edge-1", boot="boot-1", tenant="demo", environment="dev")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from broker.edge.egress.tls import SYSTEM_TLS, Tls
+
+USUAL_PORTS: Final = {"http": 80, "https": 443, "smtp": 25, "smtps": 465}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +20,20 @@ class Endpoint:
     prefix: str
 
     @property
+    def is_mail(self) -> bool:
+        """Return whether mail is handed over there, by SMTP."""
+        return self.scheme in {"smtp", "smtps"}
+
+    @property
+    def is_secure(self) -> bool:
+        """Return whether TLS is spoken from the first byte on."""
+        return self.scheme in {"https", "smtps"}
+
+    @property
     def authority(self) -> str:
         """Return what the Host header says."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = 443 if self.scheme == "https" else 80
+        usual = USUAL_PORTS[self.scheme]
         return host if self.port == usual else f"{host}:{self.port}"
 
 

@@ -16,7 +16,6 @@ import re
 import ssl
 import sys
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.util import find_spec
@@ -25,22 +24,18 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from broker.edge.egress.addresses import AddressError, CheckedNetwork, look_up
-from broker.edge.egress.tls import SYSTEM_TLS, PinError, Tls, TlsError, context_of
+from broker.edge.egress.tls import SYSTEM_TLS, PinError, Tls, context_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from broker.edge.egress.route import Endpoint, Route
+    from broker.edge.egress.route import Endpoint
 
 CONNECT_S_MAX: Final = 5.0
 IDLE_S_MAX: Final = 15.0
 """Kept shorter than most servers do, so that they rarely hang up first."""
 
 CONNECTIONS_MAX: Final = 32
-UPSTREAMS_MAX: Final = 128
-"""Upstreams whose pools are kept; a credential that was switched leaves one behind."""
-
-RETIRE_AFTER_S: Final = 60.0
 CONTENT_TYPE_CHARS_MAX: Final = 100
 
 OVERSIZED: Final = "oversized"
@@ -244,83 +239,6 @@ class Upstream:
             name = outgoing.key_header.encode("ascii")
             headers.append((name, outgoing.key.encode("ascii")))
         return headers
-
-
-class Upstreams:
-    """The upstreams that credentials name, each with its pools."""
-
-    def __init__(
-        self, resolve: Callable[[str, int], Awaitable[list[str]]] = look_up
-    ) -> None:
-        """Begin with none; ``resolve`` returns a host's addresses."""
-        self._resolve = resolve
-        self._known: OrderedDict[Route, Upstream] = OrderedDict()
-        self._retired: set[asyncio.Task[None]] = set()
-
-    async def send(
-        self,
-        route: Route,
-        outgoing: Outgoing,
-        guard: Callable[[], Awaitable[None]],
-    ) -> Answer:
-        """Send to where the credential belongs, and nowhere else.
-
-        Raises:
-            UpstreamError: No usable answer came.
-        """
-        return await self._at(route).send(outgoing, guard=guard)
-
-    async def ask(self, route: Route, outgoing: Outgoing) -> Answer:
-        """Send what no warrant stands behind, such as a form to a token endpoint.
-
-        Raises:
-            UpstreamError: No usable answer came.
-        """
-        return await self._at(route).send(outgoing, guard=_nothing)
-
-    def _at(self, route: Route) -> Upstream:
-        upstream = self._known.get(route)
-        if upstream is None:
-            try:
-                upstream = Upstream(
-                    route.endpoint,
-                    allow_private=route.allow_private,
-                    tls=route.tls,
-                    resolve=self._resolve,
-                )
-            except TlsError as error:
-                code = "upstream_unreachable"
-                raise UpstreamError(code, str(error), sent=False) from None
-            self._known[route] = upstream
-        self._known.move_to_end(route)
-        while len(self._known) > UPSTREAMS_MAX:
-            _, old = self._known.popitem(last=False)
-            task = asyncio.create_task(_retire(old))
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
-        return upstream
-
-    @property
-    def kept(self) -> int:
-        """Return how many upstreams have pools that may be used again."""
-        return len(self._known)
-
-    async def close(self) -> None:
-        """Close what is kept alive."""
-        for task in self._retired:
-            task.cancel()
-        for upstream in self._known.values():
-            await upstream.close()
-
-
-async def _nothing() -> None:
-    """Let a request out that no warrant stands behind."""
-
-
-async def _retire(upstream: Upstream) -> None:
-    """Close what is no longer used, when no request can be under way on it."""
-    await asyncio.sleep(RETIRE_AFTER_S)
-    await upstream.close()
 
 
 def _pool(

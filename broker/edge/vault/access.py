@@ -141,6 +141,9 @@ def access_with(credential: Credential, secret: bytes) -> Access:
         case kind if kind == BASIC:
             pair = settings["user"].encode("ascii") + b":" + secret
             headers = ((AUTHORIZATION, b"Basic " + b64encode(pair)),)
+            if "sender" in settings:
+                # A mail's sender is the credential's; no manifest can name another.
+                headers += ((b"From", settings["sender"].encode("ascii")),)
         case kind if kind == HEADER:
             headers = ((settings["header"].encode("ascii"), secret),)
         case kind if kind == QUERY:

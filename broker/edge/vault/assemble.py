@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from broker.edge.egress.upstream import Upstreams
+    from broker.edge.egress.upstreams import Upstreams
     from broker.edge.identity import Identity
     from broker.edge.settings import Settings
     from broker.edge.store import Store

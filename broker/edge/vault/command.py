@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from broker.core.words.tool import Tool
-    from broker.edge.egress.upstream import Upstreams
+    from broker.edge.egress.upstreams import Upstreams
     from broker.edge.vault.access import Keyring
     from broker.edge.vault.credential import Credential
     from broker.edge.vault.keeper import Vault

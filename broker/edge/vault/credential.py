@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from broker.core.canonical import canonical
-from broker.edge.egress.route import Endpoint
+from broker.edge.egress.route import USUAL_PORTS, Endpoint
 from broker.edge.vault.kinds import VaultError, check_settings
 
 if TYPE_CHECKING:
@@ -60,12 +60,18 @@ class Credential:
         check_settings(self.kind, self.settings)
         token = self.token_endpoint
         for endpoint in (self.endpoint, *([token] if token else [])):
-            if endpoint.scheme == "http" and not self.allow_private:
+            if not (endpoint.is_secure or self.allow_private):
                 msg = "plain http is for private addresses only; use https"
                 raise VaultError(msg)
         tls = {"ca", "pins", "certificate"} & self.settings.keys()
-        if tls and self.endpoint.scheme != "https":
+        if tls and not self.endpoint.is_secure:
             msg = f"{min(tls)} needs a base URL with https"
+            raise VaultError(msg)
+        if self.endpoint.is_mail is not ("sender" in self.settings):
+            msg = "sender goes with a base URL of smtps, and smtps with a sender"
+            raise VaultError(msg)
+        if self.endpoint.is_mail and self.endpoint.prefix:
+            msg = "a mail server's address has no path"
             raise VaultError(msg)
 
     @property
@@ -110,9 +116,11 @@ def parse_base_url(text: str) -> Endpoint:
     except ValueError:
         msg = "the base URL is malformed"
         raise VaultError(msg) from None
-    known = parts.scheme in {"http", "https"}
+    known = parts.scheme in USUAL_PORTS
     if not known or "@" in parts.netloc or parts.query or parts.fragment or port == 0:
-        msg = "a base URL is http or https, without user, query and fragment"
+        msg = (
+            f"a base URL is {', '.join(USUAL_PORTS)}, without user, query and fragment"
+        )
         raise VaultError(msg)
     if not (_HOST.fullmatch(host) or _is_address(host)):
         msg = "the base URL names no plain host"
@@ -122,8 +130,7 @@ def parse_base_url(text: str) -> Endpoint:
     if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(segments):
         msg = "the base URL's path has plain segments only"
         raise VaultError(msg)
-    usual = 443 if parts.scheme == "https" else 80
-    return Endpoint(parts.scheme, host, port or usual, prefix)
+    return Endpoint(parts.scheme, host, port or USUAL_PORTS[parts.scheme], prefix)
 
 
 def _is_address(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.canonical import CanonicalError, parse_json
 from broker.core.jws import JwsError, private_from_jwk
+from broker.edge.egress.mail import ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,7 @@ _PEMS_FORM = r"(-----[A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----[A-Z ]+-----\n?)+"
 _PIN = r"sha256/[A-Za-z0-9+/]{43}="
 _FORMS: Final = {
     "user": re.compile(r"[\x21-\x39\x3b-\x7e]{1,200}"),  # RFC 7617: no colon
+    "sender": ADDRESS,
     "header": re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}"),
     "parameter": re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}"),
     "token_url": re.compile(r"https?://[\x21-\x7e]{1,480}"),
@@ -86,7 +88,7 @@ _OAUTH_MAY = frozenset(
 )
 _KINDS: Final = {
     BEARER: _Kind(),
-    BASIC: _Kind(needs=frozenset({"user"})),
+    BASIC: _Kind(needs=frozenset({"user"}), may=frozenset({"sender"})),
     HEADER: _Kind(needs=frozenset({"header"})),
     QUERY: _Kind(needs=frozenset({"parameter"})),
     PATH: _Kind(),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from broker.core.words.warrant import SentState
 from tests.edge.child import DROP, plain, refund_body
 from tests.edge.fake_upstream import CUSTOMER
-from tests.edge.lab import REFUND, Lab, running_lab
+from tests.edge.lab import Lab, running_lab
+from tests.edge.manifests import REFUND
 
 TARGET = "/orders/W1/refunds"
 

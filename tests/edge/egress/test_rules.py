@@ -19,7 +19,7 @@ from broker.edge.egress.rules import (
 )
 from tests.edge.child import ACTION
 from tests.edge.fake_upstream import CUSTOMER
-from tests.edge.lab import REFUND, TOOLS
+from tests.edge.manifests import REFUND, TOOLS
 
 TOOL = TOOLS["orders.refund"]
 BODY: dict[str, Any] = {

@@ -21,13 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from broker.edge.egress.tls import CONTEXTS_MAX, Tls, TlsError, context_of, pin_of
-from broker.edge.egress.upstream import (
-    UPSTREAMS_MAX,
-    Outgoing,
-    Upstream,
-    UpstreamError,
-    Upstreams,
-)
+from broker.edge.egress.upstream import Outgoing, Upstream, UpstreamError
+from broker.edge.egress.upstreams import UPSTREAMS_MAX, Upstreams
 from broker.edge.vault.access import Access, access_with
 from broker.edge.vault.credential import Credential, parse_base_url
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from broker.edge.egress.upstream import Outgoing, Upstreams
+from broker.edge.egress.upstream import Outgoing
+from broker.edge.egress.upstreams import Upstreams
 from broker.edge.vault.access import Access, Keyring
 from broker.edge.vault.keeper import Draft
 from broker.edge.vault.tokens import Tokens

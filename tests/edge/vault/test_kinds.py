@@ -41,7 +41,9 @@ SETTINGS: dict[str, dict[str, str]] = {
 SECRET = b"s3cret/with+every=kind&of;char"
 
 
-def make(kind: str, **changes: str | None) -> Credential:
+def make(
+    kind: str, *, base_url: str = "https://crm.test", **changes: str | None
+) -> Credential:
     settings: dict[str, Any] = SETTINGS[kind] | changes
     return Credential(
         tenant="demo",
@@ -49,7 +51,7 @@ def make(kind: str, **changes: str | None) -> Credential:
         connector="mail",
         version=1,
         kind=kind,
-        base_url="https://crm.test",
+        base_url=base_url,
         allow_private=False,
         settings={name: text for name, text in settings.items() if text is not None},
     )
@@ -63,7 +65,7 @@ def test_every_kind_is_made_and_told_nothing_more() -> None:
             make(kind, colour="red")
         for name in settings.keys() - {"scope"}:
             with pytest.raises(VaultError, match=f"needs {name}"):
-                make(kind, **{name: None})
+                make(kind, base_url="https://crm.test", **{name: None})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import uvicorn
 
 from broker.core.canonical import canonical
 from broker.core.jwk import private_to_jwk
-from broker.edge.egress.upstream import Answer, Upstreams
+from broker.edge.egress.upstream import Answer
+from broker.edge.egress.upstreams import Upstreams
 from broker.edge.vault.access import Keyring
 from broker.edge.vault.keeper import Draft
 from broker.edge.vault.tokens import Tokens

@@ -9,7 +9,7 @@ from broker.edge.egress.upstream import Answer, Outgoing, UpstreamError
 from broker.edge.vault.access import access_with
 from broker.edge.vault.kinds import VaultError
 from broker.edge.vault.probe import PROBE_S_MAX, REFUSES, Probe, probe
-from tests.edge.lab import TOOLS
+from tests.edge.manifests import TOOLS
 from tests.edge.vault.test_kinds import SECRET, make
 
 READ = Probe(tool=TOOLS["orders.get"], arguments={"order": "W1"}, customer="")

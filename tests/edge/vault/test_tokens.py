@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from broker.core.canonical import canonical
 from broker.core.warrants.events import EdgeEventKind
-from broker.edge.egress.upstream import Upstreams
+from broker.edge.egress.upstreams import Upstreams
 from broker.edge.store import Store
 from broker.edge.vault.kinds import VaultError
 from broker.edge.vault.rows import REFRESH_WAIT_S_MAX, Rows
