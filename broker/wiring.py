@@ -161,7 +161,7 @@ def build(settings: Settings) -> Replica:
         people=registry,
         entries=scribe,
         changed=outbox.nudge,
-        console=[key.public() for key in _console_keys(settings, keys)],
+        console=[key.public() for key in console_keys(settings, keys)],
     )
     ports = Ports(
         clock=clock,
@@ -181,7 +181,7 @@ def build(settings: Settings) -> Replica:
         policies=policy_room(database, vault, scribe, outbox.nudge),
         replica=settings.part,
         tenant=settings.tenant,
-        console_key=next(iter(_console_keys(settings, keys)), None),
+        console_key=next(iter(console_keys(settings, keys)), None),
     )
     identity = _identity(
         settings, keys, ports, database=database, registry=registry, replay=replay
@@ -256,7 +256,7 @@ def _identity(  # noqa: PLR0913  (rooms, by name)
     )
 
 
-def _console_keys(settings: Settings, keys: KeyRing) -> list[PrivateKey]:
+def console_keys(settings: Settings, keys: KeyRing) -> list[PrivateKey]:
     """Return none in production: there the broker signs for nobody."""
     return [keys.console] if settings.stamp == "demo" else []
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from broker import console, flow
 from broker.api.console.room import STREAMS_MAX
 from broker.core.jws import unpack
@@ -63,6 +65,7 @@ async def test_an_approval_from_the_console_is_executed_once_and_says_who_signed
     assert "has ended" in late.text
 
 
+@pytest.mark.control("6.3")
 async def test_where_the_row_does_not_let_the_console_vote_it_does_not(
     browser: Browser,
 ) -> None:
@@ -98,6 +101,7 @@ async def test_in_production_no_vote_of_the_console_counts(browser: Browser) -> 
     assert ended.state is ActionState.REFUSED
 
 
+@pytest.mark.control("6.3")
 async def test_one_person_at_the_console_and_with_a_key_is_one_person(
     browser: Browser,
 ) -> None:
