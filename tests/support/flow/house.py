@@ -126,8 +126,9 @@ class House:
         *,
         level: VerificationLevel = VerificationLevel.MATCHED,
         customer: str = CUSTOMER,
+        **claims: Any,
     ) -> Interaction:
-        """Open an interaction as a channel would."""
+        """Open an interaction as a channel would, with further claims of its own."""
         now = self.ports.clock.now()
         token = opening(
             iat=int(now.timestamp()),
@@ -136,6 +137,7 @@ class House:
             ai_disclosed_at=write_moment(now),
             customer=customer if level > VerificationLevel.NONE else "",
             verification_level=int(level),
+            **claims,
         )
         return await conversation.open_interaction(self.ports, token, issuer=ISSUER)
 
