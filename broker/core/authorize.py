@@ -53,7 +53,8 @@ class RuleBook:
     that orders.refund is in "money", and a forbid on the group would match nothing.
     ``totals`` are the budget rules whose totals a rule may look at, ``counts`` those of
     them that count actions, and ``reads`` those that the text does look at: only these
-    must not have moved when the action is reserved.
+    must not have moved when the action is reserved. ``looks_at`` are the attributes of
+    the context that rules look at: the others are left out, and ``schema`` lacks them.
     ``hold`` is the quorum asked for when a guard holds what the policy would permit.
     """
 
@@ -65,6 +66,7 @@ class RuleBook:
     totals: frozenset[str]
     reads: frozenset[str]
     counts: frozenset[str]
+    looks_at: frozenset[str]
     hold: Quorum
 
 
@@ -217,8 +219,8 @@ def _escalation(unsigned: Deny, signed: Permit, book: RuleBook) -> Decision:
 
 
 def _context(question: Question, book: RuleBook, *, approved: bool) -> dict[str, Any]:
-    totals = question.totals
-    return {
+    totals = {n: v for n, v in question.totals.items() if n in book.reads}
+    everything = {
         "tier": question.tier,
         "amount": question.amount_minor_units,
         "currency": question.currency,
@@ -238,6 +240,7 @@ def _context(question: Question, book: RuleBook, *, approved: bool) -> dict[str,
         "sum_within": {n: v for n, v in totals.items() if n not in book.counts},
         "count_within": {n: v for n, v in totals.items() if n in book.counts},
     }
+    return {name: everything[name] for name in book.looks_at}
 
 
 @lru_cache(maxsize=_AGENTS_KEPT)

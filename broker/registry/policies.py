@@ -23,56 +23,24 @@ from broker.core.words.budget import (
     Window,
 )
 from broker.core.words.decision import Quorum
-from broker.core.words.effect import Effect
 from broker.core.words.money import is_currency
-from broker.registry.cedar_text import RULES_MAX, PolicyError, check_text, quoted
+from broker.registry.cedar.schema import ATTRIBUTES, COUNTS, SUMS, schema_text
+from broker.registry.cedar.tree import looked_at
+from broker.registry.cedar_text import RULES_MAX, PolicyError, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from cedarpy import pst
+
     from broker.registry.tools import Tool
 
-__all__ = ["PolicyError", "limits_of", "rule_book", "schema_text"]
+__all__ = ["PolicyError", "limits_of", "rule_book"]
 
 LIMITS_MAX = 32
 """Most rates, and most budgets, of one policy: each costs every action something."""
 
 RESERVED_NAMES = frozenset({"standing", UNCOVERED})
-
-
-def schema_text(
-    tools: Iterable[Tool], *, sums: Iterable[str] = (), counts: Iterable[str] = ()
-) -> str:
-    """Return the Cedar schema for these tools and these budget rules."""
-    sum_names = ", ".join(f"{quoted(name)}: Long" for name in sorted(sums))
-    count_names = ", ".join(f"{quoted(name)}: Long" for name in sorted(counts))
-    groups = "\n".join(f"action {quoted(effect.value)};" for effect in Effect)
-    tools = sorted(tools, key=lambda tool: tool.name)
-    # A rule about an effect that no tool has yet is no mistake: give it a member.
-    idle = [e.value for e in Effect if e not in {tool.effect for tool in tools}]
-    members = [(tool.name, tool.effect.value) for tool in tools]
-    members += [(f"no tool: {effect}", effect) for effect in idle]
-    actions = "\n".join(
-        f"action {quoted(name)} in [{quoted(effect)}] appliesTo "
-        "{ principal: Agent, resource: Connector, context: Context };"
-        for name, effect in members
-    )
-    return f"""
-type Context = {{
-  tier: Long, amount: Long, currency: String, channel: String, topics: Set<String>,
-  customer_flags: Set<String>, locale: String, verification: Long,
-  customer_bound: Bool, proof: Bool, standing: Bool, approved: Bool,
-  findings: Set<String>, release: String, hour: Long, weekday: Long,
-  sum_within: {{ {sum_names} }}, count_within: {{ {count_names} }}
-}};
-entity Agent = {{
-  owner: String, use_case: String, environment: String, tier_max: Long,
-  tools: Set<String>
-}};
-entity Connector;
-{groups}
-{actions}
-"""
 
 
 def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
@@ -86,10 +54,12 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
     check_text(cedar, name="policy")
     units = {rule["id"]: rule["unit"] for rule in body.get("budgets", [])}
     counts = frozenset(name for name, unit in units.items() if not is_currency(unit))
-    schema_source = schema_text(tools, sums=units.keys() - counts, counts=counts)
+    sums = units.keys() - counts
+    tools = tuple(tools)
     try:
-        schema = cedarpy.Schema.from_str(schema_source)
+        schema = cedarpy.Schema.from_str(schema_text(tools, sums=sums, counts=counts))
         policies = cedarpy.PolicySet.from_str(cedar)
+        parsed = cedarpy.policies_to_pst(cedar)
     except ValueError as error:
         msg = f"the policy does not parse: {error}"
         raise PolicyError(msg) from error
@@ -99,22 +69,32 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
         name = checked.id_annotations_by_policy_id.get(first.policy_id, "")
         msg = f"rule {name or first.policy_id}: {first.error}"
         raise PolicyError(msg, rule=name)
+    rules = _rules(parsed)
+    # What no rule looks at need not be put to Cedar, which would read and check it for
+    # each decision: the narrower schema has just what is left.
+    names, fields = looked_at(
+        parsed.static_policies.values(), records=frozenset({SUMS, COUNTS})
+    )
+    only = ATTRIBUTES if names is None else names
+    reads = frozenset(units) if fields is None else fields & units.keys()
+    narrow = schema_text(tools, sums=sums & reads, counts=counts & reads, only=only)
+    asked = cedarpy.Schema.from_str(narrow)
     return RuleBook(
         version=int(body["version"]),
         policies=policies,
-        schema=schema,
-        actions=cedarpy.Entities.from_json_str("[]", schema),
-        rules=_rules(cedar),
+        schema=asked,
+        actions=cedarpy.Entities.from_json_str("[]", asked),
+        rules=rules,
         totals=frozenset(units),
-        reads=frozenset(name for name in units if name in cedar),
+        reads=reads,
         counts=counts,
+        looks_at=only,
         hold=_quorum(body["hold"], where="hold"),
     )
 
 
-def _rules(cedar: str) -> dict[str, Rule]:
+def _rules(parsed: pst.PolicySet) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
-    parsed = cedarpy.policies_to_pst(cedar)
     if parsed.templates:
         msg = "templates are not used here; write each rule out"
         raise PolicyError(msg)

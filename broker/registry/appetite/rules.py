@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from cedarpy import pst
 
+from broker.registry.cedar.tree import parts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -66,7 +68,7 @@ def _signs(expr: object, *, positive: bool) -> Iterator[tuple[str, bool | None]]
             yield from _signs(right, positive=positive)
         case _:
             # Compared, counted or chosen by: it may matter either way.
-            for part in _parts(expr):
+            for part in parts(expr):
                 for name, _ in _signs(part, positive=positive):
                     yield name, None
 
@@ -78,7 +80,7 @@ def _literals(expr: object) -> Iterator[tuple[str, str | int]]:
             if name:
                 for value in (*_values(expr.left), *_values(expr.right)):
                     yield name, value
-    for part in _parts(expr):
+    for part in parts(expr):
         yield from _literals(part)
 
 
@@ -104,12 +106,3 @@ def _values(expr: object) -> Iterator[str | int]:
                 yield from _values(element)
         case _:
             return
-
-
-def _parts(expr: object) -> Iterator[object]:
-    for name in getattr(type(expr), "__dataclass_fields__", {}):
-        value = getattr(expr, name)
-        many = value if isinstance(value, tuple) else (value,)
-        for one in many:
-            parts = one if isinstance(one, tuple) else (one,)
-            yield from (part for part in parts if hasattr(part, "__dataclass_fields__"))
