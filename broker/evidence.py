@@ -218,6 +218,7 @@ async def keep_outcome(
         "sent": outcome.sent,
         "posted_minor_units": judgement.post_minor_units,
         "warrant": claim.warrant_id,
+        "sandbox": ran.posture or None,
         "receipt_sha256": sha256(ran.receipt_jws.encode()).hexdigest(),
         "upstream": record.sent_upstream(ran.receipt),
         "records": records,

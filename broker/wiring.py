@@ -41,6 +41,7 @@ from broker.effects.limits.rates import (
     valkey_client,
 )
 from broker.effects.policies import policy_reader, policy_room
+from broker.effects.process.confinement import Confinement
 from broker.effects.registry import Registry
 from broker.effects.replay import ReplayMemory, Valkey
 from broker.effects.scribe import Scribe
@@ -153,7 +154,7 @@ def build(settings: Settings) -> Replica:
     shelf = CatalogShelf(settings.catalog)
     vault = PayloadVault(database, kek=keys.payload_kek)
     replay, rates = _replay(settings, database, clock), _rates(settings, database)
-    executor = _executor(settings, keys)
+    executor = _executor(settings, keys, shelf, scribe)
     outbox = Outbox(database, keeper=_timekeeper(settings))
     desk = Votes(
         database,
@@ -289,12 +290,19 @@ def _replay(settings: Settings, database: Database, clock: SystemClock) -> Repla
     )
 
 
-def _executor(settings: Settings, keys: KeyRing) -> SocketExecutor:
+def _executor(
+    told: Settings, keys: KeyRing, shelf: CatalogShelf, scribe: Scribe
+) -> SocketExecutor:
+    whose = (told.tenant, told.environment, told.part)
+    made = (SystemClock(), RandomIds())
+    known = Confinement(shelf, scribe, *made, whose=whose, alarm=_alarm)
     return SocketExecutor(
-        settings.runner_socket,
-        issuer=settings.issuer,
+        told.runner_socket,
+        issuer=told.issuer,
         key=keys.warrant,
-        receipt_key=settings.receipt_key,
+        receipt_key=told.receipt_key,
+        consequential=known.consequential,
+        on_sandbox=known.record,
     )
 
 

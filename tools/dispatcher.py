@@ -19,17 +19,15 @@ from typing import Final
 from tools import frames, limits
 from tools.calls import CallRun
 from tools.edge_link import EdgeLink, EdgeRefusedError, EdgeUnavailableError
-from tools.keeper import LOG, Keeper
-from tools.libraries import LibrariesError, libraries_of
+from tools.keeper import LOG
+from tools.libraries import LibrariesError
 from tools.manifests import CatalogError, Tool, load_catalog
-from tools.posture import postures, probing
+from tools.posture.fleet import Fleet, Report
+from tools.posture.postures import NotConfinedError
 from tools.settings import Settings, SettingsError, read_settings
 from tools.warrants import Warrant, WarrantError, read_warrant
-from tools.zygote_link import Order, ZygoteError, ZygoteLink
 
-REFUSALS: Final = (
-    *(CatalogError, LibrariesError, SettingsError, postures.NotConfinedError),
-)
+REFUSALS: Final = (*(CatalogError, LibrariesError, SettingsError, NotConfinedError),)
 """What keeps the runner from starting, said in one line."""
 
 _CREDENTIALS: Final = struct.Struct("=3i")  # pid, uid, gid of SO_PEERCRED
@@ -48,13 +46,11 @@ class Dispatcher:
             layers: For control runs of the tests alone: confine by these layers only,
                 and do not probe. None chooses the best posture of this host.
         """
-        self.posture = "none"
-        self.probe: dict[str, dict[str, str]] = {}
         self._settings = settings
         self._layers = layers
         self._edge = EdgeLink(settings.edge_socket)
         self._tools: dict[str, Tool] = {}
-        self._keepers: dict[tuple[str, bool], Keeper] = {}
+        self._fleet = Fleet(settings, {})
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._busy = 0
@@ -71,11 +67,8 @@ class Dispatcher:
             OSError: The socket cannot be bound.
         """
         self._tools = load_catalog(self._settings.catalog)
-        postures.check_host()
-        if self._layers is not None:
-            await self._confine(self._layers)
-        else:
-            await self._choose_posture()
+        self._fleet = Fleet(self._settings, self._tools, layers=self._layers)
+        await self._fleet.start()
         self._server = await asyncio.start_unix_server(
             self._accept, sock=_listen(self._settings.runner_socket)
         )
@@ -91,64 +84,17 @@ class Dispatcher:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._end_keepers()
+        await self._fleet.close()
         self._edge.close()
+
+    @property
+    def report(self) -> Report:
+        """How connector code is confined."""
+        return self._fleet.report
 
     def zygotes(self) -> dict[str, int]:
         """Return the process id of each living zygote by its name."""
-        return {keeper.name: keeper.pid for keeper in self._keepers.values()}
-
-    async def _choose_posture(self) -> None:
-        problem = ""
-        for name, layers in postures.POSTURES.items():
-            try:
-                await self._confine(layers)
-            except ZygoteError as error:
-                await self._end_keepers()
-                problem = str(error)
-                # Only where namespaces are refused is the other posture tried. A probe
-                # that succeeded is never answered by confining less.
-                if error.stage != "namespaces":
-                    break
-            else:
-                self.posture = name
-                return
-        raise postures.NotConfinedError(problem)
-
-    async def _confine(self, layers: frozenset[str]) -> None:
-        """Start a zygote per connector, and one more for tools that are preloaded."""
-        self._keepers = {
-            (tool.connector, tool.preload): self._keeper(tool, layers)
-            for tool in self._tools.values()
-        }
-        started = await asyncio.gather(
-            *(keeper.start() for keeper in self._keepers.values()),
-            return_exceptions=True,
-        )
-        for outcome in started:
-            if outcome is not None:
-                raise outcome
-
-    def _keeper(self, tool: Tool, layers: frozenset[str]) -> Keeper:
-        name = tool.connector + ("+preload" if tool.preload else "")
-        folder = (self._settings.catalog / tool.connector).resolve()
-        order = Order(
-            folder,
-            libraries=libraries_of(folder, root=self._settings.libraries),
-            preload=tool.preload,
-            layers=layers,
-        )
-
-        async def check(link: ZygoteLink) -> None:
-            if self._layers is None:
-                self.probe[name] = await probing.probe_zygote(
-                    link, edge_socket=self._settings.edge_socket
-                )
-
-        return Keeper(name, order, check=check)
-
-    async def _end_keepers(self) -> None:
-        await asyncio.gather(*(keeper.close() for keeper in self._keepers.values()))
+        return self._fleet.zygotes()
 
     async def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -221,6 +167,9 @@ class Dispatcher:
                 return {"ok": True, "receipt": receipt}
             case {"op": "hello", "nonce": str() as nonce}:
                 return await self._hello(nonce)
+            case {"op": "sandbox"}:
+                # Without the edge: whoever looks after this host asks when it is down.
+                return {"ok": True, "sandbox": self.report.as_json()}
             case _:
                 return _no("bad_request", "no such question")
 
@@ -236,9 +185,12 @@ class Dispatcher:
         if tool.digest != warrant.manifest:
             return _not_run("unknown_tool", "the catalog has another version of it")
         seconds = min(deadline_ms / 1000, tool.timeout_s)
-        keeper = self._keepers[tool.connector, tool.preload]
+        if tool.consequential and not self._fleet.report.confined:
+            return _not_run("not_confined", "Tier 3 never runs without a sandbox")
+        keeper = self._fleet.keeper(tool)
         call = CallRun(warrant, tool, keeper=keeper, edge=self._edge)
         answer = await call.run(until=asyncio.get_running_loop().time() + seconds)
+        answer["posture"] = self.report.posture
         match answer["error"]:
             case {"code": code}:
                 # Without the detail, which may be connector code's own words.
@@ -254,9 +206,8 @@ class Dispatcher:
         return {
             "ok": True,
             "edge_hello": await self._edge.hello(nonce),
-            "posture": self.posture,
             "connectors": connectors,
-            "probe": self.probe,
+            "sandbox": self.report.as_json(),
         }
 
 
@@ -328,7 +279,8 @@ async def serve(settings: Settings) -> None:
     dispatcher = Dispatcher(settings)
     try:
         await dispatcher.start()
-        LOG.info("ready: %s, zygotes %s", dispatcher.posture, dispatcher.zygotes())
+        posture = dispatcher.report.posture
+        LOG.info("ready: %s, zygotes %s", posture, dispatcher.zygotes())
         await stop.wait()
     finally:
         await dispatcher.close()

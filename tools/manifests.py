@@ -31,7 +31,7 @@ class CatalogError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What the runner knows of a tool.
+    """What the runner knows of a tool; ``consequential`` is Tier 3.
 
     ``preload`` has its connector imported in the zygote, once for all calls. That is
     faster, and means that the connector's code could keep what later calls bring.
@@ -40,6 +40,7 @@ class Tool:
     name: str
     connector: str
     entry: str
+    consequential: bool
     preload: bool
     timeout_s: int
     digest: str
@@ -127,6 +128,7 @@ def _parse(data: Mapping[str, Any], *, connector: str) -> Tool:
         name=name,
         connector=connector,
         entry=entry,
+        consequential=effect in _EFFECTS_OF_TIER_3,
         preload=preload,
         timeout_s=timeout_s,
         digest=_digest(data),

@@ -6,38 +6,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+AUTOMATIC: Final = "auto"
+WISHES: Final = (AUTOMATIC, "strict", "standard", "external", "off")
+"""What COUNTERFOIL_SANDBOX may say: a posture, or the better of the first two."""
+
 _LIBRARIES: Final = Path(sys.prefix, "libraries")
 
 
 class SettingsError(ValueError):
-    """A setting is missing; the message names it."""
+    """A setting is missing or not known; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where the runner listens, where the edge does, and what there is to run.
 
-    ``libraries`` holds a folder per connector that brings some.
+    ``libraries`` holds a folder per connector that brings some; ``sandbox`` is the
+    posture that is wished for.
     """
 
     runner_socket: Path
     edge_socket: Path
     catalog: Path
     libraries: Path = _LIBRARIES
+    sandbox: str = AUTOMATIC
 
 
 def read_settings() -> Settings:
     """Return the settings from the environment.
 
     Raises:
-        SettingsError: One is missing.
+        SettingsError: One is missing, or has a value that is not known.
     """
     return Settings(
         runner_socket=_path("COUNTERFOIL_RUNNER_SOCKET"),
         edge_socket=_path("COUNTERFOIL_EDGE_SOCKET"),
         catalog=_path("COUNTERFOIL_CATALOG"),
         libraries=_path("COUNTERFOIL_LIBRARIES", _LIBRARIES),
+        sandbox=read_sandbox(),
     )
+
+
+def read_sandbox() -> str:
+    """Return the posture that is wished for; errors are those of `read_settings`."""
+    wish = os.environ.get("COUNTERFOIL_SANDBOX", "") or AUTOMATIC
+    if wish not in WISHES:
+        msg = f"COUNTERFOIL_SANDBOX is one of {', '.join(WISHES)}, not {wish!r}"
+        raise SettingsError(msg)
+    if wish == "off" and os.environ.get("COUNTERFOIL_STAMP") == "production":
+        msg = "production refuses COUNTERFOIL_SANDBOX=off"
+        raise SettingsError(msg)
+    return wish
 
 
 def _path(name: str, default: Path | None = None) -> Path:

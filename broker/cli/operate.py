@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,7 +16,8 @@ from typer._completion_shared import Shells, get_completion_script
 from broker.cli.exits import Exit
 from broker.cli.stack import start
 from broker.cli.stack.events import Down, Failed
-from broker.cli.stack.machine.doctor import Health, examine
+from broker.cli.stack.machine import sandbox as sandboxes
+from broker.cli.stack.machine.doctor import Finding, Health, examine
 from broker.cli.stack.planning.plan import BROKER_PORT, CRM_PORT, REPLICAS_MAX
 from broker.cli.stack.process import tail
 from broker.cli.stack.running import measured, running
@@ -133,14 +134,18 @@ def status(state: StateOption = STATE_DEFAULT, as_json: JsonOption = False) -> N
             as_json=as_json,
         )
     rows = measured(found)
+    sandbox = sandboxes.of_runner(Path(found.sockets["runner"]))
     if as_json:
         content = asdict(found) | {
+            "sandbox": sandbox.posture if sandbox else None,
             "rows": [asdict(row) for row in rows],
             "pss_kib": sum(row.pss_kib or 0 for row in rows),
         }
         write_line(json.dumps(content))
     else:
         show_rows(rows, with_processes=True)
+        if sandbox is not None:
+            show_findings([sandboxes.told(sandbox)])
     well = {"ready", "done", "elsewhere"}
     if not all(row.state in well for row in rows):
         raise typer.Exit(Exit.FAILED)
@@ -212,9 +217,26 @@ def reset(
         typer.echo(f"deleted {state}", err=True)
 
 
-def doctor(state: StateOption = STATE_DEFAULT, as_json: JsonOption = False) -> None:
+def doctor(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Try to escape from the sandbox instead.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check what the stack needs from this machine."""
-    findings = tuple(examine(state.absolute(), wanted_ports=(BROKER_PORT, CRM_PORT)))
+    findings: tuple[Finding, ...]
+    if sandbox:
+        findings = tuple(sandboxes.examine(os.environ))
+    else:
+        ports = (BROKER_PORT, CRM_PORT)
+        findings = tuple(examine(state.absolute(), wanted_ports=ports))
+    found = running(state)
+    said = sandboxes.of_runner(Path(found.sockets["runner"])) if found else None
+    if said is not None:
+        finding = sandboxes.told(said)
+        findings += (replace(finding, check="sandbox of the running stack"),)
     if as_json:
         for finding in findings:
             fields = asdict(finding) | {"health": finding.health.value}

@@ -27,13 +27,19 @@ from broker.core.warrants.orders import (
     parse_receipt,
     warrant_claims,
 )
+from broker.core.warrants.sandbox import (
+    POSTURES,
+    Sandbox,
+    SandboxError,
+    read_sandbox,
+)
 from broker.core.words.errors import ExecutorUnavailableError
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
 from broker.effects.keyfiles import load_public_key
 from broker.ports import Ran
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from broker.core.jwk import PrivateKey, PublicKey
@@ -49,6 +55,7 @@ HELLO_KEPT_S = 1.0
 # The runner ends a call at the manifest's deadline; this much later it is gone itself.
 RUN_GRACE_S = 6.0
 RETRY_AFTER_S = 2
+NO_SANDBOX_HINT = "have the runner started without COUNTERFOIL_SANDBOX=off"
 _EDGE_SPEAKS = frozenset({"edge_refused", "edge_unavailable"})
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -56,8 +63,15 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class SocketExecutor:
     """The Executor port over the runner's unix socket."""
 
-    def __init__(
-        self, socket: str, *, issuer: str, key: PrivateKey, receipt_key: Path
+    def __init__(  # noqa: PLR0913  (what it is, by name)
+        self,
+        socket: str,
+        *,
+        issuer: str,
+        key: PrivateKey,
+        receipt_key: Path,
+        consequential: Callable[[str], bool] = lambda _: True,
+        on_sandbox: Callable[[Sandbox], Awaitable[None]] | None = None,
     ) -> None:
         """Keep where the runner listens and what signs and verifies.
 
@@ -67,12 +81,19 @@ class SocketExecutor:
             key: The warrant key; its public half is pinned at the edge.
             receipt_key: Public JWK file of the edge's receipt key; read when needed,
                 because the edge makes it at its first start.
+            consequential: Says whether a tool is of Tier 3; all are if nobody says.
+            on_sandbox: Records how connectors are confined, before the first of them
+                runs and whenever it has changed.
         """
         self._socket = socket
         self._issuer = issuer
         self._key = key
         self._receipt_file = receipt_key
         self._receipt_keys: Mapping[str, PublicKey] = {}
+        self._consequential = consequential
+        self._on_sandbox = on_sandbox
+        self._sandbox: Sandbox | None = None
+        self._recording = asyncio.Lock()
         self._idle: list[_Streams] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._hello: tuple[float, str, str] | None = None
@@ -83,6 +104,7 @@ class SocketExecutor:
 
         Raises:
             ExecutorUnavailableError: nobody answers.
+            LedgerUnavailableError: how connectors are confined could not be recorded.
         """
         now = asyncio.get_running_loop().time()
         if self._hello is not None and now - self._hello[0] < HELLO_KEPT_S:
@@ -94,12 +116,16 @@ class SocketExecutor:
                 str(answer["edge_hello"]), keys=self._keys(), typ=EDGE_HELLO_TYP
             )
             hello = parse_hello(claims)
+            sandbox = read_sandbox(answer.get("sandbox"))
+        except SandboxError as error:
+            raise _down(str(error)) from error
         except (KeyError, JwsError, OrderError) as error:
             msg = "the edge's greeting does not verify"
             raise _down(msg) from error
         if hello.nonce != nonce:
             msg = "the edge's greeting is an old one"
             raise _down(msg)
+        await self._record(sandbox)
         self._hello = (now, hello.edge, hello.boot)
         return hello.edge, hello.boot
 
@@ -109,6 +135,9 @@ class SocketExecutor:
         Raises:
             ExecutorUnavailableError: nothing can have been sent for this warrant.
         """
+        if self._open() and self._consequential(warrant.tool):
+            msg = "the sandbox is switched off, and Tier 3 never runs without one"
+            raise ExecutorUnavailableError(msg, hint=NO_SANDBOX_HINT)
         token = sign(
             warrant_claims(warrant, issuer=self._issuer), key=self._key, typ=WARRANT_TYP
         )
@@ -130,7 +159,14 @@ class SocketExecutor:
             # Another edge cannot know what the one that got the warrant has sent.
             return Ran(None, RunError("other_edge", "another edge answered"), None)
         result = answer.get("result")
-        return Ran(result if isinstance(result, dict) else None, error, receipt, token)
+        posture = str(answer.get("posture"))
+        return Ran(
+            result if isinstance(result, dict) else None,
+            error,
+            receipt,
+            token,
+            posture=posture if posture in POSTURES else "",
+        )
 
     async def ask(self, warrant_id: str, action_id: str) -> Ran:
         """Ask what was sent; "not sent" is final from then on.
@@ -183,6 +219,18 @@ class SocketExecutor:
         except _LostAnswerError as error:
             self._silent_until_s = clock() + HELLO_KEPT_S
             raise _down(msg) from error
+
+    def _open(self) -> bool:
+        """Say whether the runner said that it confines nothing."""
+        return self._sandbox is not None and self._sandbox.switched_off
+
+    async def _record(self, sandbox: Sandbox) -> None:
+        """Record how connectors are confined, if that is not what was recorded last."""
+        async with self._recording:
+            if sandbox != self._sandbox:
+                if self._on_sandbox is not None:
+                    await self._on_sandbox(sandbox)
+                self._sandbox = sandbox
 
     async def _asked_or_nothing(
         self, warrant: Warrant, *, error: RunError | None = None

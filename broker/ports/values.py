@@ -318,9 +318,13 @@ class OnDesk:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What the executor reported: the connector's result or an error, and a receipt."""
+    """What the executor reported: the connector's result or an error, and a receipt.
+
+    ``posture`` says how far the connector was confined; empty if nothing ran now.
+    """
 
     result: Mapping[str, Any] | None
     error: RunError | None
     receipt: Receipt | None
     receipt_jws: str = ""
+    posture: str = ""

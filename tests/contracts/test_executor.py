@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from broker.core.warrants.sandbox import Sandbox
 from broker.core.words.errors import ExecutorUnavailableError
 from broker.core.words.warrant import SentState, Warrant
 from broker.effects.clock import RandomIds
@@ -116,6 +117,10 @@ class RealRig:
         await self.dispatcher.close()
 
 
+async def _nothing(_: Sandbox) -> None:
+    """Record nothing."""
+
+
 @asynccontextmanager
 async def real(
     folder: Path, crm: Crm, *, edge_dsn: str, owner_dsn: str
@@ -135,6 +140,8 @@ async def real(
         issuer=ISSUER,
         key=WARRANT_KEY,
         receipt_key=edge.state / "public" / "edge" / "receipt.jwk",
+        consequential=lambda _: True,
+        on_sandbox=_nothing,
     )
     try:
         await edge.start()

@@ -10,14 +10,21 @@ import pytest
 
 from broker.core.jwk import Algorithm
 from broker.core.words.errors import ExecutorUnavailableError
-from broker.effects.executor import HELLO_KEPT_S, HELLO_S_MAX, SocketExecutor
+from broker.effects.executor import HELLO_KEPT_S, HELLO_S_MAX
 from broker.effects.keyfiles import publish_key
-from tests.support.identities import ISSUER, key_of
+from tests.support.flow.fake_runner import made
+from tests.support.identities import key_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from broker.core.warrants.sandbox import Sandbox
+
 SLACK_S = 1.5
+
+
+async def _nothing(_: Sandbox) -> None:
+    """Record nothing."""
 
 
 async def test_a_silent_executor_is_unavailable_and_not_waited_for_again(
@@ -36,12 +43,7 @@ async def test_a_silent_executor_is_unavailable_and_not_waited_for_again(
     path = tmp_path / "r.sock"
     publish_key(tmp_path / "receipt.jwk", key_of("edge", Algorithm.EDDSA).public())
     server = await asyncio.start_unix_server(silent, str(path))
-    executor = SocketExecutor(
-        str(path),
-        issuer=ISSUER,
-        key=key_of("warrants", Algorithm.EDDSA),
-        receipt_key=tmp_path / "receipt.jwk",
-    )
+    executor = made(tmp_path, _nothing)
     took = []
     for _ in range(3):
         began = time.monotonic()

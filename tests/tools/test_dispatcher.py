@@ -38,9 +38,9 @@ async def test_hello_tells_posture_tools_probe_and_the_edges_greeting(rig: Rig):
     answer = await rig.client.ask({"op": "hello", "nonce": "n"})
     assert answer["ok"] is True
     assert claims_of(answer["edge_hello"])["nonce"] == "n"
-    assert answer["posture"] == rig.dispatcher.posture
+    assert answer["sandbox"] == rig.dispatcher.report.as_json()
     assert answer["connectors"] == {"shop": ["shop.again", "shop.echo"]}
-    assert answer["probe"]["shop"]["read_file"].startswith("refused")
+    assert answer["sandbox"]["attempts"]["shop"]["read_file"].startswith("refused")
 
 
 async def test_a_question_about_a_warrant_is_passed_to_the_edge(rig: Rig):

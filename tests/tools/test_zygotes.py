@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 
 def spare_of(rig: Rig) -> Child:
     """Return the child that was forked ahead."""
-    keeper: Keeper = rig.dispatcher._keepers["shop", False]  # noqa: SLF001
+    keeper: Keeper = rig.dispatcher._fleet._keepers["shop", False]  # noqa: SLF001
     spare = keeper._spare  # noqa: SLF001
     assert spare is not None
     return spare
@@ -90,9 +90,12 @@ async def test_a_zygote_of_the_better_posture_is_the_first_process_of_its_own(ri
     zygote = rig.dispatcher.zygotes()["shop"]
     # One number per namespace of processes, from ours inwards.
     numbers = status(zygote)["NSpid"].split()
-    assert numbers[-2:] == [str(zygote), "1"] or rig.dispatcher.posture == "standard"
+    assert (
+        numbers[-2:] == [str(zygote), "1"]
+        or rig.dispatcher.report.posture == "standard"
+    )
     pid = (await rig.call("shop.echo"))["result"]["pid"]
-    assert pid < 100 or rig.dispatcher.posture == "standard"
+    assert pid < 100 or rig.dispatcher.report.posture == "standard"
 
 
 async def test_connector_code_is_imported_in_the_child_unless_asked_otherwise(rig: Rig):
@@ -179,10 +182,10 @@ async def test_a_spare_that_ended_is_not_given_to_a_call(rig: Rig):
 
 async def test_the_probe_tries_everything_and_all_of_it_is_refused(rig: Rig):
     await rig.start(ECHO, echo={})
-    found = rig.dispatcher.probe["shop"]
+    found = rig.dispatcher.report.attempts["shop"]
     assert {*found} == {*probe.ATTEMPTS}
     assert all(outcome.startswith("refused: ") for outcome in found.values())
-    assert rig.dispatcher.posture in {"strict", "standard"}
+    assert rig.dispatcher.report.posture in {"strict", "standard"}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,11 @@ def give_up_privileges() -> None:
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header = _CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, 0)
     _call("capset", header, _NO_CAPABILITIES)
-    # Not dumpable: nobody of the same user may trace it or read its memory.
+    hide_memory()
+
+
+def hide_memory() -> None:
+    """Keep whoever runs as the same user from tracing it and reading its memory."""
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

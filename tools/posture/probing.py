@@ -40,8 +40,15 @@ class _Bait:
         return found
 
 
-async def probe_zygote(link: ZygoteLink, *, edge_socket: Path) -> dict[str, str]:
+async def probe_zygote(
+    link: ZygoteLink, *, edge_socket: Path, left_open: frozenset[str] = frozenset()
+) -> dict[str, str]:
     """Have a child of a zygote try to escape; return each attempt's outcome.
+
+    Args:
+        link: The zygote.
+        edge_socket: The edge listens there.
+        left_open: Attempts that the posture does not promise to stop.
 
     Raises:
         ZygoteError: An attempt succeeded, or had an effect, or was not reported.
@@ -69,6 +76,7 @@ async def probe_zygote(link: ZygoteLink, *, edge_socket: Path) -> dict[str, str]
         name
         for name in probe.ATTEMPTS
         if not found.get(name, "not reported").startswith(probe.REFUSED)
+        and not (name in left_open and name in found)
     ]
     if ended.code or escaped or taken or link.ended.done():
         what = ", ".join([*escaped, *taken]) or "the zygote ended"

@@ -26,6 +26,9 @@ Parts that serve, a replica each
     COUNTERFOIL_RUNNER_SOCKET        Unix sockets; always short enough to be bound.
     COUNTERFOIL_EDGE_SOCKET
     COUNTERFOIL_SIGNER_SOCKET
+    COUNTERFOIL_LIBRARIES            Runner only: what connectors bring, a folder each.
+    COUNTERFOIL_SANDBOX              Runner only: auto, strict, standard, external or
+                                     off (docs/sandbox.md).
 
 PostgreSQL, each process as its own role
     COUNTERFOIL_DATABASE_URL             postgresql://ROLE@/counterfoil?host=FOLDER

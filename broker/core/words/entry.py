@@ -28,6 +28,7 @@ class EntryKind(StrEnum):
     CARRIED = "approve.carried"
     VOTE = "approve.vote"
     APPROVAL_ENDED = "approve.ended"
+    SANDBOX = "execute.sandbox"
     CLAIM = "execute.claim"
     CREDENTIAL = "execute.credential"
     OUTCOME = "record.outcome"

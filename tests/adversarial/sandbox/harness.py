@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import inspect
 import json
 import os
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests.adversarial.sandbox import surroundings
 from tests.adversarial.sandbox.hostile import (
     inside,
     kit,
@@ -32,8 +31,8 @@ from tests.adversarial.sandbox.world import SECRET, World
 from tests.support.fake_edge import FakeEdge, RunnerClient, warrant, write_catalog
 from tools import limits
 from tools.dispatcher import Dispatcher
-from tools.jail import bpf, kernel, syscalls
 from tools.manifests import Tool, load_catalog
+from tools.posture.postures import NotConfinedError
 from tools.settings import Settings
 
 HERE = Path(__file__).parent
@@ -247,15 +246,20 @@ class Run:
             runner_socket=self.folder / "runner.sock",
             edge_socket=self.folder / "edge.sock",
             catalog=self.catalog,
+            sandbox=self.order["sandbox"],
         )
         async with self.edge:
             self.dispatcher = Dispatcher(
                 settings, layers=None if layers is None else frozenset(layers)
             )
-            await self.dispatcher.start()
+            try:
+                await self.dispatcher.start()
+            except NotConfinedError as error:
+                return {"refused": str(error), "user": os.getuid()}
             self.client = await RunnerClient.connect(settings.runner_socket)
             findings: dict[str, Any] = {
-                "posture": self.dispatcher.posture,
+                "posture": self.dispatcher.report.posture,
+                "outside": self.dispatcher.report.outside,
                 "user": os.getuid(),
                 "secret": self.world.secret,
             }
@@ -263,7 +267,7 @@ class Run:
                 findings |= await self.look_at_imports()
             if self.order["attempts"]:
                 findings |= await self.look_inside()
-                if layers is None:
+                if layers is None and self.order["mischief"]:
                     findings["mischief"] = await self.mischief()
                 findings["attempts"] = {
                     name: await self.attempt(name)
@@ -278,46 +282,16 @@ class Run:
         return findings
 
 
-def confine_like_a_container() -> None:
-    """Refuse what a container's usual filter refuses, for this process and all below.
-
-    Source: moby/profiles, seccomp/default.json, for a container without capabilities.
-    """
-    no_new_privileges = 38
-    prctl = syscalls.number("prctl", on=syscalls.machine())
-    assert prctl is not None
-    kernel.syscall(prctl, no_new_privileges, 1, 0, 0, 0)
-    new_namespaces = 0x7E020000
-    load, equal, any_bit, end = 0x20, 0x15, 0x45, 0x06
-    code = [(load, 0, 0, 0)]
-    for name, error in (
-        *((name, errno.EPERM) for name in ("unshare", "mount", "setns", "chroot")),
-        *((name, errno.EPERM) for name in ("bpf", "keyctl", "add_key", "ptrace")),
-        *((name, errno.EPERM) for name in ("io_uring_setup", "pidfd_getfd")),
-        *((name, errno.EPERM) for name in ("perf_event_open", "userfaultfd")),
-        ("clone3", errno.ENOSYS),
-    ):
-        number = syscalls.number(name, on=syscalls.machine())
-        assert number is not None
-        code += [(equal, 0, 1, number), (end, 0, 0, bpf.ERRNO | error)]
-    clone = syscalls.number("clone", on=syscalls.machine())
-    assert clone is not None
-    code += [
-        (equal, 0, 3, clone),
-        (load, 0, 0, 16),
-        (any_bit, 0, 1, new_namespaces),
-        (end, 0, 0, bpf.ERRNO | errno.EPERM),
-        (end, 0, 0, bpf.ALLOW),
-    ]
-    bpf.install(b"".join(struct.pack("=HBBI", *one) for one in code))
-
-
 def main() -> None:
     """Play the order that stands in the first argument."""
     order = json.loads(sys.argv[1])
     os.environ[SECRET] = "in the dispatcher's environment"
+    if order["pod"]:
+        surroundings.enter_a_pod()
+    if not order["landlock"]:
+        surroundings.forget_landlock()
     if order["container"]:
-        confine_like_a_container()
+        surroundings.confine_like_a_container()
     run = Run(order)
     with contextlib.closing(run.world):
         findings = asyncio.run(run.play())

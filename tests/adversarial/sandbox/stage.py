@@ -34,8 +34,17 @@ class Host:
     user: int
     container: bool = False
     layers: tuple[str, ...] | None = None
+    sandbox: str = "auto"
+    pod: bool = False
+    landlock: bool | None = None
     attempts: bool = True
     importing: bool = True
+    mischief: bool = True
+
+    @property
+    def has_landlock(self) -> bool:
+        """Say whether its kernel offers Landlock; that of a pod does not."""
+        return not self.pod if self.landlock is None else self.landlock
 
     @property
     def name(self) -> str:
@@ -70,8 +79,12 @@ def findings(host: Host) -> dict[str, Any]:
             "folder": str(world),
             "layers": None if host.layers is None else list(host.layers),
             "container": host.container,
+            "sandbox": host.sandbox,
+            "pod": host.pod,
+            "landlock": host.has_landlock,
             "attempts": host.attempts,
             "importing": host.importing,
+            "mischief": host.mischief,
         }
         module = "tests.adversarial.sandbox.harness"
         done = _run(

@@ -130,7 +130,7 @@ def test_without_one_layer_another_one_still_stops_it(layer, name):
 def test_no_variable_leaves_a_layer_out():
     # The settings are all that comes from outside, and they name no layer.
     assert [*settings.Settings.__dataclass_fields__] == [
-        *("runner_socket", "edge_socket", "catalog", "libraries"),
+        *("runner_socket", "edge_socket", "catalog", "libraries", "sandbox"),
     ]
     layers = inspect.signature(Dispatcher).parameters["layers"]
     assert layers.default is None

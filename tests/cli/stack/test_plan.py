@@ -9,8 +9,8 @@ from broker.cli.stack.machine.host import Host, refusal
 from broker.cli.stack.machine.ports import Reservations
 from broker.cli.stack.parts import Namespaces, in_order
 from broker.cli.stack.planning import plan as plans
-from broker.cli.stack.planning.given import Given
-from broker.cli.stack.planning.plan import REPLICAS_MAX, Wish
+from broker.cli.stack.planning.given import Given, given_by
+from broker.cli.stack.planning.plan import NO_SANDBOX, REPLICAS_MAX, Wish
 from broker.cli.stack.planning.production import refusals, require_fit
 from broker.cli.stack.state import Stamp, StateError, open_state
 
@@ -193,6 +193,15 @@ def test_without_namespaces_temporal_has_a_port_and_a_warning(state) -> None:
     assert "COUNTERFOIL_TEMPORAL_PROXY" in broker.environment
 
 
+def test_a_sandbox_that_is_switched_off_is_noted_and_the_runner_is_told(state) -> None:
+    caller = {"COUNTERFOIL_SANDBOX": "off"}
+    made = plan(state, wish=Wish(given=given_by(caller), caller=caller))
+    assert NO_SANDBOX in made.notes
+    assert NO_SANDBOX not in plan(state).notes
+    (runner,) = [part for part in made.parts if part.name == "runner"]
+    assert runner.environment["COUNTERFOIL_SANDBOX"] == "off"
+
+
 # ------------------------------------------------------------------- what is refused
 
 
@@ -238,6 +247,7 @@ def test_production_refuses_everything_that_is_for_demonstration(tmp_path) -> No
     trusting = Given(
         database_url="postgresql://admin@db.example/shop",
         redis_url="redis://cache.example/0",
+        sandbox="off",
     )
     with pytest.raises(StateError) as caught:
         require_fit(state, trusting, wanted=Stamp.PRODUCTION)
@@ -248,5 +258,6 @@ def test_production_refuses_everything_that_is_for_demonstration(tmp_path) -> No
         "the demo CRM",
         "a file key beside its data (edge/vault.kek)",
         "keys of demo people",
+        "connectors without a sandbox",
     ):
         assert phrase in str(caught.value)

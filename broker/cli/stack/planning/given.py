@@ -21,6 +21,7 @@ class Given:
         signer_socket: Path.
         edge_socket: Path.
         runner_socket: Path.
+        sandbox: The posture that is wished for; empty for the best there is.
     """
 
     database_url: str = ""
@@ -32,6 +33,7 @@ class Given:
     signer_socket: str = ""
     edge_socket: str = ""
     runner_socket: str = ""
+    sandbox: str = ""
 
 
 def given_by(caller: Mapping[str, str]) -> Given:
@@ -52,6 +54,7 @@ def given_by(caller: Mapping[str, str]) -> Given:
         signer_socket=caller.get("COUNTERFOIL_SIGNER_SOCKET", ""),
         edge_socket=caller.get("COUNTERFOIL_EDGE_SOCKET", ""),
         runner_socket=caller.get("COUNTERFOIL_RUNNER_SOCKET", ""),
+        sandbox=caller.get("COUNTERFOIL_SANDBOX", ""),
     )
 
 

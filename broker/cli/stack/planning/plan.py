@@ -26,6 +26,10 @@ BROKER_PORT = 8400
 CRM_PORT = 8460
 REPLICAS_MAX = 16
 MIGRATE_S_MAX = 60.0
+NO_SANDBOX = (
+    "NO SANDBOX: COUNTERFOIL_SANDBOX=off; connector code runs unconfined, and no tool "
+    "of Tier 3 runs"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,7 @@ def plan(state: State, *, host: Host, wish: Wish, reserved: Reservations) -> Pla
     parts += [] if given.runner_socket else [_runner(told)]
     parts += [_broker(told, number) for number in range(wish.brokers)]
     parts += [_worker(told, number) for number in range(wish.workers)]
+    notes = (*backing.notes, *([NO_SANDBOX] if given.sandbox == "off" else ()))
     taken = [choice.note for choice in (*choices, *crm_choices) if choice.note]
     return Plan(
         parts=_among_themselves(parts),
@@ -113,7 +118,7 @@ def plan(state: State, *, host: Host, wish: Wish, reserved: Reservations) -> Pla
         crm_url=crm_url,
         sockets={name: told.socket(name) for name in ("signer", "edge", "runner")},
         elsewhere=_elsewhere(given),
-        notes=(*backing.notes, *taken),
+        notes=(*notes, *taken),
     )
 
 

@@ -48,6 +48,8 @@ def refusals(state: State, given: Given) -> list[str]:
             problems.append(f"a {name} that asks for no password (set {variable})")
     if not given.crm_url:
         problems.append("the demo CRM (set COUNTERFOIL_CRM_URL)")
+    if given.sandbox == "off":
+        problems.append("connectors without a sandbox (unset COUNTERFOIL_SANDBOX)")
     problems += [
         f"a file key beside its data ({name})"
         for name in _KEYS_BESIDE_DATA

@@ -1,0 +1,1 @@
+"""What this process says records of itself, such as the sandbox that it uses."""
