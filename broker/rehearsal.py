@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 PAGE_MAX: Final = 500
 """Recorded actions that one call looks at."""
 
-STRETCH: Final = 50
-"""Actions that are decided between two breaths of the event loop: about 10 ms."""
+STRETCH: Final = 10
+"""Actions that are decided between two breaths of the event loop: about 4 ms.
+
+Measured with the demo's 27 rules on a busy host: 0.35 ms each.
+"""
 
 SHADOW_LAG_S: Final = 10
 """How old an action is before the shadow looks at it.
@@ -40,7 +43,7 @@ SHADOW_LAG_S: Final = 10
 Its id is given when it arrives; what takes longer to be stored is not counted.
 """
 
-SHADOW_PAGES_MAX: Final = 4
+SHADOW_PAGES_MAX: Final = 2
 """Pages that one sweep of one replica takes."""
 
 

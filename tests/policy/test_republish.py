@@ -236,6 +236,30 @@ async def test_deciding_twice_or_by_two_replicas_asks_once(
     assert len(told) == len({(row["kind"], row["key"]) for row in told}) == 3
 
 
+@pytest.mark.parametrize("dies", ["before", "after"])
+async def test_a_replica_that_dies_while_it_asks_anew_leaves_it_to_the_next(
+    house: House, other: House, dies: str
+) -> None:
+    record = await large_refund(house)
+    await publish(house, TWO_FROM_100, MORE_THAN_100)
+
+    class Dying:
+        async def redecide(self, new: Any) -> Any:
+            if dies == "after":
+                await house.ports.policies.waiting.redecide(new)
+            raise asyncio.CancelledError
+
+    room = replace(house.ports.policies, waiting=Dying())  # type: ignore[arg-type]
+    with pytest.raises(asyncio.CancelledError):
+        await republish.again(replace(house.ports, policies=room), record)
+    await sweeper.outdated(other.ports)
+    await sweeper.outdated(other.ports)
+    kinds = [e["kind"] for e in await house.entries(record.request.action_id)]
+    assert kinds.count("approve.asked") == 1
+    assert (await now(house, record)).policy_version == 2
+    assert await house.held() == LARGE
+
+
 async def test_two_replicas_carry_a_question_once(house: House, other: House) -> None:
     record = await large_refund(house)
     await publish(house, REWORDED)
