@@ -25,12 +25,22 @@ from tests.bench import (
     limits,
     policy,
     replays,
+    sandbox,
     servers,
     stack,
 )
 from tests.bench.measure import Row
 
-GROUPS = ("policy", "replay", "identity", "limits", "ledger", "start", "calls")
+GROUPS = (
+    "policy",
+    "replay",
+    "identity",
+    "limits",
+    "ledger",
+    "sandbox",
+    "start",
+    "calls",
+)
 DEFAULT = STATE_DEFAULT / "bench.json"
 WIDTH = 84
 
@@ -71,8 +81,10 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
         yield "policy", policy.rows()
     if "identity" in asked:
         yield "identity", identity.rows()
-    if asked & {"limits", "ledger", "replay"}:
+    if asked & {"limits", "ledger", "replay", "sandbox"}:
         with servers.lent() as lent:
+            if "sandbox" in asked:
+                yield "sandbox", asyncio.run(sandbox.rows(lent["edge_dsn"]))
             if "limits" in asked:
                 yield "limits", asyncio.run(limits.rows(**lent))
             if "ledger" in asked:
