@@ -34,6 +34,7 @@ HEADER: Final = "header"
 QUERY: Final = "query"
 PATH: Final = "path"
 MTLS: Final = "mtls"
+SIGNATURE: Final = "signature"
 OAUTH_CLIENT: Final = "oauth_client"
 OAUTH_REFRESH: Final = "oauth_refresh"
 
@@ -93,6 +94,7 @@ _KINDS: Final = {
     QUERY: _Kind(needs=frozenset({"parameter"})),
     PATH: _Kind(),
     MTLS: _Kind(needs=frozenset({"certificate"})),
+    SIGNATURE: _Kind(needs=frozenset({"header"})),
     OAUTH_CLIENT: _Kind(
         needs=_OAUTH,
         may=_OAUTH_MAY,

@@ -1,10 +1,13 @@
 """Each kind of credential: what it must be told, and what its secret looks like."""
 
+import hmac
 import json
 from base64 import b64encode
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import Algorithm, private_from_seed, private_to_jwk
@@ -35,6 +38,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "query": {"parameter": "api_key"},
     "path": {},
     "mtls": {"certificate": "-----BEGIN CERTIFICATE-----\nQQ==\n-----END X-----\n"},
+    "signature": {"header": "Webhook-Signature"},
     "oauth_client": OAUTH,
     "oauth_refresh": OAUTH | {"scope": "read write"},
 }
@@ -196,3 +200,23 @@ def test_a_secret_travels_as_its_kind_says(kind, headers, query) -> None:
     assert access.secrets == (() if kind == "mtls" else (SECRET,))
     assert access.client_key == (SECRET if kind == "mtls" else b"")
     assert SECRET.decode() not in repr(access)
+
+
+@given(body=st.none() | st.binary(max_size=50), at_s=st.integers(0, 2**40))
+def test_a_signature_covers_the_time_and_the_body_and_does_not_show_the_secret(
+    body, at_s
+) -> None:
+    access = access_with(make("signature"), SECRET)
+    [(header, value)] = access.headers_for(body, at_s=at_s)
+    signed = b"%d.%s" % (at_s, body or b"")
+    code = hmac.new(SECRET, signed, "sha256").hexdigest()
+    assert (header, value) == (b"Webhook-Signature", f"t={at_s},v1={code}".encode())
+    other = access.headers_for((body or b"") + b" ", at_s=at_s)
+    assert other != access.headers_for(body, at_s=at_s)
+    assert access.secrets == (SECRET,)
+    assert SECRET.decode() not in repr(access)
+
+
+def test_a_kind_that_signs_nothing_sends_its_headers_whatever_the_body() -> None:
+    access = access_with(make("bearer"), SECRET)
+    assert access.headers_for(b"x", at_s=1) == access.headers

@@ -1,0 +1,1 @@
+"""Tell another system of the company about something, at one declared address."""
