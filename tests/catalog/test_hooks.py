@@ -79,8 +79,11 @@ async def desk(
     ):
         done = edge.command(*words)
         assert done.returncode == 0, done.stderr
-    sockets = {"runner_socket": folder / "r.sock", "edge_socket": edge.socket}
-    dispatcher = Dispatcher(Settings(**sockets, catalog=CATALOG))
+    dispatcher = Dispatcher(
+        Settings(
+            runner_socket=folder / "r.sock", edge_socket=edge.socket, catalog=CATALOG
+        )
+    )
     try:
         await edge.start()
         await dispatcher.start()
