@@ -93,6 +93,35 @@ def test_a_row_that_was_moved_or_edited_does_not_open(changes) -> None:
         unseal(moved)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "changes"),
+    [
+        ("header", {"header": "X-Key"}, {"header": "X-Debug"}),
+        ("query", {"parameter": "key"}, {"parameter": "q"}),
+        ("basic", {"user": "shop"}, {"user": "admin"}),
+        ("bearer", {"pins": "sha256/" + "A" * 43 + "="}, {"pins": None}),
+        (
+            "oauth_client",
+            {
+                "token_url": "https://sso.test/token",
+                "client_id": "shop",
+                "client_auth": "basic",
+            },
+            {"token_url": "https://evil.test/token"},
+        ),
+    ],
+)
+def test_a_row_whose_settings_were_edited_does_not_open(
+    kind, settings, changes
+) -> None:
+    row = sealed(kind=kind, settings=settings)
+    edited = {name: text for name, text in (settings | changes).items() if text}
+    moved = replace(row, credential=replace(row.credential, settings=edited))
+    assert unseal(row) == SECRET
+    with pytest.raises(VaultError, match="not as it was sealed"):
+        unseal(moved)
+
+
 @given(at=st.integers(min_value=0), bit=st.integers(0, 7), which=st.booleans())
 def test_a_flipped_bit_does_not_open(at, bit, which) -> None:
     row = sealed()
