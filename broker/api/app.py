@@ -27,6 +27,7 @@ from broker.api import (
     rehearsals,
 )
 from broker.api.document import document
+from broker.api.kit import permissions
 from broker.api.limits import budgets, standing
 from broker.core.words.errors import BrokerError
 
@@ -67,6 +68,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         approvals,
         console,
         admin,
+        permissions,
         policy,
         rehearsals,
         reference,

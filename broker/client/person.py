@@ -105,6 +105,11 @@ class PersonClient(Session):
         path = f"/v1/admin/agents/{agent_id}/instances/{instance}/revoke"
         return (await self.call("POST", path, json={"reason": reason})).checked()
 
+    async def permissions(self, days: int) -> Mapping[str, Any]:
+        """Return what connectors ask for, who holds it, and what was used since."""
+        path, params = "/v1/admin/permissions", {"days": str(days)}
+        return (await self.call("GET", path, params=params)).checked()
+
     async def people(self) -> Sequence[Mapping[str, Any]]:
         """Return everybody."""
         found = (await self.call("GET", "/v1/admin/people")).checked()

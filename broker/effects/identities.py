@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from broker.effects.parsed import Parsed
 from broker.registry.clients import parse_client
+from broker.registry.kit.permissions import ToolUse
 from broker.registry.people import parse_person
 from broker.registry.records import Admission, Instance, KeyUse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from broker.core.authenticate import ClientId
     from broker.core.words.identity import AccessToken
@@ -28,12 +30,21 @@ INSTANCES_MAX: Final = 1_000
 
 INSTANCES_LISTED_MAX: Final = 500
 
+TOOL_USES_MAX: Final = 100_000
+"""Pairs of an agent and a tool; those used longest ago are left out."""
+
 _ADMIT = "SELECT token_admit($1, $2, $3, $4, $5, $6, $7, $8)"
 _INSTANCES = """
 SELECT instance_id::text, jkt, first_seen, last_seen, tokens FROM instance
  WHERE subject = $1 ORDER BY last_seen DESC LIMIT $2
 """
 _KEY_USES = "SELECT kid, first_used, last_used, uses FROM key_use WHERE subject = $1"
+_TOOL_USES = """
+SELECT agent_id, tool, count(*) AS uses, max(created_at) AS last_used FROM action
+ WHERE tenant = $1 AND environment = $2 AND created_at >= $3
+   AND warrant_id IS NOT NULL
+ GROUP BY agent_id, tool ORDER BY last_used DESC LIMIT $4
+"""
 
 
 class Identities:
@@ -95,3 +106,12 @@ class Identities:
         """Return when each key of an identity was used, by kid."""
         rows = await self._database.rows(_KEY_USES, subject)
         return {row["kid"]: KeyUse(**dict(row)) for row in rows}
+
+    async def tool_uses(
+        self, tenant: str, environment: str, *, since: datetime
+    ) -> Sequence[ToolUse]:
+        """Return for which tools warrants were issued to whom since then."""
+        rows = await self._database.rows(
+            _TOOL_USES, tenant, environment, since, TOOL_USES_MAX
+        )
+        return [ToolUse(**dict(row)) for row in rows]

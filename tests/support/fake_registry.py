@@ -24,6 +24,7 @@ from broker.registry.authority import (
     verify_row,
 )
 from broker.registry.clients import parse_client
+from broker.registry.kit.permissions import ToolUse
 from broker.registry.people import parse_person
 from broker.registry.reading import RowError
 from broker.registry.records import Admission, Change, Instance, KeyUse
@@ -155,6 +156,7 @@ class FakeIdentities:
     seen: set[bytes] = field(default_factory=set)
     running: dict[str, dict[str, Instance]] = field(default_factory=dict)
     used: dict[str, dict[str, KeyUse]] = field(default_factory=dict)
+    tools_used: list[ToolUse] = field(default_factory=list)
     clients: Parsed[ClientRow] = field(default_factory=lambda: Parsed(parse_client))
     people: Parsed[PersonRow] = field(default_factory=lambda: Parsed(parse_person))
 
@@ -210,6 +212,11 @@ class FakeIdentities:
 
     async def key_uses(self, subject: str) -> Mapping[str, KeyUse]:
         return self.used.get(subject, {})
+
+    async def tool_uses(
+        self, tenant: str, environment: str, *, since: datetime
+    ) -> Sequence[ToolUse]:
+        return [use for use in self.tools_used if use.last_used >= since]
 
 
 @dataclass

@@ -14,6 +14,7 @@ from broker.core.authenticate import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from broker.core.authenticate import ClientId, NonceRule
     from broker.core.jwk import PrivateKey, PublicKey
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from broker.ports import Clock, Ids, Journal, Replay
     from broker.registry.authority import AuthorityRow
     from broker.registry.clients import ClientRow
+    from broker.registry.kit.permissions import ToolUse
     from broker.registry.people import PersonRow
     from broker.registry.records import Admission, Arrival, Change, Instance, KeyUse
 
@@ -55,6 +57,11 @@ class Identities(Protocol):
 
     async def key_uses(self, subject: str) -> Mapping[str, KeyUse]:
         """Return when each key of an identity was used, by kid."""
+
+    async def tool_uses(
+        self, tenant: str, environment: str, *, since: datetime
+    ) -> Sequence[ToolUse]:
+        """Return for which tools warrants were issued to whom since then."""
 
 
 class Proofs(Protocol):

@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli.tools import importing, look, making, trial
+from broker.cli.tools import importing, look, making, permissions, trial
 
 app = typer.Typer(
     name="tools", help="Tools: what agents may call.", no_args_is_help=True
@@ -14,6 +14,7 @@ app.command()(making.new)
 app.command("test")(trial.run)
 app.command("import")(importing.import_)
 app.command()(importing.confirm)
+app.command()(permissions.permissions)
 
 
 def register(parent: typer.Typer) -> None:

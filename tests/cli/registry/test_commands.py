@@ -165,3 +165,15 @@ def test_without_a_running_stack_the_way_to_start_one_is_shown(tmp_path):
         make_app(), ["agents", "list", "--state", str(tmp_path), "--key", "/none"]
     )
     assert result.exit_code in {Exit.NOT_FOUND, Exit.UNREACHABLE}
+
+
+def test_permissions_are_shown_with_what_could_be_dropped(desk):
+    found = desk.run("tools", "permissions")
+    assert {one["connector"] for one in found["connectors"]} >= {"retail"}
+    text = desk.say("tools", "permissions", "retail", "--days", "30")
+    assert "orders.get (read)" in text
+    assert "agent holds orders.get and has not used it" in text
+    assert "helpdesk" not in text
+    answer = desk.run("tools", "permissions", "nothing", code=Exit.NOT_FOUND)
+    assert "no connector" in answer["error"]
+    assert desk.run("tools", "permissions", who="alice", code=Exit.DENIED)["error"]

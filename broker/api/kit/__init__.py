@@ -1,0 +1,1 @@
+"""Speak about tools and connectors to the people who answer for them."""
