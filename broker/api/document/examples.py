@@ -283,6 +283,42 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     },
     ("GET", "/v1/admin/me", "200"): _PERSON,
     ("GET", "/v1/admin/agents", "200"): {"agents": [_AGENT]},
+    ("GET", "/v1/admin/permissions", "200"): {
+        "since": "2026-08-28T09:00:00Z",
+        "connectors": [
+            {
+                "connector": "retail",
+                "tools": [
+                    {
+                        "tool": "orders.get",
+                        "effect": "read",
+                        "requests": [
+                            {
+                                "method": "GET",
+                                "path": "/orders/{args.order_id}",
+                                "scopes": [],
+                            }
+                        ],
+                        "agents": [],
+                        "uses": 0,
+                        "last_used": "",
+                    }
+                ],
+                "scopes": [],
+            }
+        ],
+        "drop": [
+            {
+                "what": "tool",
+                "connector": "retail",
+                "tool": "orders.get",
+                "agent": "",
+                "scope": "",
+                "why": "no active agent holds orders.get",
+                "how": "take it out of its use cases, and its manifest away",
+            }
+        ],
+    },
     ("POST", "/v1/admin/agents", "201"): _AGENT,
     ("GET", "/v1/admin/agents/{agent_id}", "200"): _AGENT,
     ("GET", "/v1/admin/people", "200"): {"people": [_PERSON]},
