@@ -174,6 +174,18 @@ async def test_a_card_that_changes_under_somebodys_eyes_says_so(
         assert not await page.is_disabled("button.approve")
 
 
+async def test_both_buttons_are_in_sight_without_scrolling(
+    stack: Stack, browser: Browser
+) -> None:
+    async with stack.world() as world, signed_in(browser, stack) as page:
+        approval = await ask(world)
+        await page.goto(f"{stack.issuer}/console/approvals/{approval}")
+        for word in ("reject", "approve"):
+            box = await page.locator(f"button[value={word}]").bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= DESKTOP[1]
+
+
 async def test_buttons_die_when_the_time_is_over(
     stack: Stack, browser: Browser
 ) -> None:
