@@ -31,6 +31,11 @@ class Stack:
         """Name its state; nothing is started yet."""
         self._state = state
 
+    @property
+    def state(self) -> Path:
+        """Return its folder."""
+        return self._state
+
     def up(self) -> float:
         """Start it; return the seconds that the command took."""
         began = time.monotonic()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from broker.api.document.limits import LIMIT_ANSWERS, LIMIT_REQUESTS
+
 ACTION, APPROVAL = (
     "0197a000-0000-7000-8000-0000000000e1",
     "0197a000-0000-7000-8000-0000000000e2",
@@ -165,6 +167,7 @@ _CARD: Final = {
 }
 
 REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
+    **LIMIT_REQUESTS,
     ("POST", "/oauth/token"): {
         "grant_type": "client_credentials",
         "client_assertion_type": _ASSERTION_TYPE,
@@ -231,6 +234,7 @@ _DENIED: Final = {
 }
 
 ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
+    **LIMIT_ANSWERS,
     ("POST", "/oauth/token", "200"): {
         "access_token": _JWS,
         "token_type": "DPoP",

@@ -352,14 +352,16 @@ async def _seed(house: House) -> None:
     await put_row(house, "standing_approval", STANDING_ID, standing_body(house))
 
 
-def standing_body(house: House, approval_id: str = STANDING_ID) -> dict[str, Any]:
+def standing_body(
+    house: House, approval_id: str = STANDING_ID, *, total: int = 20_000
+) -> dict[str, Any]:
     """Return a standing approval that alice and bob have signed."""
     body: dict[str, Any] = {
         "tool": "orders.refund",
         "agents": [AGENT_ID],
         "constraints": {},
         "per_action_minor_units": 5_000,
-        "total_minor_units": 20_000,
+        "total_minor_units": total,
         "currency": "USD",
         "expires_at": write_moment(house.ports.clock.now() + timedelta(days=30)),
         "signed_by": [PEOPLE["alice"], PEOPLE["bob"]],
