@@ -32,8 +32,8 @@ from tests.support.flow.hijacked import Call, calls
 CALLS = 400
 AT_ONCE = 8
 PAID_FROM = 5_000
-"""Above one action under the standing approval. The cheapest orders are taken: all of
-them cost less than the agent may move in a day, so that only what was paid bounds it."""
+"""Above one action under the standing approval. The cheapest orders are taken: together
+they cost less than the agent may move in a day, so only what was paid bounds it."""
 
 SHOP = CHECKOUT / "infra" / "democrm" / "data" / "retail_db.json.gz"
 TERMS = (
