@@ -63,7 +63,7 @@ async def replay(
     shop: Shop, name: str, calls: list[dict[str, Any]], told: Told
 ) -> None:
     """Replay one conversation; what differs from the ground truth is told."""
-    customer = _who(calls)
+    customer = _who(shop, calls)
     verifies = calls[0]["function"].startswith("find_user")
     interaction = await shop.interaction("" if verifies else customer)
     tools = retail()
@@ -124,6 +124,11 @@ def _same(shop: Shop, one: Step) -> bool:
     return seen_as(wanted, shop.crm.order(one.arguments["order_id"])) == wanted
 
 
-def _who(calls: list[dict[str, Any]]) -> str:
+def _who(shop: Shop, calls: list[dict[str, Any]]) -> str:
+    """Return whom it is about, if only by the order that a call names."""
     results = [call["result"] for call in calls if isinstance(call["result"], dict)]
-    return next((one["user_id"] for one in results if "user_id" in one), "")
+    orders = [call["args"]["order_id"] for call in calls if "order_id" in call["args"]]
+    found = [one["user_id"] for one in results if "user_id" in one]
+    if found or not orders:
+        return str(found[0]) if found else ""
+    return str(shop.crm.order(orders[0].removeprefix("#"))["customer_id"])
