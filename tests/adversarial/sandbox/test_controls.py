@@ -50,7 +50,7 @@ STOPPED_BY = {
         *(("bomb_with_forks",) if os.getuid() == 0 else ()),
     ),
     "landlock": ("read_canary_file", "read_accounts", "list_processes", "list_home"),
-    "limits": ("take_memory",),
+    "limits": ("take_memory", "grow_slowly"),
 }
 
 # What two layers stop is stopped by either of them alone.

@@ -108,7 +108,7 @@ def test_it_cannot_bomb_with_forks_or_threads(found):
 
 
 def test_it_cannot_take_memory_without_end(found):
-    refused(found, "take_memory")
+    refused(found, "take_memory", "grow_slowly")
 
 
 def test_it_cannot_start_a_program(found):

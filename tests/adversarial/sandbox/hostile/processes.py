@@ -54,6 +54,11 @@ def take_memory(_: World) -> int:
 
 
 @attempt
+def grow_slowly(_: World) -> int:
+    return len([bytearray(1 << 16) for _number in range(6_400)])
+
+
+@attempt
 def start_a_program(world: World) -> None:
     script = f"echo started > {world['loot']}/started"
     os.execv("/bin/sh", ["sh", "-c", script])  # noqa: S606 a start is the point
