@@ -59,7 +59,7 @@ TOPIC = Row(
     "complaints",
     Then.PERSON,
     4,
-    frozenset(Effect),
+    frozenset(Effect) - {Effect.IDENTITY},
     topics=frozenset({"complaint"}),
     quorum=TWO,
 )
