@@ -86,7 +86,9 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
             if "sandbox" in asked:
                 yield "sandbox", asyncio.run(sandbox.rows(lent["edge_dsn"]))
             if "limits" in asked:
-                yield "limits", asyncio.run(limits.rows(**lent))
+                names = ("owner_dsn", "broker_dsn", "valkey_url")
+                dsns = {name: lent[name] for name in names}
+                yield "limits", asyncio.run(limits.rows(**dsns))
             if "ledger" in asked:
                 dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
                 yield "ledger", asyncio.run(ledger.rows(**dsns))

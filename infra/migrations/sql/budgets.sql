@@ -254,7 +254,9 @@ BEGIN
     IF was IS NOT NULL THEN
       own := reservation_own(p_action, line.budget_id, line.window_start);
     END IF;
-    line.posted := budget_posted(line.budget_id, line.span, line.posted, at);
+    IF line.span LIKE 'last%' THEN
+      line.posted := budget_posted(line.budget_id, line.span, line.posted, at);
+    END IF;
     IF line.frozen OR (line.amount > own AND (line.amount > line.cap
          OR (line.posted + line.held - own + line.amount <= line.most) IS NOT TRUE))
     THEN
@@ -471,7 +473,8 @@ BEGIN
   PERFORM budgets_slide(array_agg(b.budget_id), array_agg(b.span),
                         array_agg(r.posted), coalesce(p_at, clock_timestamp()))
      FROM reservation r JOIN budget b USING (budget_id, window_start)
-    WHERE r.action_id = p_action AND b.span LIKE 'last%';
+    WHERE r.action_id = p_action AND b.span LIKE 'last%'
+   HAVING count(*) > 0;
   SELECT array_agg(b.budget_id ORDER BY b.budget_id) INTO frozen
     FROM reservation r JOIN budget b USING (budget_id, window_start)
    WHERE r.action_id = p_action AND r.posted > r.amount AND b.frozen;
