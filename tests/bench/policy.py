@@ -26,7 +26,7 @@ from tests.support.cases import all_tools, demo_sources, question
 
 CALLS = 1_000
 BURST = 50
-RULES, ENTITIES_MIN = 30, 20
+RULES_MIN, ENTITIES_MIN = 30, 20
 DECISION_CPU_MS_MAX = 0.15
 
 
@@ -40,7 +40,7 @@ def rows() -> list[Row]:
     assert isinstance(decide(waiting, book), Escalate)
     once, bare_once = _measured(standing, book, approvals=[False])
     twice, bare_twice = _measured(waiting, book, approvals=[False, True])
-    what = f"{RULES} rules, {len(book.actions) + 1} entities"
+    what = f"{len(book.rules)} rules, {len(book.actions) + 1} entities"
     return [
         row(f"a permit, asked once; {what}; raw cedarpy", once, "cpums", bare_once),
         row(f"asked twice; {what}; raw cedarpy twice", twice, "cpums", bare_twice),
@@ -49,22 +49,22 @@ def rows() -> list[Row]:
 
 
 def large_book() -> RuleBook:
-    """Return the demo's policy with rows added up to RULES."""
+    """Return the demo's policy with rows added up to RULES_MIN."""
     sources = demo_sources()
     head = 'schema = 1\nowner = "dave"\ncurrency = "USD"\n'
     body = read_sources(sources).body()
-    missing = RULES - len(rule_book({"version": 1, **body}, all_tools()).rules)
+    missing = RULES_MIN - len(rule_book({"version": 1, **body}, all_tools()).rules)
     more = "".join(
         f'[[rows]]\nclause = "X{number}"\ntext = "more"\neffects = ["money"]\n'
         f'channels = ["channel-{number}"]\namount_above = "{number}.00"\n'
         'verification_below = "strong"\nthen = "ban"\n'
-        for number in range(missing - 1)
+        for number in range(max(1, missing - 1))
     )
     table = read_table(head + more, file="more.toml", scope="retail-care")
     last = '@id("last") forbid (principal, action, resource) when { context.tier > 3 };'
     body["cedar"] += compile_tables([table]) + last
     book = rule_book({"version": 1, **body}, all_tools())
-    assert len(book.rules) == RULES
+    assert len(book.rules) >= RULES_MIN
     # Each tool and each effect is an entity, and the agent is one more.
     assert len(book.actions) + 1 >= ENTITIES_MIN
     return book
