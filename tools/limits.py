@@ -39,6 +39,12 @@ TIMEOUT_S_MAX: Final = 30
 CALLS_MAX: Final = 8
 """Calls at work at once, per zygote."""
 
+GROUP_PIDS_MAX: Final = 64
+"""Processes and threads of a connector together, where there are cgroups."""
+
+GROUP_MEMORY_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""Memory of a connector's processes together, where there are cgroups."""
+
 QUEUE_MAX: Final = 32
 """Calls waiting for one of those places, per zygote."""
 

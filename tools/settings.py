@@ -22,7 +22,8 @@ class Settings:
     """Where the runner listens, where the edge does, and what there is to run.
 
     ``libraries`` holds a folder per connector that brings some; ``sandbox`` is the
-    posture that is wished for.
+    posture that is wished for; ``cgroup`` is the folder of a delegated group that is
+    not the runner's own.
     """
 
     runner_socket: Path
@@ -30,6 +31,7 @@ class Settings:
     catalog: Path
     libraries: Path = _LIBRARIES
     sandbox: str = AUTOMATIC
+    cgroup: Path | None = None
 
 
 def read_settings() -> Settings:
@@ -44,6 +46,7 @@ def read_settings() -> Settings:
         catalog=_path("COUNTERFOIL_CATALOG"),
         libraries=_path("COUNTERFOIL_LIBRARIES", _LIBRARIES),
         sandbox=read_sandbox(),
+        cgroup=read_cgroup(),
     )
 
 
@@ -57,6 +60,12 @@ def read_sandbox() -> str:
         msg = "production refuses COUNTERFOIL_SANDBOX=off"
         raise SettingsError(msg)
     return wish
+
+
+def read_cgroup() -> Path | None:
+    """Return the folder of the group to divide; None for the one that we are in."""
+    value = os.environ.get("COUNTERFOIL_CGROUP", "")
+    return Path(value) if value else None
 
 
 def _path(name: str, default: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -45,13 +45,15 @@ _STATUS_PARENT: Final = re.compile(r"^PPid:\t([0-9]+)$", re.MULTILINE)
 class Order:
     """What a zygote is for: a connector's folder, and how it is confined.
 
-    ``libraries`` is the folder of third-party code that the connector brings, if any.
+    ``libraries`` is the folder of third-party code that the connector brings, if any;
+    ``join`` puts the process under the limits that the connector has as a whole.
     """
 
     folder: Path
     libraries: Path | None = None
     preload: bool = False
     layers: frozenset[str] = ALL_LAYERS
+    join: Callable[[int], None] = lambda _process: None
 
 
 class ZygoteError(Exception):
@@ -301,6 +303,8 @@ async def start_zygote(order: Order) -> ZygoteLink:
     link = ZygoteLink(launched, ours)
     try:
         async with asyncio.timeout(limits.ZYGOTE_START_S_MAX):
+            # Before it knows what it is for, and so before it forks anything.
+            order.join(launched.pid)
             _send(ours, message, ())
             await asyncio.shield(link.ready)
     except (OSError, TimeoutError) as error:

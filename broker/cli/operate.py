@@ -138,6 +138,7 @@ def status(state: StateOption = STATE_DEFAULT, as_json: JsonOption = False) -> N
     if as_json:
         content = asdict(found) | {
             "sandbox": sandbox.posture if sandbox else None,
+            "cgroup": sandbox.cgroup if sandbox else None,
             "rows": [asdict(row) for row in rows],
             "pss_kib": sum(row.pss_kib or 0 for row in rows),
         }

@@ -16,7 +16,7 @@ from pathlib import Path
 from tools.manifests import CONNECTOR_FILE, Tool
 from tools.posture.fleet import Fleet
 from tools.posture.postures import NotConfinedError
-from tools.settings import Settings, SettingsError, read_sandbox
+from tools.settings import Settings, SettingsError, read_cgroup, read_sandbox
 
 _CONNECTOR = "doctor"
 
@@ -43,6 +43,7 @@ async def examine(wish: str) -> dict[str, object]:
             edge_socket=path / "edge",
             catalog=path,
             sandbox=wish,
+            cgroup=read_cgroup(),
         )
         fleet = Fleet(settings, {tool.name: tool})
         problem = ""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from tools import limits
@@ -13,7 +14,7 @@ from tools.jail import landlock, process
 from tools.keeper import LOG, Keeper
 from tools.libraries import libraries_of
 from tools.manifests import Tool
-from tools.posture import outside, postures, probing
+from tools.posture import cgroups, outside, postures, probing
 from tools.posture.postures import NotConfinedError
 from tools.settings import Settings
 from tools.zygote_link import CHECKOUT, Order, ZygoteError, ZygoteLink
@@ -29,13 +30,15 @@ class Report:
     """How connector code is confined, and what each attempt against it gave.
 
     ``attempts`` holds, by zygote, the outcome of each attempt from inside; ``outside``
-    that of each attempt without a layer of ours, where the posture rests on others.
+    that of each attempt without a layer of ours, where the posture rests on others;
+    ``groups`` what limits the processes of a connector together.
     """
 
     posture: str = "none"
     landlock_abi: int = 0
     attempts: dict[str, dict[str, str]] = field(default_factory=dict)
     outside: dict[str, str] = field(default_factory=dict)
+    groups: cgroups.Groups = field(default_factory=cgroups.Groups)
 
     @property
     def confined(self) -> bool:
@@ -50,6 +53,7 @@ class Report:
             "landlock_abi": self.landlock_abi,
             "attempts": self.attempts,
             "outside": self.outside,
+            "cgroup": self.groups.word,
         }
 
 
@@ -98,6 +102,7 @@ class Fleet:
         if wish in {"external", "off"}:
             # Nothing else keeps a child of this user from reading this process.
             process.hide_memory()
+        self.report.groups = cgroups.open_groups(self._settings.cgroup)
         await self._choose(postures.candidates(wish))
         if not self.report.confined:
             LOG.warning(
@@ -107,6 +112,10 @@ class Fleet:
 
     async def close(self) -> None:
         """End all zygotes."""
+        await self._end_zygotes()
+        self.report.groups.close()
+
+    async def _end_zygotes(self) -> None:
         await asyncio.gather(*(keeper.close() for keeper in self._keepers.values()))
 
     def keeper(self, tool: Tool) -> Keeper:
@@ -124,7 +133,7 @@ class Fleet:
             try:
                 await self._confine(postures.POSTURES[name])
             except ZygoteError as error:
-                await self.close()
+                await self._end_zygotes()
                 problem = str(error)
                 # Only where namespaces are refused is the other posture tried. A probe
                 # that succeeded is never answered by confining less.
@@ -157,6 +166,7 @@ class Fleet:
             libraries=libraries_of(folder, root=self._settings.libraries),
             preload=tool.preload,
             layers=layers,
+            join=partial(self.report.groups.join, tool.connector),
         )
 
         async def check(link: ZygoteLink) -> None:

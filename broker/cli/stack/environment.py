@@ -29,6 +29,8 @@ Parts that serve, a replica each
     COUNTERFOIL_LIBRARIES            Runner only: what connectors bring, a folder each.
     COUNTERFOIL_SANDBOX              Runner only: auto, strict, standard, external or
                                      off (docs/sandbox.md).
+    COUNTERFOIL_CGROUP               Runner only: a delegated control group, if it is
+                                     not the runner's own.
 
 PostgreSQL, each process as its own role
     COUNTERFOIL_DATABASE_URL             postgresql://ROLE@/counterfoil?host=FOLDER

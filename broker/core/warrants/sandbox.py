@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 POSTURES: Final = frozenset({"strict", "standard", "external", "off"})
 
+CGROUPS: Final = frozenset({"limited", "none"})
+"""Whether the processes of a connector are limited together."""
+
 SWITCHED_OFF: Final = "off"
 """The posture in which connector code runs unconfined, because somebody chose so."""
 
@@ -42,7 +45,8 @@ class Sandbox:
     """How connector code is confined, as the runner says.
 
     ``attempts`` holds, by zygote, what each attempt to escape gave; ``outside`` what
-    each attempt gave that something around the runner refuses.
+    each attempt gave that something around the runner refuses; ``cgroup`` is one of
+    CGROUPS.
     """
 
     posture: str
@@ -50,6 +54,7 @@ class Sandbox:
     landlock_abi: int = 0
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
+    cgroup: str = "none"
 
     @property
     def switched_off(self) -> bool:
@@ -70,7 +75,12 @@ def read_sandbox(value: object) -> Sandbox:
             "landlock_abi": int() as version,
             "attempts": dict() as attempts,
             "outside": dict() as outside,
-        } if posture in POSTURES and 0 <= version <= LANDLOCK_ABI_MAX:
+            "cgroup": str() as cgroup,
+        } if (
+            posture in POSTURES
+            and cgroup in CGROUPS
+            and 0 <= version <= LANDLOCK_ABI_MAX
+        ):
             if len(attempts) > ZYGOTES_MAX or len(layers) > ATTEMPTS_MAX:
                 msg = "the runner's report on its sandbox is too long"
                 raise SandboxError(msg)
@@ -80,6 +90,7 @@ def read_sandbox(value: object) -> Sandbox:
                 landlock_abi=version,
                 attempts={_word(name): _outcomes(of) for name, of in attempts.items()},
                 outside=_outcomes(outside),
+                cgroup=cgroup,
             )
         case _:
             msg = "the runner does not say how it confines connector code"
@@ -102,6 +113,7 @@ def sandbox_detail(sandbox: Sandbox) -> dict[str, Any]:
             for outcomes, zygotes in together.items()
         ],
         "outside": dict(sandbox.outside),
+        "cgroup": sandbox.cgroup,
     }
 
 

@@ -10,6 +10,7 @@ from broker.core.canonical import canonical
 from broker.core.transparency.entry_leaf import LEAF_BYTES_MAX
 from broker.core.warrants.sandbox import (
     ATTEMPTS_MAX,
+    CGROUPS,
     LANDLOCK_ABI_MAX,
     POSTURES,
     ZYGOTES_MAX,
@@ -30,6 +31,7 @@ def report(**changes: Any) -> dict[str, Any]:
             "webhook": {"read_file": "open"},
         },
         "outside": {"see_others": "refused: EPERM"},
+        "cgroup": "none",
         **changes,
     }
 
@@ -44,6 +46,11 @@ def test_each_posture_is_read_and_only_one_of_them_is_switched_off(posture):
     assert found.posture == posture
     assert found.switched_off == (posture == "off")
     assert sandbox_detail(found)["switched_off"] == (posture == "off")
+
+
+@pytest.mark.parametrize("word", sorted(CGROUPS))
+def test_an_entry_says_whether_a_connector_is_limited_as_a_whole(word):
+    assert sandbox_detail(read_sandbox(report(cgroup=word)))["cgroup"] == word
 
 
 def test_an_entry_says_who_said_it_and_joins_zygotes_of_the_same_outcomes():
@@ -66,6 +73,8 @@ def test_an_entry_says_who_said_it_and_joins_zygotes_of_the_same_outcomes():
         {"layers": "seccomp"},
         {"layers": ["a b"]},
         {"landlock_abi": "6"},
+        {"cgroup": "perhaps"},
+        {"cgroup": None},
         {"landlock_abi": -1},
         {"landlock_abi": LANDLOCK_ABI_MAX + 1},
         {"attempts": {"retail": "fine"}},

@@ -74,6 +74,7 @@ def confined(posture: str = "strict", **changes: Any) -> dict[str, Any]:
         "landlock_abi": 6,
         "attempts": attempts,
         "outside": {},
+        "cgroup": "none",
         **changes,
     }
 

@@ -34,6 +34,7 @@ class Said:
     landlock_abi: int
     attempts: Mapping[str, Mapping[str, str]]
     outside: Mapping[str, str]
+    cgroup: str
 
 
 def of_runner(path: Path) -> Said | None:
@@ -104,7 +105,13 @@ def told(found: Said) -> Finding:
     layers = ", ".join(found.layers)
     if found.posture == "off":
         return Finding(
-            "sandbox", Health.WARNING, f"OFF: {SWITCHED_OFF}", HINT_SWITCHED_OFF
+            "sandbox",
+            Health.WARNING,
+            f"OFF: {SWITCHED_OFF}; cgroup {found.cgroup}",
+            HINT_SWITCHED_OFF,
         )
-    text = f"{found.posture}: {layers}; Landlock interface {found.landlock_abi}"
+    text = (
+        f"{found.posture}: {layers}; Landlock interface {found.landlock_abi}; "
+        f"cgroup {found.cgroup}"
+    )
     return Finding("sandbox", Health.OK, text)
