@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broker.effects.runner.place import PlaceError, TlsRunner, tls_runner
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,6 +33,8 @@ class Settings:
         database_url: PostgreSQL, role cf_broker.
         redis_url: Valkey or Redis.
         temporal_address: Host and port as Temporal's clients see it.
+        runner_socket: Path, or ``tls://HOST:PORT`` of a runner elsewhere.
+        runner_tls: In the second case, how it is reached.
         receipt_key: Public half of the edge's receipt key, pinned.
     """
 
@@ -53,6 +57,7 @@ class Settings:
     temporal_proxy_user: str
     temporal_password: str
     runner_socket: str
+    runner_tls: TlsRunner | None
     signer_socket: str
     catalog: Path
     receipt_key: Path
@@ -96,10 +101,27 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         temporal_proxy_user=env.get("COUNTERFOIL_TEMPORAL_PROXY_USER", "broker"),
         temporal_password=_secret(env, "TEMPORAL_PASSWORD_FILE"),
         runner_socket=_need(env, "RUNNER_SOCKET"),
+        runner_tls=_runner_tls(env),
         signer_socket=_need(env, "SIGNER_SOCKET"),
         catalog=Path(_need(env, "CATALOG")),
         receipt_key=Path(_need(env, "STATE")) / "public" / "edge" / "receipt.jwk",
     )
+
+
+def _runner_tls(env: Mapping[str, str]) -> TlsRunner | None:
+    address = _need(env, "RUNNER_SOCKET")
+    if "://" not in address:
+        return None
+    try:
+        return tls_runner(
+            address,
+            certificate=Path(_need(env, "RUNNER_TLS_CERTIFICATE_FILE")),
+            key=Path(_need(env, "RUNNER_TLS_KEY_FILE")),
+            server_ca=Path(_need(env, "RUNNER_TLS_SERVER_CA_FILE")),
+        )
+    except PlaceError as error:
+        msg = f"COUNTERFOIL_RUNNER_SOCKET: {error}"
+        raise SettingsError(msg) from error
 
 
 def _need(env: Mapping[str, str], name: str) -> str:

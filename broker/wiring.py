@@ -297,7 +297,7 @@ def _executor(
     made = (SystemClock(), RandomIds())
     known = Confinement(shelf, scribe, *made, whose=whose, alarm=_alarm)
     return SocketExecutor(
-        told.runner_socket,
+        told.runner_tls or told.runner_socket,
         issuer=told.issuer,
         key=keys.warrant,
         receipt_key=told.receipt_key,

@@ -7,13 +7,9 @@ only show the edge a warrant, and hand the connection that it got to a confined 
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import socket
-import struct
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from tools import frames, limits
@@ -24,13 +20,12 @@ from tools.libraries import LibrariesError
 from tools.manifests import CatalogError, Tool, load_catalog
 from tools.posture.fleet import Fleet, Report
 from tools.posture.postures import NotConfinedError
+from tools.serving import listening
 from tools.settings import Settings, SettingsError, read_settings
 from tools.warrants import Warrant, WarrantError, read_warrant
 
 REFUSALS: Final = (*(CatalogError, LibrariesError, SettingsError, NotConfinedError),)
 """What keeps the runner from starting, said in one line."""
-
-_CREDENTIALS: Final = struct.Struct("=3i")  # pid, uid, gid of SO_PEERCRED
 
 
 class Dispatcher:
@@ -65,19 +60,21 @@ class Dispatcher:
             LibrariesError: What a connector brings is not installed as locked.
             NotConfinedError: Connector code cannot be confined here.
             OSError: The socket cannot be bound.
+            SettingsError: Its certificate, key or authority cannot be used.
         """
         self._tools = load_catalog(self._settings.catalog)
         self._fleet = Fleet(self._settings, self._tools, layers=self._layers)
         await self._fleet.start()
-        self._server = await asyncio.start_unix_server(
-            self._accept, sock=_listen(self._settings.runner_socket)
+        self._server = await listening.listen(
+            self._accept, at=self._settings.tls or self._settings.runner_socket
         )
 
     async def close(self) -> None:
         """Take no more calls, give those at work DRAIN_S_MAX, and end all zygotes."""
         if self._server:
             self._server.close()
-            self._settings.runner_socket.unlink(missing_ok=True)
+            if self._settings.tls is None:
+                self._settings.runner_socket.unlink(missing_ok=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.DRAIN_S_MAX):
                 await self._idle.wait()
@@ -86,6 +83,13 @@ class Dispatcher:
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._fleet.close()
         self._edge.close()
+
+    @property
+    def port(self) -> int:
+        """The port that is served over TLS; 0 on a unix socket."""
+        if self._settings.tls is None or self._server is None:
+            return 0
+        return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def report(self) -> Report:
@@ -103,7 +107,7 @@ class Dispatcher:
         assert task is not None  # noqa: S101 the server runs this in a task
         self._connections.add(task)
         try:
-            if _may_connect(writer) and (
+            if listening.may_connect(writer) and (
                 len(self._connections) <= limits.CONNECTIONS_MAX
             ):
                 await self._converse(reader, writer)
@@ -228,46 +232,6 @@ def _no(code: str, detail: str) -> dict[str, object]:
 
 def _encode(message: Mapping[str, object]) -> bytes:
     return frames.encode(message, bytes_max=limits.REPLY_BYTES_MAX)
-
-
-def _listen(path: Path) -> socket.socket:
-    """Bind a socket that this user alone can connect to; replace a stale one.
-
-    Raises:
-        OSError: The path cannot be bound, or another runner listens there.
-    """
-    if _answers(path):
-        msg = f"another runner listens on {path}"
-        raise FileExistsError(msg)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-    except OSError as error:
-        listener.close()
-        msg = f"{path} cannot be bound: {error.strerror or error}"
-        raise OSError(msg) from error
-    return listener
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        try:
-            peer.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-    return True
-
-
-def _may_connect(writer: asyncio.StreamWriter) -> bool:
-    """Say whether the peer runs as this user, or as root."""
-    peer: socket.socket = writer.get_extra_info("socket")
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(raw)[1] in {0, os.geteuid()}
 
 
 async def serve(settings: Settings) -> None:

@@ -51,6 +51,9 @@ QUEUE_MAX: Final = 32
 CONNECTIONS_MAX: Final = 128
 """Connections of brokers, open at once."""
 
+HANDSHAKE_S_MAX: Final = 5.0
+"""Until a peer has shown its certificate, where brokers come over TLS."""
+
 FRAME_S_MAX: Final = 10.0
 """From a frame's header to the last byte of its body."""
 

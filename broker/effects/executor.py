@@ -1,4 +1,4 @@
-"""The executor: runner and edge over one unix socket, reached by pooled connections.
+"""The executor: runner and edge behind one place, reached by pooled connections.
 
 A warrant is signed here and nowhere else. What the runner says about a result is kept
 for the release filter; what happened is read from the edge's signed receipt only.
@@ -36,6 +36,7 @@ from broker.core.warrants.sandbox import (
 from broker.core.words.errors import ExecutorUnavailableError
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
 from broker.effects.keyfiles import load_public_key
+from broker.effects.runner.place import Streams, TlsRunner, dial
 from broker.ports import Ran
 
 if TYPE_CHECKING:
@@ -57,15 +58,14 @@ RUN_GRACE_S = 6.0
 RETRY_AFTER_S = 2
 NO_SANDBOX_HINT = "have the runner started without COUNTERFOIL_SANDBOX=off"
 _EDGE_SPEAKS = frozenset({"edge_refused", "edge_unavailable"})
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class SocketExecutor:
-    """The Executor port over the runner's unix socket."""
+    """The Executor port over the runner's unix socket, or mutual TLS."""
 
     def __init__(  # noqa: PLR0913  (what it is, by name)
         self,
-        socket: str,
+        place: str | TlsRunner,
         *,
         issuer: str,
         key: PrivateKey,
@@ -76,7 +76,7 @@ class SocketExecutor:
         """Keep where the runner listens and what signs and verifies.
 
         Args:
-            socket: Path of the runner's socket.
+            place: Path of the runner's socket, or where it is reached over TLS.
             issuer: Our issuer identifier, the ``iss`` of warrants.
             key: The warrant key; its public half is pinned at the edge.
             receipt_key: Public JWK file of the edge's receipt key; read when needed,
@@ -85,7 +85,7 @@ class SocketExecutor:
             on_sandbox: Records how connectors are confined, before the first of them
                 runs and whenever it has changed.
         """
-        self._socket = socket
+        self._place = place
         self._issuer = issuer
         self._key = key
         self._receipt_file = receipt_key
@@ -94,7 +94,7 @@ class SocketExecutor:
         self._on_sandbox = on_sandbox
         self._sandbox: Sandbox | None = None
         self._recording = asyncio.Lock()
-        self._idle: list[_Streams] = []
+        self._idle: list[Streams] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._hello: tuple[float, str, str] | None = None
         self._silent_until_s = float("-inf")
@@ -294,7 +294,7 @@ class SocketExecutor:
                 raise _LostAnswerError(msg) from error
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[_Streams]:
+    async def _connection(self) -> AsyncIterator[Streams]:
         streams = self._take_idle() or await self._connect()
         try:
             yield streams
@@ -303,7 +303,7 @@ class SocketExecutor:
             raise
         self._idle.append(streams)
 
-    def _take_idle(self) -> _Streams | None:
+    def _take_idle(self) -> Streams | None:
         while self._idle:
             reader, writer = self._idle.pop()
             if not reader.at_eof() and not writer.is_closing():
@@ -311,10 +311,10 @@ class SocketExecutor:
             writer.close()
         return None
 
-    async def _connect(self) -> _Streams:
+    async def _connect(self) -> Streams:
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
-                return await asyncio.open_unix_connection(self._socket)
+                return await dial(self._place)
         except (OSError, TimeoutError) as error:
             msg = "the runner does not answer"
             raise _down(msg) from error

@@ -29,6 +29,8 @@ Parts that serve, a replica each
     COUNTERFOIL_LIBRARIES            Runner only: what connectors bring, a folder each.
     COUNTERFOIL_SANDBOX              Runner only: auto, strict, standard, external or
                                      off (docs/sandbox.md).
+    COUNTERFOIL_RUNNER_LISTEN        Runner only, without this stack: tls://HOST:PORT
+                                     (docs/operate.md).
     COUNTERFOIL_CGROUP               Runner only: a delegated control group, if it is
                                      not the runner's own.
 
@@ -102,6 +104,8 @@ _NOT_PASSED_ON = (
     "COUNTERFOIL_SIGNER_SOCKET",
     "COUNTERFOIL_EDGE_SOCKET",
     "COUNTERFOIL_RUNNER_SOCKET",
+    # A runner that this stack starts is reached on its socket.
+    "COUNTERFOIL_RUNNER_LISTEN",
 )
 
 

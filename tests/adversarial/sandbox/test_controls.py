@@ -131,7 +131,7 @@ def test_no_variable_leaves_a_layer_out():
     # The settings are all that comes from outside, and they name no layer.
     assert [*settings.Settings.__dataclass_fields__] == [
         *("runner_socket", "edge_socket", "catalog", "libraries", "sandbox"),
-        "cgroup",
+        *("cgroup", "tls"),
     ]
     layers = inspect.signature(Dispatcher).parameters["layers"]
     assert layers.default is None

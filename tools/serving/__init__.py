@@ -1,0 +1,1 @@
+"""Where brokers reach the runner."""
