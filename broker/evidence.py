@@ -191,12 +191,14 @@ async def keep_unexecuted(
     )
 
 
-async def keep_outcome(
+async def keep_outcome(  # noqa: PLR0913  (what there is to keep)
     ports: Ports,
     case: Case,
     claim: Claim,
     judgement: Judgement,
     ran: Ran,
+    *,
+    kind: EntryKind = EntryKind.OUTCOME,
 ) -> bool:
     """Store what came back: outcome, released values, money, customer and entry."""
     released = released_of(case, judgement, ran.result)
@@ -228,7 +230,7 @@ async def keep_outcome(
         "customer_bound": bind is not None,
         "alarms": list(judgement.alarms),
     }
-    entry = await entry_of(ports, case, EntryKind.OUTCOME, detail, (payload,))
+    entry = await entry_of(ports, case, kind, detail, (payload,))
     return await ports.store.finish(
         Finish(
             claim=claim,

@@ -1,8 +1,9 @@
 """The sweeper: every replica finishes what another one, or a crash, left behind.
 
 Permits that nobody claimed, claims whose lease has lapsed, approvals past their expiry,
-pending actions of revoked agents and what an earlier policy decided are found in SQL,
-so that nothing depends on the memory of a process or on Temporal being there.
+pending actions of revoked agents, what an earlier policy decided and outcomes that
+nobody knows are found in SQL, so that nothing depends on the memory of a process or on
+Temporal being there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker import approvals, evidence, flow, rehearsal, republish
+from broker import approvals, evidence, flow, rehearsal, republish, unknown
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
@@ -41,8 +42,7 @@ async def sweep_for_ever(
     """
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
-        works = (interrupted, revoked, approvals.expire_due, outdated, rehearsal.follow)
-        for work in works:
+        for work in WORKS:
             await _undisturbed(work(ports))
         for more in beside:
             await _undisturbed(more())
@@ -74,6 +74,18 @@ async def outdated(ports: Ports) -> None:
     await asyncio.gather(*(_undisturbed(work) for work in works))
 
 
+async def unclear(ports: Ports) -> None:
+    """Ask the edge again about outcomes that nobody knows; a small batch at a time."""
+    works = (_ask_again(ports, action_id) for action_id in await unknown.due(ports))
+    # Side by side: an edge that is slow to say delays the sweep once, not for each.
+    await asyncio.gather(*(_undisturbed(work) for work in works))
+
+
+async def _ask_again(ports: Ports, action_id: str) -> None:
+    if await unknown.ask_again(ports, action_id) is unknown.Found.ALARM:
+        _log.error("alarm", alarm=unknown.NOT_SENT_ALARM, action=action_id)
+
+
 async def _decide_again(ports: Ports, action_id: str, slots: asyncio.Semaphore) -> None:
     async with slots:
         record = await ports.store.action(action_id)
@@ -96,3 +108,13 @@ async def _undisturbed(work: Awaitable[object]) -> None:
         _log.info("sweep_waits", code=error.code, detail=error.detail)
     except Exception:  # noqa: BLE001  (logged; the others must still be done)
         _log.exception("sweep_failed")
+
+
+WORKS = (
+    interrupted,
+    revoked,
+    approvals.expire_due,
+    outdated,
+    rehearsal.follow,
+    unclear,
+)

@@ -30,6 +30,7 @@ from broker.effects.keeping.edge_events import EdgeEvents
 from broker.effects.keeping.handles import PostgresHandles
 from broker.effects.keeping.store import PostgresStore
 from broker.effects.keeping.tickets import Tickets
+from broker.effects.keeping.unknown import PostgresUnknown
 from broker.effects.keys import KeyRing, load_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
 from broker.effects.limits.books import Books
@@ -180,6 +181,7 @@ def build(settings: Settings) -> Replica:
         replay=replay,
         desk=desk,
         policies=policy_room(database, vault, scribe, outbox.nudge),
+        unknown=PostgresUnknown(database, entries=scribe),
         replica=settings.part,
         tenant=settings.tenant,
         console_key=next(iter(console_keys(settings, keys)), None),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from broker.ports.policies import Past, PolicyRoom, Shadows, Waiting
+from broker.ports.unknown import OpenOutcome, Unresolved
 from broker.ports.values import (
     AuthorityView,
     Ballot,
@@ -81,6 +82,7 @@ __all__ = [
     "NewTurn",
     "NoRoom",
     "OnDesk",
+    "OpenOutcome",
     "Page",
     "Past",
     "PayloadDraft",
@@ -102,6 +104,7 @@ __all__ = [
     "Store",
     "Stored",
     "StoredWord",
+    "Unresolved",
     "Vault",
     "Waiting",
 ]
@@ -377,6 +380,7 @@ class Ports:
     replay: Replay
     desk: Desk
     policies: PolicyRoom
+    unknown: Unresolved
     replica: str
     tenant: str
     console_key: PrivateKey | None = None

@@ -226,7 +226,8 @@ class Finish:
     ``money``: post | void | unknown. ``post_minor_units`` is what the receipt says.
     ``values`` were released; ``ceilings`` are (connector, kind, id, minor units);
     ``bind`` is the interaction with its newly known customer, if it got one;
-    ``readings`` count the records that were read.
+    ``readings`` count the records that were read; ``resolution`` is what a person
+    said, if somebody had to.
     """
 
     claim: Claim
@@ -244,6 +245,7 @@ class Finish:
     bind_payload_id: str = ""
     forget: bool = False
     alarms: tuple[str, ...] = field(default=())
+    resolution: str = ""
 
 
 @dataclass(frozen=True, slots=True)

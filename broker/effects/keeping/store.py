@@ -384,6 +384,7 @@ class PostgresStore:
             "readings": [line_document(line) for line in finish.readings],
             "forget": finish.forget,
             "alarms": list(finish.alarms),
+            "resolution": finish.resolution,
         }
 
     def _ceiling(self, bound: tuple[str, str, str, int]) -> dict[str, str]:

@@ -99,6 +99,12 @@ CREATE TABLE action (
   request_payload   uuid        NOT NULL REFERENCES payload,
   outcome_payload   uuid        REFERENCES payload,
   alarms            text[]      NOT NULL DEFAULT '{}',
+  -- Of an unknown outcome: how often the edge was asked again, when it is asked next,
+  -- what it said last; and which resolution of a person ended it.
+  asks              smallint    NOT NULL DEFAULT 0,
+  ask_at            timestamptz,
+  edge_said         text        NOT NULL DEFAULT '',
+  resolution        text        NOT NULL DEFAULT '',
   created_at        timestamptz NOT NULL,
   updated_at        timestamptz NOT NULL DEFAULT now(),
   expires_at        timestamptz,
@@ -454,7 +460,7 @@ $$;
 -- Store an outcome. p: {"action_id", "owner", "warrant", "state", "code", "money",
 -- "posted", "currency", "payload": uuid, "payloads": [...], "entries": [...],
 -- "values": [...], "ceilings": [{"ref", "sealed"}], "bind": {...} | null,
--- "forget": bool, "alarms": [...]}.
+-- "forget": bool, "alarms": [...], "resolution": what a person said, or ''}.
 -- Returns false, and stores nothing, if the claim was lost meanwhile.
 CREATE FUNCTION action_finish(p jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -485,6 +491,7 @@ BEGIN
   UPDATE action
      SET state = p ->> 'state', code = p ->> 'code', lease_owner = NULL,
          lease_until = NULL, outcome_payload = (p ->> 'payload')::uuid,
+         resolution = coalesce(p ->> 'resolution', ''),
          dedupe = CASE WHEN (p ->> 'forget')::boolean THEN NULL ELSE dedupe END,
          alarms = (SELECT coalesce(array_agg(DISTINCT a), '{}')
                      FROM jsonb_array_elements_text(
@@ -492,6 +499,50 @@ BEGIN
          updated_at = now()
    WHERE action_id = mine;
   PERFORM action_show(was.interaction_id, mine, p);
+  RETURN true;
+END
+$$;
+
+-- Take unknown outcomes whose edge is to be asked again, those that waited longest
+-- first. Each pause is twice the one before, so that many of them starve nobody; it is
+-- set before the edge is asked, so that a replica that dies meanwhile costs one pause.
+CREATE FUNCTION unknown_take(p_limit integer, p_first_s integer, p_most_s integer)
+RETURNS SETOF uuid
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+  WITH due AS (
+    SELECT action_id FROM action
+     WHERE state = 'unknown'
+       AND coalesce(ask_at, updated_at + p_first_s * interval '1 second') <= now()
+     ORDER BY coalesce(ask_at, updated_at), action_id
+     LIMIT p_limit FOR UPDATE SKIP LOCKED)
+  UPDATE action a
+     SET asks = least(a.asks + 1, 30),
+         ask_at = now() + least(p_first_s * 2.0 ^ (a.asks + 1), p_most_s)
+                          * interval '1 second'
+    FROM due WHERE a.action_id = due.action_id
+  RETURNING a.action_id
+$$;
+
+-- Keep what the edge said of an outcome that stays unknown. An alarm is raised once, with
+-- its entry. Returns whether it was raised now.
+CREATE FUNCTION unknown_said(
+  p_action uuid, p_said text, p_alarm text, p_entries jsonb
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+  UPDATE action SET edge_said = p_said
+   WHERE action_id = p_action AND state = 'unknown';
+  IF p_alarm = '' THEN
+    RETURN false;
+  END IF;
+  UPDATE action SET alarms = alarms || p_alarm
+   WHERE action_id = p_action AND state = 'unknown' AND NOT p_alarm = ANY (alarms);
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM keep('[]', p_entries);
   RETURN true;
 END
 $$;
@@ -684,8 +735,8 @@ $$;
 REVOKE ALL ON FUNCTION
   keep, action_insert, action_submit, reads_lines, action_submit_reads, action_may,
   action_claim, action_take_over, action_rearm, action_refuse, action_finish, action_show,
-  action_finish_reads, vote_cast, outbox_revive, interaction_open, turn_add,
-  subject_key_for
+  action_finish_reads, unknown_take, unknown_said, vote_cast, outbox_revive,
+  interaction_open, turn_add, subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
   object_ceiling, approval, vote, outbox TO cf_broker;
@@ -693,6 +744,6 @@ GRANT UPDATE (next_at, tries, done_at) ON outbox TO cf_broker;
 GRANT UPDATE (started_at) ON approval TO cf_broker;
 GRANT EXECUTE ON FUNCTION
   action_submit, action_submit_reads, action_claim, action_take_over, action_rearm,
-  action_refuse, action_finish, action_finish_reads, vote_cast, outbox_revive,
-  interaction_open, turn_add, subject_key_for
+  action_refuse, action_finish, action_finish_reads, unknown_take, unknown_said,
+  vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
   TO cf_broker;

@@ -7,7 +7,7 @@ carry what the upstream said. Faults are switched on by name.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +164,17 @@ class FakeExecutor:
                 return 201, {"reply_id": "p1", "customer_id": CUSTOMER}
             case _:
                 return 200, {"customer_id": CUSTOMER}
+
+
+def answered(
+    executor: FakeExecutor, action_id: str, *, status: int = 201, **values: Any
+) -> None:
+    """Let the edge hear late what the shop says of an action that it was sent."""
+    [old] = [r for r in executor.receipts.values() if r.action_id == action_id]
+    said = {"owner": CUSTOMER, "object": ORDER, "currency": "USD", **values}
+    executor.receipts[old.warrant_id] = replace(
+        old, state=SentState.ANSWERED, upstream_status=status, values=said
+    )
 
 
 def _receipt(

@@ -36,6 +36,7 @@ from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.keeping.handles import PostgresHandles
 from broker.effects.keeping.store import PostgresStore
+from broker.effects.keeping.unknown import PostgresUnknown
 from broker.effects.ledger import PostgresLedger
 from broker.effects.policies import policy_reader, policy_room
 from broker.effects.registry import Registry
@@ -290,6 +291,7 @@ async def open_house(
         tenant=TENANT,
         desk=votes,
         policies=policy_room(database, vault, scribe),
+        unknown=PostgresUnknown(database, entries=scribe),
         console_key=key_of("console"),
     )
     house = House(ports, executor, registry, database, keeper, rates, ledger, owner_dsn)

@@ -1,0 +1,50 @@
+"""What is needed to find out what became of an action that may have happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from broker.core.words.entry import AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOutcome:
+    """An unknown outcome as its columns say: for lists, never to decide.
+
+    ``age_s`` is how long it is unknown, in seconds; ``edge_said`` what the edge said
+    when it was asked again, empty before; ``ask_at`` when it is asked next.
+    """
+
+    action_id: str
+    since: datetime
+    age_s: float
+    asks: int
+    edge_said: str
+    ask_at: datetime | None
+    alarms: tuple[str, ...]
+
+
+class Unresolved(Protocol):
+    """Actions whose outcome is unknown."""
+
+    async def due(self) -> bool:
+        """Return whether there is one whose edge is to be asked again now."""
+
+    async def take(self, *, limit: int) -> Sequence[str]:
+        """Return ids of those, and begin their next pause."""
+
+    async def said(
+        self, action_id: str, said: str, *, alarm: str, entry: AuditEntry | None
+    ) -> bool:
+        """Keep what the edge said; return whether the alarm, if any, is a new one."""
+
+    async def listed(self, *, limit: int) -> Sequence[OpenOutcome]:
+        """Return unknown outcomes, the oldest first."""
+
+    async def resolution(self, action_id: str) -> str:
+        """Return which resolution of a person ended this action, empty if none did."""
