@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker import approvals, evidence, flow, rehearsal, republish, unknown
+from broker import approvals, evidence, flow, rehearsal, republish
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
+from broker.unknown import again
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -76,14 +77,14 @@ async def outdated(ports: Ports) -> None:
 
 async def unclear(ports: Ports) -> None:
     """Ask the edge again about outcomes that nobody knows; a small batch at a time."""
-    works = (_ask_again(ports, action_id) for action_id in await unknown.due(ports))
+    works = (_ask_again(ports, action_id) for action_id in await again.due(ports))
     # Side by side: an edge that is slow to say delays the sweep once, not for each.
     await asyncio.gather(*(_undisturbed(work) for work in works))
 
 
 async def _ask_again(ports: Ports, action_id: str) -> None:
-    if await unknown.ask_again(ports, action_id) is unknown.Found.ALARM:
-        _log.error("alarm", alarm=unknown.NOT_SENT_ALARM, action=action_id)
+    if await again.ask_again(ports, action_id) is again.Found.ALARM:
+        _log.error("alarm", alarm=again.NOT_SENT_ALARM, action=action_id)
 
 
 async def _decide_again(ports: Ports, action_id: str, slots: asyncio.Semaphore) -> None:

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from broker.core.jwk import PrivateKey
     from broker.settings import Settings
 
+# Callers that wait for the log must not hold the connections that it needs.
 LEDGER_CONNECTIONS = 4
 CALLS_MAX = 1_000
 SHUTDOWN_GRACE_S = 6
@@ -148,7 +149,6 @@ def build(settings: Settings) -> Replica:
     keys = load_keys(settings.state / "broker")
     clock, ids = SystemClock(), RandomIds()
     database = _database(settings)
-    # Callers that wait for the log must not hold the connections that it needs.
     logbook = _database(settings, pool_max=LEDGER_CONNECTIONS)
     ledger, keeper, scribe = _log_room(settings, keys, clock, logbook=logbook)
     registry = _registry(settings, keys, database, scribe=scribe)

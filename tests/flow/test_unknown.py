@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker import flow, sweeper, unknown
+from broker import flow, sweeper
 from broker.core.words.action import ActionState
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import ExecutorUnavailableError
 from broker.core.words.warrant import SentState
 from broker.effects.keeping.unknown import ASK_FIRST_S, ASK_PAUSE_S_MAX
 from broker.registry.records import Change
-from broker.unknown import ASKED_AT_ONCE_MAX, NOT_SENT_ALARM
+from broker.unknown import again
+from broker.unknown.again import ASKED_AT_ONCE_MAX, NOT_SENT_ALARM
 from tests.support.flow.executor import answered
 from tests.support.flow.house import AGENT_ID
-from tests.support.unknowns import agree, pass_pause, ports_of, unclear_refund
+from tests.support.flow.unknowns import agree, pass_pause, ports_of, unclear_refund
 
 if TYPE_CHECKING:
     from tests.support.flow.house import House
@@ -124,12 +125,12 @@ async def test_pauses_grow_up_to_a_most_and_while_nobody_is_there_they_do_not(
     await pass_pause(house)
     house.executor.down = True
     with pytest.raises(ExecutorUnavailableError):
-        await unknown.due(house.ports)
+        await again.due(house.ports)
     house.executor.down = False
     pauses = []
     for _ in range(14):
-        assert len(await unknown.due(house.ports)) == 1
-        assert await unknown.due(house.ports) == []
+        assert len(await again.due(house.ports)) == 1
+        assert await again.due(house.ports) == []
         pauses.append(await pause_s(house))
         await pass_pause(house)
     assert pauses[:3] == [2 * ASK_FIRST_S, 4 * ASK_FIRST_S, 8 * ASK_FIRST_S]
@@ -148,11 +149,11 @@ async def test_one_sweep_asks_about_so_many_and_two_replicas_about_different_one
     ids = {await unclear_refund(house, 100 + n) for n in range(ASKED_AT_ONCE_MAX + 1)}
     await pass_pause(house)
     first, second = await asyncio.gather(
-        unknown.due(house.ports), unknown.due(ports_of(house, "broker-1"))
+        again.due(house.ports), again.due(ports_of(house, "broker-1"))
     )
     assert max(len(first), len(second)) <= ASKED_AT_ONCE_MAX
     assert not {*first} & {*second}
-    rest = await unknown.due(house.ports)
+    rest = await again.due(house.ports)
     assert {*first, *second, *rest} == ids
 
 
@@ -162,9 +163,9 @@ async def test_an_action_that_was_resolved_meanwhile_is_left_alone(
     action_id = await unclear_refund(house, 1_000)
     answered(house.executor, action_id, amount=1_000)
     both = await asyncio.gather(
-        *(unknown.ask_again(house.ports, action_id) for _ in range(2))
+        *(again.ask_again(house.ports, action_id) for _ in range(2))
     )
-    assert sorted(both) == [unknown.Found.GONE, unknown.Found.RESOLVED]
+    assert sorted(both) == [again.Found.GONE, again.Found.RESOLVED]
     assert (await kinds(house, action_id)).count(EntryKind.RESOLVED) == 1
     assert await house.posted() == 1_000
     settled = await flow.settle(house.ports, action_id)

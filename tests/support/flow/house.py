@@ -253,13 +253,12 @@ async def open_house(
         keys=lambda: {entry_key.kid: entry_key.public()},
         alarm=lambda word, more: None,
     )
-    keeper, clock, ids = SignerIsThere(), SystemClock(), RandomIds()
+    keeper, rates, clock = SignerIsThere(), OpenRates(), SystemClock()
     scribe = Scribe(ledger, key=entry_key, keeper=keeper)  # type: ignore[arg-type]
     realm = Realm(TENANT, ENVIRONMENT, {authority_key.kid: authority_key.public()})
     registry = Registry(database, realm=realm, key=authority_key, entries=scribe)
     shelf = CatalogShelf(ROOT / "tools" / "catalog")
-    vault = PayloadVault(database, kek=b"k" * 32)
-    executor, rates = FakeExecutor(), OpenRates()
+    vault, executor = PayloadVault(database, kek=b"k" * 32), FakeExecutor()
     votes = Votes(
         database,
         vault=vault,
@@ -270,7 +269,7 @@ async def open_house(
     authority = SignedAuthority(database, registry, read_policy=policy_reader(shelf))
     ports = Ports(
         clock=clock,
-        ids=ids,
+        ids=RandomIds(),
         shelf=shelf,
         authority=authority,
         rates=rates,
