@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +21,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 POOL_MAX = 16
 CONNECT_S_MAX = 3.0
 ANSWER_S_MAX = 3.5
-RELEASE_S_MAX = 0.5
+RELEASE_S_MAX = 1.0
 RETRY_AFTER_S = 2
 _DOWN = (
     OSError,
@@ -64,8 +65,10 @@ class Database:
             try:
                 yield connection
             finally:
-                # One that is still being cancelled is not waited for; it is ended.
-                await pool.release(connection, timeout=RELEASE_S_MAX)
+                # One that is still being cancelled is not waited for; it is ended. And
+                # what was answered stays answered, however giving it back goes.
+                with contextlib.suppress(*_DOWN):
+                    await pool.release(connection, timeout=RELEASE_S_MAX)
         except _DOWN as error:
             if self._pool is not None:
                 # What else is open ended with it: the next call begins afresh.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
@@ -22,6 +24,7 @@ from broker.effects.database import (
 from tests.support.servers import ADMIN
 
 SLACK_S = 4.0
+SOCKET = ".s.PGSQL.5432"
 
 
 @pytest_asyncio.fixture
@@ -101,40 +104,91 @@ async def test_somebody_who_never_answers_is_unavailable_in_time() -> None:
     server.close()
 
 
+@dataclass
+class Way:
+    """A way to the server that can be closed, at once or after the next answer."""
+
+    folder: Path
+    dsn: str
+    flows: asyncio.Event = field(default_factory=asyncio.Event)
+    last_answer: bool = False
+    walks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def pump(self, source, sink, *, answers: bool) -> None:
+        while data := await source.read(65_536):
+            await self.flows.wait()
+            sink.write(data)
+            if answers and self.last_answer:
+                self.flows.clear()
+
+    async def forward(self, reader, writer) -> None:
+        walk = asyncio.current_task()
+        assert walk is not None
+        self.walks.add(walk)
+        there, back = await asyncio.open_unix_connection(f"{self.folder}/{SOCKET}")
+        ways = (
+            asyncio.create_task(self.pump(reader, back, answers=False)),
+            asyncio.create_task(self.pump(there, writer, answers=True)),
+        )
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # The test is over.
+        finally:
+            for one in ways:
+                one.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for end in (writer, back):
+                end.transport.abort()
+
+
+@pytest_asyncio.fixture
+async def way(pg_broker_dsn, tmp_path):
+    folder = parse_qs(urlsplit(pg_broker_dsn).query)["host"][0]
+    dsn = pg_broker_dsn.replace(quote(folder, safe=""), quote(str(tmp_path), safe=""))
+    way = Way(Path(folder), dsn.replace(folder, str(tmp_path)))
+    way.flows.set()
+    server = await asyncio.start_unix_server(way.forward, tmp_path / SOCKET)
+    yield way
+    server.close()
+    for walk in way.walks:
+        walk.cancel()
+    await asyncio.gather(*way.walks, return_exceptions=True)
+    await asyncio.sleep(0.05)
+
+
 async def test_a_server_that_freezes_costs_a_call_its_answer_time_and_little_more(
-    pg_broker_dsn, tmp_path
+    way,
 ) -> None:
     """Not even the request to cancel is answered then."""
-    folder = parse_qs(urlsplit(pg_broker_dsn).query)["host"][0]
-    name = ".s.PGSQL.5432"
-    flows = asyncio.Event()
-    flows.set()
-
-    async def pump(source, sink) -> None:
-        while data := await source.read(65_536):
-            await flows.wait()
-            sink.write(data)
-        sink.close()
-
-    async def forward(reader, writer) -> None:
-        there = await asyncio.open_unix_connection(f"{folder}/{name}")
-        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
-
-    server = await asyncio.start_unix_server(forward, tmp_path / name)
-    dsn = pg_broker_dsn.replace(quote(folder, safe=""), quote(str(tmp_path), safe=""))
-    database = Database(dsn.replace(folder, str(tmp_path)), password="")
+    database = Database(way.dsn, password="")
     assert await database.value("SELECT 1") == 1
-    flows.clear()
+    way.flows.clear()
     begun = time.monotonic()
     with pytest.raises(StoreUnavailableError):
         await database.value("SELECT 1")
     took_s = time.monotonic() - begun
     assert ANSWER_S_MAX <= took_s < ANSWER_S_MAX + RELEASE_S_MAX + 0.5
-    flows.set()
+    way.flows.set()
     assert await database.value("SELECT 1") == 1
     await database.close()
-    server.close()
-    await asyncio.sleep(0.05)
+
+
+async def test_what_was_answered_is_not_called_undone_because_the_server_froze_then(
+    way,
+) -> None:
+    database = Database(way.dsn, password="")
+    # Prepared by now: the next time there is one answer and no more.
+    assert await database.value("SELECT 1") == 1
+    way.last_answer = True
+    begun = time.monotonic()
+    assert await database.value("SELECT 1") == 1
+    assert not way.flows.is_set()
+    assert time.monotonic() - begun < RELEASE_S_MAX + 1
+    way.last_answer = False
+    way.flows.set()
+    assert await database.value("SELECT 3") == 3
+    await database.close()
 
 
 async def test_what_was_away_at_the_start_is_used_once_it_is_there(
