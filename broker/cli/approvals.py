@@ -183,6 +183,82 @@ def watch(
         raise typer.Exit(Exit.OK) from None
 
 
+@app.command()
+def unknown(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what was sent and got no clear answer; its money is held."""
+    at = desk(state, name, key, url, as_json=as_json)
+    at.table(
+        at.run(PersonClient.unknown),
+        {
+            "action": lambda row: row["action"],
+            "tool": lambda row: row["tool"],
+            "amount": _amount,
+            "customer": lambda row: row["customer_ref"][:8],
+            "for": lambda row: _duration(row["age_s"]),
+            "receipt": lambda row: printable(row["receipt"]),
+            "edge says": lambda row: ", ".join([row["edge_said"], *row["alarms"]]),
+            "you": lambda row: (
+                "may resolve"
+                if row["may_resolve"]
+                else printable(row["why_not"]["text"])
+            ),
+        },
+    )
+
+
+@app.command()
+def resolve(
+    action: Annotated[str, typer.Argument(help="Id of the action.")],
+    *,
+    happened: Annotated[
+        bool | None,
+        typer.Option("--happened/--not-happened", help="What the upstream shows."),
+    ] = None,
+    amount: Annotated[
+        int | None,
+        typer.Option(
+            "--amount", help="Minor units that moved, if not what was decided."
+        ),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="How you know; it stands in the log.")
+    ] = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Sign what became of an unknown action: it posts or gives back what is held."""
+    at = desk(state, name, key, url, as_json=as_json)
+    if happened is None or not reason.strip():
+        at.fail(
+            "say what the upstream shows, and how you know",
+            hint='--happened or --not-happened, and --reason "..."',
+            code=Exit.USAGE,
+        )
+    if amount is not None and not happened:
+        at.fail("what did not happen moved no amount", code=Exit.USAGE)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        rows = {row["action"]: row for row in await me.unknown()}
+        # One that is resolved by now is listed no more; the broker says what became.
+        row = rows.get(action) or {"action": action, "digest": "0" * 64}
+        sent = await me.resolve(row, happened=happened, amount=amount, reason=reason)
+        return sent.checked()
+
+    done = at.run(work)
+    before = " before" if done["repeated"] else ""
+    at.show(done, lines=[f"resolved{before}: {done['state']}"])
+
+
 def changes(
     before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:

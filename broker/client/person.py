@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from broker.client.keys import new_id
 from broker.client.session import Session
 from broker.core.jws import sign
-from broker.core.words.approval import VOTE_TYP
+from broker.core.words.approval import RESOLUTION_TYP, VOTE_TYP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +65,30 @@ class PersonClient(Session):
         signed = sign(claims, key=self.tokens.key.key, typ=VOTE_TYP)
         path = f"/v1/approvals/{approval_id}/votes"
         return await self.call("POST", path, json={"vote": signed})
+
+    async def unknown(self) -> Sequence[Mapping[str, Any]]:
+        """Return actions whose outcome nobody knows."""
+        found = (await self.call("GET", "/v1/admin/actions/unknown")).checked()
+        rows: Sequence[Mapping[str, Any]] = found["unknown"]
+        return rows
+
+    async def resolve(
+        self, row: Mapping[str, Any], *, happened: bool, amount: int | None, reason: str
+    ) -> Answer:
+        """Sign what became of an unknown action that was looked at, and send that."""
+        said = {"happened": happened, "amount_minor_units": amount, "reason": reason}
+        now = self.tokens.key.now()
+        claims = {
+            **said,
+            "action": row["action"],
+            "digest": row["digest"],
+            "iat": int(now.timestamp()),
+            "jti": new_id(now),
+            "person": self.person_id,
+        }
+        body = {**said, "signature": self.sign(claims, typ=RESOLUTION_TYP)}
+        path = f"/v1/admin/actions/{row['action']}/resolve"
+        return await self.call("POST", path, json=body)
 
     async def decision(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what would be decided, by what, and what would make it pass."""

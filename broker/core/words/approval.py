@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VOTE_TYP = "counterfoil-vote+jwt"
 CONSOLE_VOTE_TYP = "counterfoil-console-vote+jwt"
+RESOLUTION_TYP = "counterfoil-resolution+jwt"
 VOTE_REASON_LENGTH_MAX = 1_000
 
 CONSOLE_STRENGTHS = frozenset({"link"})

@@ -24,6 +24,7 @@ from broker.core.words.action import ActionState
 from tests.support.approvals.office import serve_office
 from tests.support.approvals.voters import VERY_LARGE, large_refund, state_of
 from tests.support.flow.house import PEOPLE, House, open_house
+from tests.support.flow.unknowns import unclear_refund
 from tests.support.identities import key_of
 from tests.support.source import TOP
 
@@ -239,3 +240,27 @@ def test_at_a_terminal_the_word_must_be_typed(counter) -> None:
     assert code == Exit.OK, output
     votes, _ = counter.do(counter.house.ports.desk.votes(record.approval_id))
     assert [vote.reason for vote in votes] == ["I called"]
+
+
+def test_an_unknown_outcome_is_listed_and_resolved_by_a_person(counter) -> None:
+    action = counter.do(unclear_refund(counter.house, 1_000))
+    assert counter.run("unknown")[0]["action"] == action
+    text = counter.say("unknown")
+    assert "may resolve" in text
+    assert "10.00 USD" in text
+    because = ("--reason", "the CRM shows R-7")
+    for words in (
+        ("--happened",),
+        because,
+        ("--not-happened", "--amount", "5", *because),
+    ):
+        counter.run("resolve", action, *words, code=Exit.USAGE)
+    counter.run(
+        "resolve", action, "--happened", *because, who="carol", code=Exit.NOT_FOUND
+    )
+    paid = ("resolve", action, "--happened", "--amount", "900", *because)
+    assert counter.run(*paid)[0]["state"] == "done"
+    assert counter.say(*paid) == "resolved before: done\n"
+    assert "not unknown any more" in counter.say(*paid, who="bob", code=Exit.FAILED)
+    assert counter.do(counter.house.posted()) == 900
+    assert counter.run("unknown") == []

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from broker import flow
 from broker.core.jwk import Algorithm
+from broker.core.jws import sign
 from broker.core.words.action import ActionState
+from broker.core.words.approval import RESOLUTION_TYP
 from broker.effects.limits.books import Books
+from broker.unknown.resolve import listed, resolve
+from tests.support.approvals.voters import voter
+from tests.support.flow.house import PEOPLE
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
     from broker.ports import Ports
+    from broker.unknown.resolve import Listed, Resolved
     from tests.support.flow.house import House
 
 
@@ -49,3 +55,35 @@ async def agree(house: House) -> None:
     books = Books(house.database, house.ledger, key=key, keeper=keeper)
     _, found = await books.compare()
     assert list(found) == []
+
+
+async def look(house: House, name: str, action_id: str) -> Listed:
+    """Return an unknown action as a person sees it in their list."""
+    rows = await listed(house.ports, voter(house, name))
+    [row] = [row for row in rows if row.open.action_id == action_id]
+    return row
+
+
+def resolution(house: House, name: str, action_id: str, **claims: Any) -> str:
+    """Return a resolution as this person's own key signs it; claims replace others."""
+    key = claims.pop("key", None) or key_of(name)
+    typ = claims.pop("typ", RESOLUTION_TYP)
+    plain = {
+        "action": action_id,
+        "amount_minor_units": None,
+        "digest": "0" * 64,
+        "happened": True,
+        "iat": int(house.ports.clock.now().timestamp()),
+        "jti": house.ports.ids.new(),
+        "person": PEOPLE[name],
+        "reason": "the CRM shows it",
+    }
+    return sign(plain | claims, key=key, typ=typ)
+
+
+async def resolved(
+    house: House, name: str, action_id: str, digest: str, **claims: Any
+) -> Resolved:
+    """Let a person sign what became of an action, and say it."""
+    signed = resolution(house, name, action_id, digest=digest, **claims)
+    return await resolve(house.ports, voter(house, name), action_id, signed)
