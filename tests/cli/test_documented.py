@@ -46,7 +46,9 @@ def problem(call: str) -> str:
     if found.context_settings.get("ignore_unknown_options"):
         # Its words go on to a process of its own, which has tests of its own.
         return ""
-    known = {option for one in found.params for option in one.opts} | {"--help"}
+    known = {"--help"}
+    for one in found.params:
+        known |= {*one.opts, *one.secondary_opts}
     unknown = [
         word
         for word in words
