@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 UNKNOWN_SHOWN_MAX: Final = 100
 
 _SEE_ALL = frozenset({"security", "admin", "compliance"})
-_GONE = Reason("unreadable", "its tool or interaction is not there any more")
+_GONE = Reason("unreadable", "its tool is gone, or takes other arguments now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,9 @@ async def listed(ports: Ports, caller: Caller) -> list[Listed]:
     person = await _person(ports, caller)
     found = []
     for one in await ports.unknown.listed(limit=UNKNOWN_SHOWN_MAX):
-        record = await ports.store.action(one.action_id)
-        if record is None or record.state is not ActionState.UNKNOWN:
-            continue
-        role = role_of(record)
-        if role in person.roles or person.roles & _SEE_ALL:
+        record = await _record(ports, one.action_id)
+        open_still = record is not None and record.state is ActionState.UNKNOWN
+        if record is not None and open_still and _sees(person, record):
             found.append(await _listed(ports, person, one, record))
     return found
 
@@ -104,8 +102,8 @@ async def resolve(
     """
     await ports.journal.ready()
     person = await _person(ports, caller)
-    record = await ports.store.action(action_id)
-    if record is None or role_of(record) not in person.roles:
+    record = await _record(ports, action_id)
+    if record is None or not _sees(person, record):
         msg = "there is no such action for you"
         raise NotFoundError(msg, hint="`counterfoil approvals unknown` lists yours")
     voter = await ports.desk.voter(person.person_id)
@@ -115,8 +113,8 @@ async def resolve(
         raise ForbiddenError(msg, pointer="/signature")
     if record.state is not ActionState.UNKNOWN:
         return await _ended(ports, said)
-    case = await cases.reopened(ports, record, to_record=True)
-    if isinstance(case, Reason):
+    case = await _case(ports, record)
+    if case is None:
         msg = f"it cannot be resolved now: {_GONE.text}"
         raise ConflictError(msg, hint="load the tool's manifest again")
     _check(person, record, case, said)
@@ -225,8 +223,8 @@ async def _ended(ports: Ports, said: Resolution) -> Resolved:
 async def _listed(
     ports: Ports, person: Approver, one: OpenOutcome, record: ActionRecord
 ) -> Listed:
-    case, role = await cases.reopened(ports, record, to_record=True), role_of(record)
-    if isinstance(case, Reason):
+    case, role = await _case(ports, record), role_of(record)
+    if case is None:
         return Listed(one, record, role, None, "", _GONE)
     amount = case.bound.amount
     refusal = may_resolve(
@@ -234,6 +232,27 @@ async def _listed(
     )
     digest = open_digest(record, case.bound)
     return Listed(one, record, role, amount, digest, refusal)
+
+
+def _sees(person: Approver, record: ActionRecord) -> bool:
+    return role_of(record) in person.roles or bool(person.roles & _SEE_ALL)
+
+
+async def _record(ports: Ports, action_id: str) -> ActionRecord | None:
+    """Return an action, None if there is none, or if what it said was erased."""
+    try:
+        return await ports.store.action(action_id)
+    except LookupError:
+        return None
+
+
+async def _case(ports: Ports, record: ActionRecord) -> Case | None:
+    """Return what was sent, None if the tools of now cannot say what that was."""
+    try:
+        case = await cases.reopened(ports, record, to_record=True)
+    except InvalidError:
+        return None
+    return None if isinstance(case, Reason) else case
 
 
 async def _person(ports: Ports, caller: Caller) -> Approver:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,7 @@ from broker.core.words.errors import (
     NotFoundError,
 )
 from broker.effects.keeping.unknown import PostgresUnknown
-from broker.unknown.resolve import UNKNOWN_SHOWN_MAX, Resolved, listed
+from broker.unknown.resolve import UNKNOWN_SHOWN_MAX, Resolved, listed, resolve
 from tests.support.approvals.voters import (
     LARGE,
     approve,
@@ -28,7 +30,13 @@ from tests.support.approvals.voters import (
     voter,
 )
 from tests.support.flow.house import AGENT_ID, PEOPLE
-from tests.support.flow.unknowns import agree, look, resolved, unclear_refund
+from tests.support.flow.unknowns import (
+    agree,
+    look,
+    resolution,
+    resolved,
+    unclear_refund,
+)
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
@@ -124,9 +132,9 @@ async def refused(
 
 async def test_who_may_not_is_refused_and_nothing_changes(house: House) -> None:
     action_id, digest = await unclear(house)
-    for name in ("carol", "olivia"):
-        # Another role than the one that approves.
-        await refused(house, NotFoundError, name, action_id, digest)
+    # Other roles than the one that approves; security looks at everything.
+    await refused(house, NotFoundError, "olivia", action_id, digest)
+    await refused(house, ForbiddenError, "carol", action_id, digest)
     supervises = {"roles": ["supervisor"], "approval_limits": {"USD": 500_000}}
     await change_person(house, "olivia", **supervises)
     await refused(house, ForbiddenError, "olivia", action_id, digest)
@@ -195,6 +203,23 @@ async def test_of_two_people_at_once_one_wins_and_the_same_word_again_is_no_othe
     kinds = [entry["kind"] for entry in await house.entries(action_id)]
     assert kinds.count(EntryKind.RESOLVED) == 1
     await agree(house)
+
+
+async def test_what_the_tools_of_now_cannot_read_is_listed_and_waits_for_its_manifest(
+    house: House,
+) -> None:
+    action_id, digest = await unclear(house)
+    shelf, tool = house.ports.shelf, house.ports.shelf.tool("orders.refund")
+    assert tool is not None
+    for now in (None, replace(tool, arguments={"type": "string"}, digest="0" * 64)):
+        one: Any = SimpleNamespace(tool=lambda _, now=now: now, tools=shelf.tools)
+        ports = replace(house.ports, shelf=one)
+        [row] = await listed(ports, voter(house, "alice"))
+        assert row.refusal is not None
+        signed = resolution(house, "alice", action_id, digest=digest)
+        with pytest.raises(ConflictError, match="cannot be resolved now"):
+            await resolve(ports, voter(house, "alice"), action_id, signed)
+    assert await money(house) == (1_000, 0)
 
 
 async def test_a_list_shows_the_oldest_and_no_more_than_fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +55,22 @@ async def test_an_answer_that_the_edge_learned_late_resolves_the_action_by_itsel
     assert last["detail"]["posted_minor_units"] == 1_000
     assert len([w for w in house.executor.runs if w.tool == "orders.refund"]) == 1
     await agree(house)
+
+
+async def test_the_sweeper_asks_by_itself(house: House) -> None:
+    action_id = await unclear_refund(house, 1_000)
+    answered(house.executor, action_id, amount=1_000)
+    await pass_pause(house)
+    sweeping = asyncio.create_task(sweeper.sweep_for_ever(house.ports))
+    try:
+        async with asyncio.timeout(10 * sweeper.SWEEP_EVERY_S):
+            while await house.held():  # noqa: ASYNC110  (nothing tells)
+                await asyncio.sleep(0.05)
+    finally:
+        sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeping
+    assert await state_of(house, action_id) is ActionState.DONE
 
 
 async def test_a_late_answer_counts_though_the_agent_was_revoked_since(

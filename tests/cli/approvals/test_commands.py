@@ -256,7 +256,7 @@ def test_an_unknown_outcome_is_listed_and_resolved_by_a_person(counter) -> None:
     ):
         counter.run("resolve", action, *words, code=Exit.USAGE)
     counter.run(
-        "resolve", action, "--happened", *because, who="carol", code=Exit.NOT_FOUND
+        "resolve", action, "--happened", *because, who="carol", code=Exit.DENIED
     )
     paid = ("resolve", action, "--happened", "--amount", "900", *because)
     assert counter.run(*paid)[0]["state"] == "done"
