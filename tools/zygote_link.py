@@ -196,7 +196,10 @@ class ZygoteLink:
         self.ended.set_result(why)
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
-        # The launcher's end ends the zygote, and the zygote's end its children.
+        # Its group, which the filter lets nobody leave: a poisoned zygote may have
+        # forked what nobody was told of. The number is its own until it is waited for.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._launched.pid, signal.SIGKILL)
         self._launched.kill()
         self._launched.wait()
         for child in self._children.values():

@@ -6,13 +6,53 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tests.tools.conftest import Rig, until
 from tools.jail import kernel, syscalls
 
 NEW_USER, NEW_PROCESSES = 0x10000000, 0x20000000
 NOBODY = 65_534
+
+
+STRAY = """
+import os, time
+
+if os.fork() == 0:
+    time.sleep(30)
+    os._exit(0)
+
+def echo(call):
+    return {}
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def children_of(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(one) for one in text.split()]
+
+
+async def test_what_a_poisoned_zygote_forked_in_secret_ends_with_it(rig: Rig):
+    # Without a namespace of processes, whose end would end it anyway.
+    rig.settings = replace(rig.settings, sandbox="standard")
+    await rig.start(STRAY, echo={"preload": True})
+    (zygote,) = rig.dispatcher.zygotes().values()
+    forked = children_of(zygote)
+    assert (await rig.call("shop.echo"))["error"] is None
+    assert any(alive(pid) for pid in forked)
+    await rig.dispatcher.close()
+    await until(lambda: not any(alive(pid) for pid in forked))
 
 
 def apart(work: Callable[[], int], *, user: int | None = None) -> int:
