@@ -193,6 +193,12 @@ REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("POST", "/v1/interactions"): {"assertion": _JWS},
     ("POST", "/v1/interactions/{interaction_id}/turns"): {"assertion": _JWS},
     ("POST", "/v1/approvals/{approval_id}/votes"): {"vote": _JWS},
+    ("POST", "/v1/admin/actions/{action_id}/resolve"): {
+        "happened": True,
+        "amount_minor_units": 900,
+        "reason": "refund R-7 in the CRM",
+        "signature": _JWS,
+    },
     ("POST", "/v1/admin/agents"): {
         "name": "my-agent",
         "owner": PERSON,
@@ -281,6 +287,11 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "approvers_min": 1,
     },
     ("POST", "/v1/approvals/{approval_id}/votes", "409"): PROBLEM_EXAMPLE,
+    ("POST", "/v1/admin/actions/{action_id}/resolve", "200"): {
+        "action": ACTION,
+        "state": "done",
+        "repeated": False,
+    },
     ("POST", "/v1/console/links", "201"): {
         "url": "http://127.0.0.1:8400/console/sign-in#...",
         "expires_at": "2026-11-26T09:20:00.120000Z",
