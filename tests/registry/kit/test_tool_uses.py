@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -33,13 +34,11 @@ INSERT INTO action SELECT (jsonb_populate_record(NULL::action, jsonb_build_objec
   'decision', 'permit', 'code', '', 'policy_version', 1, 'standing_approval', '',
   'digest', '', 'fingerprint', 'f', 'idempotency_key', 'k', 'warrant_id', $6::text,
   'request_payload', $8::text, 'alarms', '{}'::text[], 'created_at', $7::timestamptz,
-  'updated_at', now()))).*
+  'updated_at', now(), 'asks', 0))).*
 """
 
 
-async def test_uses_are_counted_per_agent_and_tool_since_a_day(pg_dsn, pg_broker_dsn):
-    base, old = IDS.new(), NOW - timedelta(days=91)
-    owner = await asyncpg.connect(pg_dsn)
+async def _act(owner: asyncpg.Connection, base: str, old: datetime) -> None:
     await owner.execute(_BASE.format(id=base))
     for tenant, environment, agent, tool, warrant, at in (
         ("t", "dev", "a", "orders.get", IDS.new(), NOW - timedelta(days=2)),
@@ -54,7 +53,14 @@ async def test_uses_are_counted_per_agent_and_tool_since_a_day(pg_dsn, pg_broker
         await owner.execute(
             _ACTION, IDS.new(), tenant, environment, agent, tool, warrant, at, base
         )
-    await owner.close()
+
+
+async def test_uses_are_counted_per_agent_and_tool_since_a_day(pg_dsn, pg_broker_dsn):
+    base, old = IDS.new(), NOW - timedelta(days=91)
+    async with AsyncExitStack() as stack:
+        owner = await asyncpg.connect(pg_dsn)
+        stack.push_async_callback(owner.close)
+        await _act(owner, base, old)
     database = Database(pg_broker_dsn, password="")
     registry = Registry(database, realm=REALM, key=AUTHORITY_KEY, entries=Unsequenced())
     identities = Identities(database, registry)
