@@ -19,7 +19,7 @@ PAID = 21_000
 
 @pytest.mark.control("6.4")
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_hijacked_agent_moves_no_more_than_was_paid_and_most_of_it(
+async def test_a_hijacked_agent_moves_and_holds_no_more_than_was_paid_and_most_of_it(
     house: House, seed: int
 ) -> None:
     house.executor.paid = PAID
@@ -55,5 +55,6 @@ async def test_a_hijacked_agent_moves_no_more_than_was_paid_and_most_of_it(
         "SELECT held FROM budget WHERE rule_id = 'order-paid'"
     )
     assert moved + held <= PAID
-    assert moved > 0
+    # How much of it moves depends on whether an early large request waits with it all.
+    assert moved + held > PAID // 2
     assert moved == await house.posted()
