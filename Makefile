@@ -66,10 +66,11 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@$(PY) -m pytest -q -p no:randomly tests/test_tidy.py tests/test_tidy_docs.py $(ARGS)
 
+# In the order in which they stand: what a newcomer does comes first on its stack.
 .PHONY: interop
 interop: $(TEST) $(LOCALSTRIPE) ## Run third-party clients and verifiers against it
 	@$(PY) -m tests.interop.ensure
-	@$(PY) -m pytest -q tests/interop $(ARGS)
+	@$(PY) -m pytest -q -p no:randomly tests/interop $(ARGS)
 
 .PHONY: money
 money: $(TEST) $(LOCALSTRIPE) ## Refund 500 times against a careless provider, with faults and crashes (ARGS="--refunds 50 --seed 7")
