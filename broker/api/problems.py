@@ -98,7 +98,8 @@ def malformed(error: CanonicalError) -> BrokerError:
     """Turn a strict parser's refusal into the error for it."""
     if error.problem == "number_out_of_range":
         # It is one JSON object, and says something that nobody could count exactly.
-        return InvalidError(str(error), hint="send whole numbers below 2^53")
+        hint = "send whole numbers below 2^53"
+        return InvalidError(str(error), hint=hint, pointer=error.pointer or "")
     kind = TooLargeError if error.problem in _TOO_LARGE else MalformedError
     return kind(str(error), hint="Send one JSON object within the stated limits.")
 
