@@ -42,6 +42,8 @@ CACHED_RUNS_MAX: Final = 200
 RUNS_AT_ONCE_MAX: Final = 20
 QUESTIONS_AT_ONCE_MAX: Final = 32
 
+# How the client says that Temporal will not have it: nearly always the namespace.
+_UNFIT = "Worker validation failed"
 _KINDS = (
     TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
@@ -168,7 +170,15 @@ def main() -> None:
         settings = read_settings()
     except SettingsError as error:
         sys.exit(str(error))
-    asyncio.run(_main(settings))
+    try:
+        asyncio.run(_main(settings))
+    except RuntimeError as error:
+        if _UNFIT not in str(error):
+            raise
+        sys.exit(
+            f"Temporal at {settings.temporal_address} refuses this worker; it needs "
+            f"a namespace named {settings.temporal_namespace!r} there"
+        )
     sys.stdout.flush()
     sys.stderr.flush()
     # The client's native threads may outlive the interpreter's lock and abort.

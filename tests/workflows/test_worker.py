@@ -38,10 +38,13 @@ def told(stage: Stage, state: Path, url: str, **changes: str) -> dict[str, str]:
         ISSUER=url,
         BROKER_URLS=f"http://127.0.0.1:9,{url}",
         TEMPORAL_ADDRESS=access.temporal_address,
-        TEMPORAL_NAMESPACE=access.temporal_namespace,
         TEMPORAL_TASK_QUEUE=stage.queue,
         TEMPORAL_PROXY_USER=access.temporal_user,
-        **{"TEMPORAL_PROXY": access.temporal_proxy} | changes,
+        **{
+            "TEMPORAL_NAMESPACE": access.temporal_namespace,
+            "TEMPORAL_PROXY": access.temporal_proxy,
+        }
+        | changes,
     )
     (state / "worker" / "temporal.password").write_text(access.temporal_password)
     return wanted | {"PATH": os.environ["PATH"], "PYTHONPATH": str(TOP)}
@@ -94,6 +97,17 @@ async def test_the_process_settles_an_approval_and_stops_when_told(
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), STOPS_S_MAX) == 0
     assert stage.house.executor.amounts() == [LARGE]
+
+
+async def test_a_temporal_without_our_namespace_is_named_in_one_line(
+    stage: Stage, tmp_path: Path
+) -> None:
+    wanted = told(stage, tmp_path, "http://127.0.0.1:9", TEMPORAL_NAMESPACE="nowhere")
+    async with working(wanted) as process, asyncio.timeout(PATIENCE_S):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"namespace named 'nowhere'" in said.splitlines()[-1]
+    assert b"Traceback" not in said
 
 
 async def test_a_worker_that_is_killed_is_replaced_by_the_next_one(
