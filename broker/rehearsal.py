@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from broker.registry.policies import limits_of, rule_book
+from broker.registry.policy.books import limits_of, rule_book
 from broker.watch.replay import Candidate, Tally, replay
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker import approvals, evidence, flow, rehearsal, republish
+from broker import evidence, flow, rehearsal, republish
+from broker.approving import ending
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
@@ -114,7 +115,7 @@ async def _undisturbed(work: Awaitable[object]) -> None:
 WORKS = (
     interrupted,
     revoked,
-    approvals.expire_due,
+    ending.expire_due,
     outdated,
     rehearsal.follow,
     unclear,

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from broker import approvals, flow
+from broker import flow
 from broker.api import problems, wire
 from broker.api.bodies import Body, documented, read
 from broker.api.security import agent, spent_s
+from broker.approving import ending
 from broker.case import Ask
 from broker.core.words.action import (
     CITATIONS_MAX,
@@ -136,7 +137,7 @@ async def cancel_action(request: Request, action_id: str, caller: Agent) -> Resp
     """Cancel an action that waits for approval; anything else stays as it is."""
     ports: Ports = request.app.state.ports
     record = await own_action(ports, caller, action_id)
-    await approvals.withdraw(ports, record)
+    await ending.withdraw(ports, record)
     return await record_response(ports, await own_action(ports, caller, action_id))
 
 

@@ -48,7 +48,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
     """Return the application; ``lifespan`` fills ``app.state`` before it serves.
 
     ``app.state`` holds: ``ports`` (what the flow uses), ``issuer``, ``tasks``, and what
-    identity, approvals and the console need (see broker/wiring.py).
+    identity, approvals and the console need (see broker/wiring).
     """
     app = FastAPI(
         title="Counterfoil",

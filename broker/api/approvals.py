@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
-from broker import approvals
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person
+from broker.approving import voting
 from broker.core.approvals.votes import VOTE_BYTES_MAX, is_id
 from broker.core.words.errors import NotFoundError
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import Caller
 
 if TYPE_CHECKING:
-    from broker.approvals import Waiting
+    from broker.approving.voting import Waiting
     from broker.ports import Ports
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"])
@@ -36,7 +36,7 @@ class VoteBody(Body):
 @router.get("", summary="List what waits for your roles")
 async def list_approvals(request: Request, who: Someone) -> dict[str, Any]:
     """Return pending approvals, the next to expire first."""
-    found = await approvals.pending(_ports(request), who)
+    found = await voting.pending(_ports(request), who)
     return {"approvals": [_waiting_json(one) for one in found]}
 
 
@@ -45,7 +45,7 @@ async def show_approval(
     request: Request, approval_id: str, who: Someone
 ) -> dict[str, Any]:
     """Return the card; ``shown`` is the digest that a vote must name."""
-    return await approvals.card(_ports(request), who, _checked(approval_id))
+    return await voting.card(_ports(request), who, _checked(approval_id))
 
 
 @router.post(
@@ -61,9 +61,7 @@ async def show_approval(
 async def cast_vote(request: Request, approval_id: str, who: Someone) -> dict[str, Any]:
     """Count a signed vote; the same vote again changes nothing."""
     body = await read(request, VoteBody)
-    counted = await approvals.cast(
-        _ports(request), who, _checked(approval_id), body.vote
-    )
+    counted = await voting.cast(_ports(request), who, _checked(approval_id), body.vote)
     return {
         "approval": counted.approval_id,
         "vote": counted.vote_id,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from broker import approvals, flow
+from broker import flow
 from broker.api.security import service
+from broker.approving import ending
 from broker.core.approvals.votes import is_id
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
@@ -51,26 +52,26 @@ Worker = Annotated[Caller, Depends(worker)]
 @router.get("/{approval_id}")
 async def look(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
     """Return where an approval is, and note that its run asked."""
-    return _json(await approvals.standing(_ports(request), _checked(approval_id)))
+    return _json(await ending.standing(_ports(request), _checked(approval_id)))
 
 
 @router.post("/{approval_id}/settle")
 async def settle(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
     """Settle the action of an approval; everything is verified again."""
     ports = _ports(request)
-    found = await approvals.standing(ports, _checked(approval_id))
+    found = await ending.standing(ports, _checked(approval_id))
     # A task of its own: a worker that goes away in the middle cancels nothing.
     task = asyncio.create_task(flow.settle(ports, found.action_id))
     request.app.state.tasks.add(task)
     task.add_done_callback(request.app.state.tasks.discard)
     await asyncio.shield(task)
-    return _json(await approvals.standing(ports, approval_id))
+    return _json(await ending.standing(ports, approval_id))
 
 
 @router.post("/{approval_id}/expire")
 async def expire(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
     """End an approval if its time is up, by the database's clock."""
-    return _json(await approvals.expire(_ports(request), _checked(approval_id)))
+    return _json(await ending.expire(_ports(request), _checked(approval_id)))
 
 
 def _ports(request: Request) -> Ports:

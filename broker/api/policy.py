@@ -27,9 +27,9 @@ from broker.core.words.errors import (
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import Caller
 from broker.registry.appetite.checks import check_sources
-from broker.registry.cedar_text import PolicyError
 from broker.registry.people import check_may_see
-from broker.registry.policy_versions import (
+from broker.registry.policy.cedar_text import PolicyError
+from broker.registry.policy.versions import (
     CONTENT_BYTES_MAX,
     VERSIONS_SHOWN_MAX,
     Proposal,

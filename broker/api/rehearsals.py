@@ -18,9 +18,9 @@ from broker.core.words.entry import EntryKind
 from broker.core.words.errors import InvalidError
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import Caller
-from broker.registry.cedar_text import PolicyError
 from broker.registry.people import check_may_see
-from broker.registry.policy_versions import check_may_propose, content_digest
+from broker.registry.policy.cedar_text import PolicyError
+from broker.registry.policy.versions import check_may_propose, content_digest
 from broker.registry.records import Change
 from broker.watch.replay import to_json
 

@@ -18,7 +18,7 @@ def run(name: str) -> None:
         sys.exit(problem)
     match name:
         case "serve":
-            from broker.wiring import serve  # noqa: PLC0415 each process loads its own
+            from broker.wiring.serving import serve  # noqa: PLC0415 each process loads its own
 
             serve()
         case "migrate":

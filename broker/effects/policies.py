@@ -8,7 +8,7 @@ from broker.effects.keeping.past import PostgresPast
 from broker.effects.keeping.shadows import PostgresShadows
 from broker.effects.keeping.waiting import PostgresWaiting
 from broker.ports import Policy, PolicyRoom
-from broker.registry.policies import PolicyError, limits_of, rule_book
+from broker.registry.policy.books import PolicyError, limits_of, rule_book
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from broker.cli.seed_policy import demo_policy
 from broker.core.canonical import digest
 from broker.core.jws import sign
 from broker.core.words.entry import EntryKind
-from broker.registry.policy_versions import (
+from broker.registry.policy.versions import (
     POLICY_TYP,
     VERSIONS_SHOWN_MAX,
     content_of,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker import approvals, flow
+from broker import flow
+from broker.approving import ending, voting
 from broker.core.words.action import ENDED, ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import BrokerError, ConflictError
@@ -52,12 +53,12 @@ async def test_what_nobody_signs_in_time_expires_and_gives_its_money_back(
     house: House,
 ) -> None:
     record = await large_refund(house)
-    assert await approvals.expire_due(house.ports) == 0
+    assert await ending.expire_due(house.ports) == 0
     await expires_in(house, record, 0)
     with pytest.raises(ConflictError, match="expired"):
         await approve(house, "alice", record.approval_id)
-    assert await approvals.expire_due(house.ports) == 1
-    assert await approvals.expire_due(house.ports) == 0
+    assert await ending.expire_due(house.ports) == 1
+    assert await ending.expire_due(house.ports) == 0
     assert await state_of(house, record) is ActionState.EXPIRED
     assert await house.held() == 0
     assert await ends(house, record) == ["record.outcome"]
@@ -69,12 +70,12 @@ async def test_what_nobody_signs_in_time_expires_and_gives_its_money_back(
 async def test_the_worker_cannot_expire_what_still_has_time(house: House) -> None:
     record = await large_refund(house)
     await expires_in(house, record, 5)
-    found = await approvals.expire(house.ports, record.approval_id)
+    found = await ending.expire(house.ports, record.approval_id)
     assert found.state is ApprovalState.PENDING
     assert 0 < found.left_s <= 5
     assert await state_of(house, record) is ActionState.PENDING_APPROVAL
     await expires_in(house, record, 0)
-    found = await approvals.expire(house.ports, record.approval_id)
+    found = await ending.expire(house.ports, record.approval_id)
     assert found.state is ApprovalState.EXPIRED
     assert found.action_state is ActionState.EXPIRED
 
@@ -84,7 +85,7 @@ async def test_the_brokers_clock_alone_expires_nothing(house: House) -> None:
     stored = await house.ports.store.action(record.request.action_id)
     assert stored is not None
     # As if a broker whose clock runs ahead had come to think so.
-    await approvals._expired(house.ports, record.request.action_id)  # noqa: SLF001
+    await ending._expired(house.ports, record.request.action_id)  # noqa: SLF001
     assert await state_of(house, record) is ActionState.PENDING_APPROVAL
 
 
@@ -103,16 +104,16 @@ async def test_yes_no_and_expiry_that_race_at_the_deadline_have_one_winner(
         await asyncio.sleep(dice.uniform(0, 0.06))
         return await work  # type: ignore[misc]
 
-    cast = approvals.cast
+    cast = voting.cast
     await asyncio.gather(
         later(cast(house.ports, voter(house, "alice"), approval_id, yes)),
         later(cast(other.ports, voter(other, "bob"), approval_id, no)),
-        *(later(approvals.expire_due(place.ports)) for place in (house, other) * 3),
+        *(later(ending.expire_due(place.ports)) for place in (house, other) * 3),
         *(later(flow.settle(place.ports, action_id)) for place in (house, other) * 2),
         return_exceptions=True,
     )
     await asyncio.sleep(0.1)
-    await approvals.expire_due(house.ports)
+    await ending.expire_due(house.ports)
     after = await flow.settle(house.ports, action_id)
     found = await house.ports.desk.find(approval_id)
     assert after is not None
@@ -138,8 +139,8 @@ async def test_an_agent_withdraws_what_waits_but_not_what_was_sent(
     house: House,
 ) -> None:
     record = await large_refund(house)
-    assert await approvals.withdraw(house.ports, record)
-    assert not await approvals.withdraw(house.ports, record)
+    assert await ending.withdraw(house.ports, record)
+    assert not await ending.withdraw(house.ports, record)
     assert await state_of(house, record) is ActionState.CANCELLED
     assert await house.held() == 0
     with pytest.raises(ConflictError, match="withdrawn"):
@@ -148,7 +149,7 @@ async def test_an_agent_withdraws_what_waits_but_not_what_was_sent(
     sent = await large_refund(house, LARGE + 1)
     await approve(house, "alice", sent.approval_id)
     await flow.settle(house.ports, sent.request.action_id)
-    assert not await approvals.withdraw(house.ports, sent)
+    assert not await ending.withdraw(house.ports, sent)
     assert await state_of(house, sent) is ActionState.DONE
 
 
@@ -157,7 +158,7 @@ async def test_an_approved_action_can_be_withdrawn_until_it_is_claimed(
 ) -> None:
     record = await large_refund(house)
     await approve(house, "alice", record.approval_id)
-    assert await approvals.withdraw(house.ports, record)
+    assert await ending.withdraw(house.ports, record)
     await flow.settle(house.ports, record.request.action_id)
     assert house.executor.amounts() == []
 
@@ -168,8 +169,8 @@ async def test_a_withdrawal_that_races_with_the_last_vote_has_one_winner(
     record = await large_refund(house)
     yes = await look_and_sign(house, "alice", record.approval_id, VoteWord.APPROVE)
     await asyncio.gather(
-        approvals.cast(house.ports, voter(house, "alice"), record.approval_id, yes),
-        approvals.withdraw(other.ports, record),
+        voting.cast(house.ports, voter(house, "alice"), record.approval_id, yes),
+        ending.withdraw(other.ports, record),
         flow.settle(house.ports, record.request.action_id),
         return_exceptions=True,
     )
@@ -197,7 +198,7 @@ async def test_every_end_leaves_one_message_for_temporal(house: House) -> None:
     approved = await large_refund(house)
     await approve(house, "alice", approved.approval_id)
     withdrawn = await large_refund(house, LARGE + 1)
-    await approvals.withdraw(house.ports, withdrawn)
+    await ending.withdraw(house.ports, withdrawn)
     async with house.admin() as owner:
         found = await owner.fetch("SELECT kind, topic, key FROM outbox")
     told = {(row["kind"], str(row["topic"])) for row in found}
@@ -218,7 +219,7 @@ async def test_a_vote_that_the_log_cannot_take_is_not_counted(house: House) -> N
 
     house.keeper.error = _AwayError("the signer is away")
     with pytest.raises(_AwayError):
-        await approvals.cast(
+        await voting.cast(
             house.ports, voter(house, "alice"), record.approval_id, signed
         )
     house.keeper.error = None

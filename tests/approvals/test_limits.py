@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from broker import approvals
-from broker.approvals import CAST_TRIES_MAX, EXPIRED_AT_ONCE_MAX, PENDING_SHOWN_MAX
+from broker.approving import voting
+from broker.approving.ending import EXPIRED_AT_ONCE_MAX
+from broker.approving.voting import CAST_TRIES_MAX, PENDING_SHOWN_MAX
 from broker.core.words.approval import VoteWord
 from broker.core.words.errors import UnavailableError
 from broker.effects.votes import NAME_PARTS_MAX, VOTES_MAX
@@ -42,14 +43,14 @@ async def test_a_list_shows_so_many_and_no_more(house: House) -> None:
     async with house.admin() as owner:
         await owner.execute(COPY, PENDING_SHOWN_MAX - 1)
     who = voter(house, "alice")
-    assert len(await approvals.pending(house.ports, who)) == PENDING_SHOWN_MAX
+    assert len(await voting.pending(house.ports, who)) == PENDING_SHOWN_MAX
     async with house.admin() as owner:
         await owner.execute(
             "UPDATE approval SET expires_at = now() + interval '1 minute'"
             " WHERE approval_id = (SELECT approval_id FROM approval LIMIT 1)"
         )
         await large_refund(house, 6_000)
-    found = await approvals.pending(house.ports, who)
+    found = await voting.pending(house.ports, who)
     assert len(found) == PENDING_SHOWN_MAX
     assert found[0].desk.left_s <= 60
 
@@ -78,9 +79,7 @@ async def test_a_flood_of_forged_rows_delays_a_vote_and_never_counts(
         await owner.execute(FORGE, "nobody", 2)
     signed = await look_and_sign(house, "bob", record.approval_id, VoteWord.APPROVE)
     with pytest.raises(UnavailableError, match="other votes"):
-        await approvals.cast(
-            house.ports, voter(house, "bob"), record.approval_id, signed
-        )
+        await voting.cast(house.ports, voter(house, "bob"), record.approval_id, signed)
     _, seen = await house.ports.desk.votes(record.approval_id)
     assert len(seen) == VOTES_MAX
 
@@ -101,7 +100,7 @@ async def test_a_vote_is_counted_again_only_so_often(house: House) -> None:
     busy = asyncio.create_task(forge())
     who = voter(house, "alice")
     try:
-        await approvals.cast(house.ports, who, record.approval_id, signed)
+        await voting.cast(house.ports, who, record.approval_id, signed)
     except UnavailableError:
         assert forged >= CAST_TRIES_MAX
     finally:

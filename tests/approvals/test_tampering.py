@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from broker import approvals, flow
+from broker import flow
+from broker.approving import voting
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import ApprovalStaleError, NotFoundError
@@ -113,7 +114,7 @@ async def test_columns_that_make_no_sense_make_no_approval_and_hide_no_other(
     state, _ = await settled(house, action_id)
     assert state is ActionState.REFUSED
     assert house.executor.amounts() == []
-    listed = await approvals.pending(house.ports, voter(house, "alice"))
+    listed = await voting.pending(house.ports, voter(house, "alice"))
     assert [one.desk.approval_id for one in listed] == [other.approval_id]
 
 
@@ -245,7 +246,7 @@ async def test_a_revoked_agents_action_has_nothing_left_to_sign(house: House) ->
     await house.revoke(f"agent:{AGENT_ID}")
     who = voter(house, "alice")
     with pytest.raises(ApprovalStaleError, match="revoked"):
-        await approvals.cast(house.ports, who, record.approval_id, signed)
+        await voting.cast(house.ports, who, record.approval_id, signed)
     assert await state_of(house, record) is ActionState.REFUSED
     assert await house.held() == 0
 
@@ -262,7 +263,7 @@ async def test_an_approval_that_an_intruder_made_is_none(house: House) -> None:
             record.approval_id,
         )
     with pytest.raises(NotFoundError):
-        await approvals.card(house.ports, voter(house, "alice"), forged)
+        await voting.card(house.ports, voter(house, "alice"), forged)
 
 
 async def test_a_vote_under_a_key_that_nobody_registered_does_not_count_at_settle(

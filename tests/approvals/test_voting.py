@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from broker import approvals, flow
+from broker import flow
+from broker.approving import ending, voting
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import (
@@ -109,7 +110,7 @@ async def test_an_older_vote_that_arrives_late_does_not_replace_a_newer_one(
     late = await look_and_sign(house, "alice", approval_id, VoteWord.REJECT, at=earlier)
     await approve(house, "alice", approval_id)
     with pytest.raises(ConflictError, match="newer"):
-        await approvals.cast(house.ports, voter(house, "alice"), approval_id, late)
+        await voting.cast(house.ports, voter(house, "alice"), approval_id, late)
     assert await state_of(house, record) is ActionState.PENDING_APPROVAL
 
 
@@ -122,7 +123,7 @@ async def test_fifty_duplicates_of_one_vote_are_one_vote(
     who = voter(house, "alice")
     answers = await asyncio.gather(
         *(
-            approvals.cast(place.ports, who, approval_id, signed)
+            voting.cast(place.ports, who, approval_id, signed)
             for place in (house, other) * 25
         )
     )
@@ -147,12 +148,12 @@ async def test_fifty_different_votes_of_one_person_are_one_signature(
     # Whichever arrives first counts; later ones of an older second are told so.
     answers = await asyncio.gather(
         *(
-            approvals.cast(place.ports, who, approval_id, one)
+            voting.cast(place.ports, who, approval_id, one)
             for place, one in zip((house, other) * 25, signed, strict=True)
         ),
         return_exceptions=True,
     )
-    assert any(isinstance(a, approvals.Counted) for a in answers)
+    assert any(isinstance(a, voting.Counted) for a in answers)
     assert not [
         a
         for a in answers
@@ -173,15 +174,11 @@ async def test_two_people_who_vote_at_the_same_moment_make_the_quorum(
         )
         second = await look_and_sign(house, "bob", record.approval_id, VoteWord.APPROVE)
         answers = await asyncio.gather(
-            approvals.cast(
-                house.ports, voter(house, "alice"), record.approval_id, first
-            ),
-            approvals.cast(
-                other.ports, voter(house, "bob"), record.approval_id, second
-            ),
+            voting.cast(house.ports, voter(house, "alice"), record.approval_id, first),
+            voting.cast(other.ports, voter(house, "bob"), record.approval_id, second),
         )
         assert sorted(a.state for a in answers) == ["approved", "pending"]
-        await approvals.withdraw(house.ports, record)
+        await ending.withdraw(house.ports, record)
 
 
 @pytest.mark.parametrize("name", ["carol", "olivia"])
@@ -190,7 +187,7 @@ async def test_whoever_has_not_the_role_does_not_even_see_it(
 ) -> None:
     record = await large_refund(house)
     with pytest.raises(NotFoundError):
-        await approvals.card(house.ports, voter(house, name), record.approval_id)
+        await voting.card(house.ports, voter(house, name), record.approval_id)
     blind = signed_vote(
         name,
         VoteWord.APPROVE,
@@ -199,8 +196,8 @@ async def test_whoever_has_not_the_role_does_not_even_see_it(
         at=house.ports.clock.now(),
     )
     with pytest.raises(NotFoundError):
-        await approvals.cast(house.ports, voter(house, name), record.approval_id, blind)
-    assert await approvals.pending(house.ports, voter(house, name)) == []
+        await voting.cast(house.ports, voter(house, name), record.approval_id, blind)
+    assert await voting.pending(house.ports, voter(house, name)) == []
 
 
 @pytest.mark.control("6.3")
@@ -214,7 +211,7 @@ async def test_the_owner_of_the_agent_may_not_sign_for_it_and_the_try_is_logged(
         approval_limits={"USD": 1_000_000},
     )
     record = await large_refund(house)
-    [waiting] = await approvals.pending(house.ports, voter(house, "olivia"))
+    [waiting] = await voting.pending(house.ports, voter(house, "olivia"))
     assert waiting.refusal is not None
     for word in VoteWord:
         with pytest.raises(ForbiddenError, match="owner"):
@@ -244,7 +241,7 @@ async def test_a_vote_counts_only_under_the_voters_own_key(house: House) -> None
             await approve(house, "alice", approval_id, key=key)
     bobs = await look_and_sign(house, "bob", approval_id, VoteWord.APPROVE)
     with pytest.raises(ForbiddenError):
-        await approvals.cast(house.ports, voter(house, "alice"), approval_id, bobs)
+        await voting.cast(house.ports, voter(house, "alice"), approval_id, bobs)
     assert await state_of(house, record) is ActionState.PENDING_APPROVAL
 
 
@@ -254,9 +251,7 @@ async def test_a_vote_for_one_approval_does_not_count_for_another(
     one, two = await large_refund(house), await large_refund(house, LARGE + 1)
     signed = await look_and_sign(house, "alice", one.approval_id, VoteWord.APPROVE)
     with pytest.raises(ForbiddenError, match="another approval"):
-        await approvals.cast(
-            house.ports, voter(house, "alice"), two.approval_id, signed
-        )
+        await voting.cast(house.ports, voter(house, "alice"), two.approval_id, signed)
     with pytest.raises(ApprovalStaleError, match="was signed"):
         await approve(house, "alice", two.approval_id, digest=one.digest)
 
@@ -269,8 +264,8 @@ async def test_what_was_signed_is_what_was_shown(house: House) -> None:
     await house.say(interaction, "Stop, I have found the parcel!")
     who = voter(house, "alice")
     with pytest.raises(ApprovalStaleError, match="card changed"):
-        await approvals.cast(house.ports, who, record.approval_id, signed)
-    card = await approvals.card(house.ports, who, record.approval_id)
+        await voting.cast(house.ports, who, record.approval_id, signed)
+    card = await voting.card(house.ports, who, record.approval_id)
     assert [w["text"] for w in card["asked"]["customer_said"]] == [
         "Stop, I have found the parcel!"
     ]
@@ -291,7 +286,7 @@ async def test_a_vote_is_for_the_moment_in_which_it_was_made(house: House) -> No
 async def test_a_finding_is_not_waved_through_without_a_word(house: House) -> None:
     record = await large_refund(house, 2_500, to="gift_card_9999999")
     who = voter(house, "alice")
-    card = await approvals.card(house.ports, who, record.approval_id)
+    card = await voting.card(house.ports, who, record.approval_id)
     assert card["reason_needed"]
     assert [(f["argument"], f["value"]) for f in card["asked"]["findings"]] == [
         ("/payment_method_id", "gift_card_9999999")
@@ -306,7 +301,7 @@ async def test_a_finding_is_not_waved_through_without_a_word(house: House) -> No
 
 async def test_the_card_shows_what_it_takes_to_decide(house: House) -> None:
     record = await large_refund(house)
-    card = await approvals.card(house.ports, voter(house, "alice"), record.approval_id)
+    card = await voting.card(house.ports, voter(house, "alice"), record.approval_id)
     asked = card["asked"]
     assert asked["verb"] == "Refund an amount on an order"
     assert asked["amount"]["text"] == "200.00 USD"
@@ -325,11 +320,11 @@ async def test_the_list_names_what_waits_and_forgets_what_has_ended(
     house: House,
 ) -> None:
     record = await large_refund(house)
-    [waiting] = await approvals.pending(house.ports, voter(house, "alice"))
+    [waiting] = await voting.pending(house.ports, voter(house, "alice"))
     assert waiting.desk.approval_id == record.approval_id
     assert waiting.refusal is None
     await approve(house, "alice", record.approval_id)
-    assert await approvals.pending(house.ports, voter(house, "alice")) == []
+    assert await voting.pending(house.ports, voter(house, "alice")) == []
     with pytest.raises(ConflictError, match="approved"):
         await approve(house, "bob", record.approval_id)
 
@@ -339,14 +334,14 @@ async def test_an_agent_cannot_vote_even_with_a_supervisors_role_in_its_dreams(
 ) -> None:
     record = await large_refund(house)
     with pytest.raises(ForbiddenError):
-        await approvals.card(house.ports, house.caller(), record.approval_id)
+        await voting.card(house.ports, house.caller(), record.approval_id)
     with pytest.raises(ForbiddenError):
-        await approvals.pending(house.ports, house.caller())
+        await voting.pending(house.ports, house.caller())
 
 
 async def test_nobody_looks_at_what_does_not_exist(house: House) -> None:
     for approval_id in (house.ports.ids.new(), PEOPLE["alice"]):
         with pytest.raises(NotFoundError):
-            await approvals.card(house.ports, voter(house, "alice"), approval_id)
+            await voting.card(house.ports, voter(house, "alice"), approval_id)
         with pytest.raises(NotFoundError):
-            await approvals.standing(house.ports, approval_id)
+            await ending.standing(house.ports, approval_id)

@@ -20,7 +20,7 @@ from broker.core.words.decision import Escalate, Permit
 from broker.registry.appetite.cedar import compile_tables
 from broker.registry.appetite.folder import read_sources
 from broker.registry.appetite.reading import read_table
-from broker.registry.policies import rule_book
+from broker.registry.policy.books import rule_book
 from tests.bench.measure import TURNS, Row, row
 from tests.support.cases import all_tools, demo_sources, question
 

@@ -89,7 +89,8 @@ def serve():
     until_stopped()
 """
 _MODULES = {
-    "broker/wiring.py": f"{_COMMON}{_PAGES}",
+    "broker/wiring/__init__.py": "",
+    "broker/wiring/serving.py": f"{_COMMON}{_PAGES}",
     "broker/edge/__main__.py": f'{_COMMON}\nlisten("COUNTERFOIL_EDGE_SOCKET")',
     "broker/signer/__main__.py": (f'{_COMMON}\nlisten("COUNTERFOIL_SIGNER_SOCKET")'),
     "tools/dispatcher.py": (
@@ -111,7 +112,7 @@ _MODULES = {
         'COMMANDS = ("serve", "migrate")\n'
         "def run(name):\n"
         '    if name == "serve":\n'
-        "        from broker.wiring import serve\n"
+        "        from broker.wiring.serving import serve\n"
         "        return serve()\n"
         '    print("migrated as", os.environ["COUNTERFOIL_DATABASE_URL"])\n'
         '    for name in ("edge", "signer"):\n'

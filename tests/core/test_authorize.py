@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.core.authorize import decide, hold
 from broker.core.words.decision import Deny, Escalate, Permit, Reason
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 from tests.support.cases import book, demo_book, question
 
 BOOK = demo_book()

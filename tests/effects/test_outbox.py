@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from broker import approvals
+from broker.approving import ending
 from broker.core.words.action import ActionState
 from broker.core.words.errors import UnavailableError
 from broker.effects.temporal.client import CALL_S_MAX, Timekeeper
@@ -70,7 +70,7 @@ async def test_a_start_is_sent_and_kept_until_the_run_has_asked(house: House) ->
     assert (kind, tries, done) == ("start", 1, False)
     assert 0 < wait_s <= 2
     assert await outbox.send_due() == 0
-    await approvals.standing(house.ports, record.approval_id)
+    await ending.standing(house.ports, record.approval_id)
     await due(house)
     assert await outbox.send_due() == 1
     assert keeper.said == [("start", record.approval_id)]
@@ -193,7 +193,7 @@ async def test_a_message_that_ours_refuses_is_done_and_a_squatters_is_not(
 
 async def test_what_has_ended_needs_no_start(house: House) -> None:
     record = await large_refund(house)
-    await approvals.withdraw(house.ports, record)
+    await ending.withdraw(house.ports, record)
     keeper = FakeKeeper()
     await Outbox(house.database, keeper=keeper).send_due()
     assert [what for what, _ in keeper.said] == ["tell"]

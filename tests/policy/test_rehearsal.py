@@ -12,7 +12,7 @@ import pytest
 from broker import flow, rehearsal, sweeper
 from broker.core.words.action import ActionState
 from broker.core.words.entry import AuditEntry, EntryKind
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 from broker.registry.records import Change
 from broker.rehearsal import PAGE_MAX, SHADOW_LAG_S, SHADOW_PAGES_MAX, first_id
 from broker.watch.replay import Flip, Tally

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from broker import approvals, flow, republish, sweeper
+from broker import flow, republish, sweeper
 from broker.api.internal import _json
+from broker.approving import ending, voting
 from broker.core.words.action import ENDED, ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import ApprovalStaleError, ConflictError
@@ -103,7 +104,7 @@ async def test_a_changed_question_is_asked_anew_and_the_old_votes_do_not_count(
     )
     assert [one["rule"] for one in entry["detail"]["reasons"]] == ["company.C2"]
     with pytest.raises(ApprovalStaleError, match="asked anew") as stale:
-        await approvals.cast(
+        await voting.cast(
             house.ports, voter(house, "alice"), record.approval_id, signed
         )
     assert after.approval_id in stale.value.hint
@@ -124,7 +125,7 @@ async def test_a_vote_before_the_sweeper_comes_meets_the_new_question(
     signed = await look_and_sign(house, "alice", record.approval_id, VoteWord.APPROVE)
     await publish(house, TWO_FROM_100, MORE_THAN_100)
     with pytest.raises(ApprovalStaleError, match="asked anew"):
-        await approvals.cast(
+        await voting.cast(
             house.ports, voter(house, "alice"), record.approval_id, signed
         )
     after = await now(house, record)
@@ -138,7 +139,7 @@ async def test_a_vote_on_an_unchanged_question_counts_before_the_sweeper_comes(
     record = await large_refund(house)
     signed = await look_and_sign(house, "alice", record.approval_id, VoteWord.APPROVE)
     await publish(house, REWORDED)
-    counted = await approvals.cast(
+    counted = await voting.cast(
         house.ports, voter(house, "alice"), record.approval_id, signed
     )
     assert counted.state is ApprovalState.APPROVED
@@ -286,9 +287,7 @@ async def test_a_vote_that_races_with_a_new_policy_never_signs_the_old_question(
     await asyncio.gather(
         later(publish(house, TWO_FROM_100, MORE_THAN_100), 0),
         later(
-            approvals.cast(
-                other.ports, voter(other, "alice"), record.approval_id, signed
-            ),
+            voting.cast(other.ports, voter(other, "alice"), record.approval_id, signed),
             seed * 0.004,
         ),
         later(sweeper.outdated(house.ports), 0.01),
@@ -338,10 +337,10 @@ async def test_the_run_of_a_replaced_approval_hears_that_it_is_over(
     record = await large_refund(house)
     await publish(house, TWO_FROM_100, MORE_THAN_100)
     await republish.again(house.ports, record)
-    old = await approvals.standing(house.ports, record.approval_id)
+    old = await ending.standing(house.ports, record.approval_id)
     assert (_json(old)["approval"], _json(old)["action"]) == ("stale", "refused")
     with pytest.raises(ApprovalStaleError):
-        await approvals.card(house.ports, voter(house, "alice"), record.approval_id)
+        await voting.card(house.ports, voter(house, "alice"), record.approval_id)
 
 
 async def test_one_sweep_decides_so_many_again_and_not_one_more(house: House) -> None:
@@ -378,7 +377,7 @@ async def test_one_sweep_decides_so_many_again_and_not_one_more(house: House) ->
 async def test_a_conflicting_end_wins_over_a_new_policy(house: House) -> None:
     record = await large_refund(house)
     await publish(house, TWO_FROM_100, MORE_THAN_100)
-    assert await approvals.withdraw(house.ports, record)
+    assert await ending.withdraw(house.ports, record)
     assert await republish.again(house.ports, record) is Again.GONE
     with pytest.raises(ConflictError, match="withdrawn"):
         await approve(house, "alice", record.approval_id)

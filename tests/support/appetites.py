@@ -11,7 +11,7 @@ from broker.core.words.decision import Decision, Deny, Escalate, Permit, Quorum
 from broker.core.words.effect import Effect, Tier, tier_of
 from broker.registry.appetite.cedar import compile_tables
 from broker.registry.appetite.words import COMPANY, GRANTING, Row, Table, Then
-from broker.registry.policies import rule_book
+from broker.registry.policy.books import rule_book
 from tests.support.cases import all_tools, question
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from broker.core.words.action import (
 from broker.core.words.subject import Interaction, VerificationLevel
 from broker.core.words.warrant import Receipt, SentState
 from broker.registry.appetite.checks import check_sources
-from broker.registry.policies import rule_book
+from broker.registry.policy.books import rule_book
 from broker.registry.tools import parse_manifest
 
 if TYPE_CHECKING:

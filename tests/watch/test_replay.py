@@ -15,7 +15,7 @@ from broker.core.limit import UNCOVERED
 from broker.core.sealed.decided import Decided, Taken
 from broker.core.words.decision import Deny, Escalate, VerdictWord
 from broker.registry.appetite.checks import check_sources
-from broker.registry.policies import limits_of, rule_book
+from broker.registry.policy.books import limits_of, rule_book
 from broker.watch.replay import (
     FLIPS_SHOWN_MAX,
     Candidate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from broker import approvals
+from broker.approving import ending
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from tests.support.approvals.timekeeping import Stage, until
@@ -104,7 +104,7 @@ async def test_a_withdrawal_ends_the_run_at_once(stage: Stage) -> None:
     record = await large_refund(stage.house)
     async with stage.everything():
         await until(lambda: _asked(stage, record.approval_id))
-        await approvals.withdraw(stage.house.ports, record)
+        await ending.withdraw(stage.house.ports, record)
         assert await stage.result(record.approval_id) == "cancelled"
 
 
@@ -120,7 +120,7 @@ async def test_the_run_expires_what_nobody_signs(stage: Stage) -> None:
 async def test_the_sweeper_expires_what_temporal_could_not(stage: Stage) -> None:
     record = await large_refund(stage.house)
     await expires_in(stage, record.approval_id, 0)
-    assert await approvals.expire_due(stage.house.ports) == 1
+    assert await ending.expire_due(stage.house.ports) == 1
     async with stage.everything():
         assert await stage.result(record.approval_id) == "expired"
 

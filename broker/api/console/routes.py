@@ -9,13 +9,13 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from broker import approvals, console
 from broker.api.bodies import read_bytes
 from broker.api.console import drawing, sessions
 from broker.api.console.assets import FOREVER, asset, asset_tag
 from broker.api.console.events import stream
 from broker.api.console.sessions import Session
 from broker.api.security import person
+from broker.approving import console, voting
 from broker.core.approvals.votes import is_id
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import (
@@ -282,7 +282,7 @@ async def _queue(
     row = await _desk(request).identities.person(caller.subject_id)
     asked_for = request.query_params.get("selected", "")
     return _who(session) | {
-        "waiting": await approvals.pending(ports, caller),
+        "waiting": await voting.pending(ports, caller),
         "ended": await console.lately(ports, caller),
         "name": row.name if row else "",
         "selected": selected or asked_for,

@@ -34,7 +34,7 @@ from broker.registry.limits.beside import (
     raised,
 )
 from broker.registry.people import check_may_see
-from broker.registry.policies import limits_of
+from broker.registry.policy.books import limits_of
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:

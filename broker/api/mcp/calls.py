@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from broker import approvals
 from broker.api import actions, wire
 from broker.api.bodies import Body, Model, checked
 from broker.api.mcp.listing import (
@@ -30,6 +29,7 @@ from broker.api.mcp.listing import (
 )
 from broker.api.mcp.words import HOLD_S_MAX, OURS, TOOL_NAME_CHARS_MAX
 from broker.api.problems import hint_for
+from broker.approving import ending
 from broker.case import Ask
 from broker.core.words.action import (
     CITATIONS_MAX,
@@ -200,7 +200,7 @@ async def _cancel_action(
     body = _checked(arguments, CancelAction, "/arguments/")
     ports, caller = context.ports, context.caller
     record = await actions.own_action(ports, caller, body.action_id)
-    await approvals.withdraw(ports, record)
+    await ending.withdraw(ports, record)
     record = await actions.own_action(ports, caller, body.action_id)
     return _result(await _state(ports, record))
 

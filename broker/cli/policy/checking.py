@@ -17,7 +17,7 @@ from broker.cli.signed_in import JsonOption
 from broker.effects.shelf import CatalogShelf
 from broker.registry.appetite.checks import Checked
 from broker.registry.appetite.given import Result
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 from broker.registry.tools import ManifestError
 
 CATALOG = Path(__file__).resolve().parents[3] / "tools" / "catalog"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from broker.core.words.tool import Tool
 from broker.registry.appetite.checks import Checked, check_sources
 from broker.registry.appetite.folder import read_sources
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 
 FILES_MAX: Final = 64
 """Most files of one policy folder."""

@@ -27,7 +27,7 @@ from broker.cli.stack.state import STATE_DEFAULT
 from broker.client import policy as remote
 from broker.client.person import PersonClient
 from broker.core.canonical import digest
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 
 WORD = "publish"
 """What a person types at the terminal to put a version in force."""

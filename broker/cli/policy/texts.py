@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from broker.cli.approvals import printable
-from broker.registry.policy_versions import changes
+from broker.registry.policy.versions import changes
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

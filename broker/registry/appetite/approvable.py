@@ -19,7 +19,7 @@ from broker.core.words.decision import Deny
 from broker.core.words.effect import Tier
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
 from broker.registry.appetite import given, rules
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.registry.appetite.words import GRANTING, Row, Table, Then
-from broker.registry.cedar_text import quoted
+from broker.registry.policy.cedar_text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

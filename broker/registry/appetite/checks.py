@@ -24,9 +24,9 @@ from broker.registry.appetite.narrows import (
     covers,
 )
 from broker.registry.appetite.words import GRANTING, Then
-from broker.registry.cedar_text import PolicyError, lines_of_rules, split_rules
 from broker.registry.people import Role
-from broker.registry.policies import limits_of, rule_book
+from broker.registry.policy.books import limits_of, rule_book
+from broker.registry.policy.cedar_text import PolicyError, lines_of_rules, split_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.registry.appetite.cedar import compile_tables
 from broker.registry.appetite.reading import read_table
-from broker.registry.cedar_text import PolicyError, check_text
+from broker.registry.policy.cedar_text import PolicyError, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from broker.core.words.effect import Tier
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.core.words.subject import VerificationLevel
 from broker.registry.appetite.reading import amount_of
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.words.money import Money
 from broker.registry.appetite.words import GRANTING, Row, Table, Then
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

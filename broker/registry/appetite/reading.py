@@ -13,8 +13,8 @@ from broker.core.words.effect import Effect
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.core.words.subject import VerificationLevel
 from broker.registry.appetite.words import COMPANY, Ceiling, Row, Table, Then
-from broker.registry.cedar_text import PolicyError, line_at
 from broker.registry.people import Role
+from broker.registry.policy.cedar_text import PolicyError, line_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from cedarpy import pst
 
-from broker.registry.cedar.tree import parts
+from broker.registry.policy.tree import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker import console, flow
+from broker import flow
 from broker.api.console.room import STREAMS_MAX
+from broker.approving import console
 from broker.core.jws import unpack
 from broker.core.words.action import ActionState
 from broker.core.words.approval import CONSOLE_VOTE_TYP, ApprovalState, VoteWord

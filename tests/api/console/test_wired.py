@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from starlette.responses import StreamingResponse
 
 from broker.core.jwk import Algorithm
-from broker.wiring import Server, console_keys
+from broker.wiring.rooms import console_keys
+from broker.wiring.serving import Server
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:

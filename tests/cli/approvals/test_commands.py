@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from broker import approvals
+from broker.approving import ending
 from broker.cli.app import make_app
 from broker.cli.approvals import WORD, changes, printable
 from broker.cli.exits import Exit
@@ -153,7 +153,7 @@ def test_the_exit_code_says_what_went_wrong(counter) -> None:
     counter.run("show", approval, who="carol", code=Exit.NOT_FOUND)
     counter.run("show", approval, who="", code=Exit.USAGE)
     counter.run("reject", approval, who="nobody", code=Exit.NOT_FOUND)
-    counter.do(approvals.withdraw(counter.house.ports, record))
+    counter.do(ending.withdraw(counter.house.ports, record))
     counter.run("reject", approval, code=Exit.FAILED)
     counter.url = "http://127.0.0.1:9"
     counter.run("list", code=Exit.UNREACHABLE)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from broker.cli.app import make_app
 from broker.cli.exits import Exit
 from broker.registry.appetite.checks import check_sources
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 from tests.support.cases import ROOT, all_tools, demo_sources
 
 PAGE = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from broker.cli.policy.folder import (
     read_folder,
 )
 from broker.registry.appetite.folder import APPETITE, LIMITS
-from broker.registry.cedar_text import PolicyError
-from broker.registry.policies import limits_of, rule_book
+from broker.registry.policy.books import limits_of, rule_book
+from broker.registry.policy.cedar_text import PolicyError
 from tests.support.cases import ROOT, all_tools
 
 DEMO = ROOT / "infra" / "demo" / "policy"

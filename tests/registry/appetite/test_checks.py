@@ -14,8 +14,8 @@ from broker.registry.appetite.folder import (
     read_sources,
 )
 from broker.registry.appetite.given import TESTS_MAX
-from broker.registry.cedar_text import PolicyError
-from broker.registry.policies import limits_of, rule_book
+from broker.registry.policy.books import limits_of, rule_book
+from broker.registry.policy.cedar_text import PolicyError
 from tests.support.cases import all_tools, demo_sources
 
 TOOLS = all_tools()

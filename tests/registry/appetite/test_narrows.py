@@ -16,7 +16,7 @@ from broker.registry.appetite.narrows import (
     check_roles,
 )
 from broker.registry.appetite.words import COMPANY, Row, Table, Then
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 from tests.support.cases import all_tools
 
 TOOLS = all_tools()

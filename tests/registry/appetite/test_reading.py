@@ -16,7 +16,7 @@ from broker.registry.appetite.reading import (
     read_table,
 )
 from broker.registry.appetite.words import Ceiling, Row, Table, Then
-from broker.registry.cedar_text import PolicyError
+from broker.registry.policy.cedar_text import PolicyError
 
 TOP = 'schema = 1\nowner = "dave"\ncurrency = "USD"\n'
 PLAIN = {"clause": '"C1"', "text": '"x"', "effects": '["read"]', "then": '"allow"'}

@@ -13,7 +13,7 @@ from broker.core.authorize import decide
 from broker.core.words.effect import Effect
 from broker.registry.appetite.cedar import compile_tables
 from broker.registry.appetite.words import COMPANY, Ceiling, Row, Table, Then
-from broker.registry.cedar_text import lines_of_rules
+from broker.registry.policy.cedar_text import lines_of_rules
 from tests.support.appetites import (
     USE_CASE,
     as_strict,

@@ -13,7 +13,8 @@ from temporalio.exceptions import TerminatedError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from broker import approvals, flow
+from broker import flow
+from broker.approving import ending
 from broker.core.approvals.codec import CodecKeys, codec_key
 from broker.core.words.errors import BrokerError, NotFoundError
 from broker.effects.temporal.client import Place, Timekeeper, connect
@@ -76,13 +77,13 @@ class HouseBroker:
         try:
             match what:
                 case "look":
-                    return _said(await approvals.standing(ports, approval_id))
+                    return _said(await ending.standing(ports, approval_id))
                 case "expire":
-                    return _said(await approvals.expire(ports, approval_id))
+                    return _said(await ending.expire(ports, approval_id))
                 case _:
-                    found = await approvals.standing(ports, approval_id)
+                    found = await ending.standing(ports, approval_id)
                     await flow.settle(ports, found.action_id)
-                    return _said(await approvals.standing(ports, approval_id))
+                    return _said(await ending.standing(ports, approval_id))
         except NotFoundError as error:
             raise NoSuchApprovalError(str(error)) from error
         except BrokerError as error:

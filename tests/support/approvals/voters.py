@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from broker import approvals, flow
+from broker import flow
+from broker.approving import voting
 from broker.core.approvals.votes import vote_claims
 from broker.core.jws import sign
 from broker.core.words.action import ActionState
@@ -21,7 +22,7 @@ from tests.support.identities import key_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from broker.approvals import Counted
+    from broker.approving.voting import Counted
     from broker.core.words.action import ActionRecord
     from broker.registry.authority import AuthorityRow
     from tests.support.flow.house import House
@@ -78,7 +79,7 @@ async def look_and_sign(
     house: House, name: str, approval_id: str, word: VoteWord, **changes: Any
 ) -> str:
     """Return a vote over the card as this person sees it now."""
-    card = await approvals.card(house.ports, voter(house, name), approval_id)
+    card = await voting.card(house.ports, voter(house, name), approval_id)
     return signed_vote(
         name,
         word,
@@ -93,7 +94,7 @@ async def vote(
 ) -> Counted:
     """Let a person look, sign and vote."""
     signed = await look_and_sign(house, name, approval_id, word, **changes)
-    return await approvals.cast(house.ports, voter(house, name), approval_id, signed)
+    return await voting.cast(house.ports, voter(house, name), approval_id, signed)
 
 
 async def approve(house: House, name: str, approval_id: str, **changes: Any) -> Counted:

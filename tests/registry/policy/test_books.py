@@ -8,13 +8,13 @@ import pytest
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, decide
 from broker.core.words.decision import Escalate, Permit
-from broker.registry.cedar_text import CEDAR_BYTES_MAX, RULES_MAX, PolicyError
-from broker.registry.policies import (
+from broker.registry.policy.books import (
     LIMITS_MAX,
     RESERVED_NAMES,
     limits_of,
     rule_book,
 )
+from broker.registry.policy.cedar_text import CEDAR_BYTES_MAX, RULES_MAX, PolicyError
 from tests.support.cases import all_tools, book, question
 
 RATE: dict[str, Any] = {

@@ -1,23 +1,22 @@
-"""Approvals: what people are shown, how they vote, and how an approval ends.
+"""Voting: what people are shown, how they vote, and what their votes mean.
 
 A person signs a vote with their own key; this module decides what the vote means and
 has vote, verdict and log entries stored in one transaction. It executes nothing: an
 approved action is settled by the workflow (flow.settle, through the internal endpoint),
 which is told through the outbox and keeps the time. While Temporal is away, asking and
-voting go on, settlement waits, and expiry is kept by ``expire_due``.
+voting go on and settlement waits (ending.py has the clock).
 
 Source: DESIGN, chapters 3 (invariants 5 and 11) and 7 (Votes).
 """
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, assert_never
 
 from broker import case as cases
 from broker import evidence, republish
-from broker.ballots import Asked, Signed, ballot_of, note_refused
+from broker.approving.ballots import Asked, Signed, ballot_of, note_refused
 from broker.core import approve
 from broker.core.approvals import card as cards
 from broker.core.approvals.votes import check_fresh, verify_vote
@@ -46,7 +45,6 @@ CAST_TRIES_MAX: Final = 8
 """How often a vote is counted again because other votes came in meanwhile."""
 
 PENDING_SHOWN_MAX: Final = 200
-EXPIRED_AT_ONCE_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,61 +169,6 @@ async def _cast_once(ports: Ports, asked: Asked, one: Signed) -> Counted | None:
             return await _closed(ports, vote.approval_id)
         case _:
             assert_never(word)
-
-
-# ------------------------------------------------- for agents, sweepers and the clock
-
-
-async def withdraw(ports: Ports, record: ActionRecord) -> bool:
-    """Cancel an action that waits; False if it has ended, or may have been sent."""
-    reason = Reason("withdrawn", "the agent withdrew it")
-    return await evidence.keep_unexecuted(ports, record, reason, ActionState.CANCELLED)
-
-
-async def standing(ports: Ports, approval_id: str) -> OnDesk:
-    """Return where an approval is, for the run that keeps its time.
-
-    Raises:
-        NotFoundError: there is no such approval.
-    """
-    found = await ports.desk.find(approval_id)
-    if found is None:
-        msg = "there is no such approval"
-        raise NotFoundError(msg)
-    await ports.desk.hello(approval_id)
-    return found
-
-
-async def expire(ports: Ports, approval_id: str) -> OnDesk:
-    """End an approval that is past its expiry, by the database's clock.
-
-    Raises:
-        NotFoundError: there is no such approval.
-    """
-    found = await standing(ports, approval_id)
-    if found.state is ApprovalState.PENDING and found.left_s <= 0:
-        await _expired(ports, found.action_id)
-        found = await ports.desk.find(approval_id) or found
-    return found
-
-
-async def expire_due(ports: Ports) -> int:
-    """End every approval that is past its expiry; return how many there were."""
-    due = await ports.desk.due(limit=EXPIRED_AT_ONCE_MAX)
-    ended = 0
-    for action_id in due:
-        # One that cannot be ended now must not keep the others waiting.
-        with contextlib.suppress(UnavailableError):
-            await _expired(ports, action_id)
-            ended += 1
-    return ended
-
-
-async def _expired(ports: Ports, action_id: str) -> None:
-    record = await ports.store.action(action_id)
-    if record is not None:
-        reason = Reason("approval_expired", "nobody signed in time")
-        await evidence.keep_unexecuted(ports, record, reason, ActionState.EXPIRED)
 
 
 # -------------------------------------------------------------------------- the parts

@@ -1,6 +1,6 @@
 """The console's part of approvals: votes that the broker signs for a signed-in person.
 
-A vote from the console goes the way of every vote (approvals.cast): the same digest,
+A vote from the console goes the way of every vote (voting.cast): the same digest,
 the same card, the same people who may not sign, the same limits and quorum, and it is
 verified again at settlement. Only its signature is another: it is the broker's, with a
 ``typ`` of its own, names the session, and carries how strongly that was signed in. It
@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from broker import approvals
+from broker.approving import voting
 from broker.core.approvals.votes import vote_claims
 from broker.core.jws import sign
 from broker.core.words.approval import Vote, VoteWord
 from broker.core.words.errors import ApprovalStaleError, ForbiddenError, NotFoundError
 
 if TYPE_CHECKING:
-    from broker.approvals import Counted
+    from broker.approving.voting import Counted
     from broker.core.identity.tickets import Ticket
     from broker.core.words.subject import Caller
     from broker.ports import OnDesk, Ports
@@ -57,7 +57,7 @@ async def vote(
 
     Raises:
         ForbiddenError: console votes do not count here, or not for this person.
-        BrokerError: as of ``approvals.cast``.
+        BrokerError: as of ``voting.cast``.
     """
     voter = await ports.desk.voter(caller.subject_id)
     if ports.console_key is None or not voter.console:
@@ -77,7 +77,7 @@ async def vote(
         session=session.ticket_id,
     )
     signed = sign(vote_claims(one), key=ports.console_key, typ=one.typ)
-    return await approvals.cast(ports, caller, choice.approval_id, signed)
+    return await voting.cast(ports, caller, choice.approval_id, signed)
 
 
 async def look(ports: Ports, caller: Caller, approval_id: str) -> Seen:
@@ -88,7 +88,7 @@ async def look(ports: Ports, caller: Caller, approval_id: str) -> Seen:
     """
     stale, card = "", None
     try:
-        card = await approvals.card(ports, caller, approval_id)
+        card = await voting.card(ports, caller, approval_id)
     except ApprovalStaleError as error:
         stale = error.detail
     found = await ports.desk.find(approval_id)

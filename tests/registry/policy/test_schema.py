@@ -7,8 +7,8 @@ import pytest
 
 from broker.core.authorize import decide
 from broker.core.words.decision import Deny, Permit
-from broker.registry.cedar.schema import ATTRIBUTES, COUNTS, SUMS, schema_text
-from broker.registry.cedar.tree import looked_at
+from broker.registry.policy.schema import ATTRIBUTES, COUNTS, SUMS, schema_text
+from broker.registry.policy.tree import looked_at
 from tests.support.cases import all_tools, book, question
 
 HEAD = '@id("a") permit(principal, action, resource)'

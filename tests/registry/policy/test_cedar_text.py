@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.registry.cedar_text import (
+from broker.registry.policy.cedar_text import (
     CEDAR_BYTES_MAX,
     LIKES_MAX,
     NESTING_MAX,

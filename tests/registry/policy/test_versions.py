@@ -12,8 +12,8 @@ from broker.cli.seed_policy import demo_policy
 from broker.core.authorize import decide
 from broker.core.words.decision import Decision, Deny, Escalate
 from broker.core.words.errors import InvalidError
-from broker.registry.policies import rule_book
-from broker.registry.policy_versions import (
+from broker.registry.policy.books import rule_book
+from broker.registry.policy.versions import (
     CONTENT_BYTES_MAX,
     changes,
     content_digest,

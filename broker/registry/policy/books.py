@@ -24,9 +24,9 @@ from broker.core.words.budget import (
 )
 from broker.core.words.decision import Quorum
 from broker.core.words.money import is_currency
-from broker.registry.cedar.schema import ATTRIBUTES, COUNTS, SUMS, schema_text
-from broker.registry.cedar.tree import looked_at
-from broker.registry.cedar_text import RULES_MAX, PolicyError, check_text
+from broker.registry.policy.cedar_text import RULES_MAX, PolicyError, check_text
+from broker.registry.policy.schema import ATTRIBUTES, COUNTS, SUMS, schema_text
+from broker.registry.policy.tree import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.words.effect import Effect
-from broker.registry.cedar_text import quoted
+from broker.registry.policy.cedar_text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -1,0 +1,1 @@
+"""APPROVE, seen from people: who is asked, what they see, how votes are counted."""

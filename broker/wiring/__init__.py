@@ -1,0 +1,1 @@
+"""The composition root: which adapter stands behind which port, and what serves."""
