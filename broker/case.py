@@ -100,6 +100,7 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     granted = ask.caller.grant.tools
     if (
         tool is None
+        or tool.receipt.find is not None  # a reading of the broker's own
         or tool.name not in view.agent.tools
         or (granted and tool.name not in granted)
     ):

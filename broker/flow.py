@@ -217,8 +217,8 @@ async def _decided_again(
 ) -> ActionRecord | None:
     """Run the decision again, then execute, or end the action with the reason."""
     for _ in range(DECISIONS_MAX):
-        case = await _still_stands(ports, stored)
-        if isinstance(case, _No):
+        case = await still_stands(ports, stored)
+        if isinstance(case, No):
             return await _unexecuted(ports, stored, case, claimed=claim is not None)
         if claim is not None:
             return await _execute(ports, case, claim)
@@ -231,7 +231,7 @@ async def _decided_again(
                 # What the decision saw has moved: read it and decide again.
                 continue
             case NoRoom(over=over):
-                no = _No(_over(over), {})
+                no = No(_over(over), {})
                 return await _unexecuted(ports, stored, no, claimed=False)
             case Claim() as claim:
                 return await _execute(ports, case, claim)
@@ -239,7 +239,7 @@ async def _decided_again(
 
 
 async def _unexecuted(
-    ports: Ports, stored: ActionRecord, no: _No, *, claimed: bool
+    ports: Ports, stored: ActionRecord, no: No, *, claimed: bool
 ) -> ActionRecord | None:
     """End an action that may not be executed any more."""
     # If a policy was published meanwhile, it decides what happens now. If it has
@@ -253,21 +253,21 @@ async def _unexecuted(
 
 
 @dataclass(frozen=True, slots=True)
-class _No:
+class No:
     """Why a decided action is not executed, and what policy said of it, if asked."""
 
     reason: Reason
     detail: Mapping[str, Any]
 
 
-async def _still_stands(ports: Ports, stored: ActionRecord) -> Case | _No:
+async def still_stands(ports: Ports, stored: ActionRecord) -> Case | No:
     """Decide from signed rows as if for the first time."""
     case = await cases.reopened(ports, stored)
     if isinstance(case, Reason):
-        return _No(case, {})
+        return No(case, {})
     refusal = cases.stands(case, stored)
     if refusal is not None:
-        return _No(refusal, {})
+        return No(refusal, {})
     case, decision = await _authorize(ports, case)
     decision, verdict = await _guard(ports, case, decision)
     if not stored.approval_id and not isinstance(decision, Deny):
@@ -289,7 +289,7 @@ async def _still_stands(ports: Ports, stored: ActionRecord) -> Case | _No:
         policy_version=case.view.policy.book.version,
         more={"policy_version_before": stored.policy_version},
     )
-    return _No(no, said)
+    return No(no, said)
 
 
 async def _unsigned(

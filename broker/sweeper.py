@@ -18,7 +18,7 @@ from broker.approving import ending
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Reason
 from broker.core.words.errors import BrokerError
-from broker.unknown import again
+from broker.unknown import again, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -77,15 +77,16 @@ async def outdated(ports: Ports) -> None:
 
 
 async def unclear(ports: Ports) -> None:
-    """Ask the edge again about outcomes that nobody knows; a small batch at a time."""
-    works = (_ask_again(ports, action_id) for action_id in await again.due(ports))
+    """Reconcile outcomes that nobody knows; a small batch at a time."""
+    works = (_reconcile(ports, action_id) for action_id in await again.due(ports))
     # Side by side: an edge that is slow to say delays the sweep once, not for each.
     await asyncio.gather(*(_undisturbed(work) for work in works))
 
 
-async def _ask_again(ports: Ports, action_id: str) -> None:
-    if await again.ask_again(ports, action_id) is again.Found.ALARM:
-        _log.error("alarm", alarm=again.NOT_SENT_ALARM, action=action_id)
+async def _reconcile(ports: Ports, action_id: str) -> None:
+    found = await reconcile.reconcile(ports, action_id)
+    for alarm in found.alarms:
+        _log.error("alarm", alarm=alarm, action=action_id)
 
 
 async def _decide_again(ports: Ports, action_id: str, slots: asyncio.Semaphore) -> None:

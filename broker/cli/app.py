@@ -16,6 +16,7 @@ COMMAND_MODULES = [
     "broker.cli.policy",
     "broker.cli.tools",
     "broker.cli.approvals",
+    "broker.cli.unknowns",
     "broker.cli.limits.standing",
     "broker.cli.limits.budgets",
     "broker.cli.audit",

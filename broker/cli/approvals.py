@@ -63,10 +63,10 @@ def list_(
         {
             "approval": lambda row: row["approval"],
             "tool": lambda row: row["tool"],
-            "amount": _amount,
+            "amount": amount_of,
             "customer": lambda row: row["customer_ref"][:8],
             "votes": lambda row: f"{row['votes']} of {row['approvers_min']}",
-            "expires in": lambda row: _duration(row["expires_in_s"]),
+            "expires in": lambda row: duration_of(row["expires_in_s"]),
             "you": lambda row: (
                 "may sign" if row["may_approve"] else printable(row["why_not"]["text"])
             ),
@@ -183,82 +183,6 @@ def watch(
         raise typer.Exit(Exit.OK) from None
 
 
-@app.command()
-def unknown(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """List what was sent and got no clear answer; its money is held."""
-    at = desk(state, name, key, url, as_json=as_json)
-    at.table(
-        at.run(PersonClient.unknown),
-        {
-            "action": lambda row: row["action"],
-            "tool": lambda row: row["tool"],
-            "amount": _amount,
-            "customer": lambda row: row["customer_ref"][:8],
-            "for": lambda row: _duration(row["age_s"]),
-            "receipt": lambda row: printable(row["receipt"]),
-            "edge says": lambda row: ", ".join([row["edge_said"], *row["alarms"]]),
-            "you": lambda row: (
-                "may resolve"
-                if row["may_resolve"]
-                else printable(row["why_not"]["text"])
-            ),
-        },
-    )
-
-
-@app.command()
-def resolve(
-    action: Annotated[str, typer.Argument(help="Id of the action.")],
-    *,
-    happened: Annotated[
-        bool | None,
-        typer.Option("--happened/--not-happened", help="What the upstream shows."),
-    ] = None,
-    amount: Annotated[
-        int | None,
-        typer.Option(
-            "--amount", help="Minor units that moved, if not what was decided."
-        ),
-    ] = None,
-    reason: Annotated[
-        str, typer.Option("--reason", help="How you know; it stands in the log.")
-    ] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Sign what became of an unknown action: it posts or gives back what is held."""
-    at = desk(state, name, key, url, as_json=as_json)
-    if happened is None or not reason.strip():
-        at.fail(
-            "say what the upstream shows, and how you know",
-            hint='--happened or --not-happened, and --reason "..."',
-            code=Exit.USAGE,
-        )
-    if amount is not None and not happened:
-        at.fail("what did not happen moved no amount", code=Exit.USAGE)
-
-    async def work(me: PersonClient) -> Mapping[str, Any]:
-        rows = {row["action"]: row for row in await me.unknown()}
-        # One that is resolved by now is listed no more; the broker says what became.
-        row = rows.get(action) or {"action": action, "digest": "0" * 64}
-        sent = await me.resolve(row, happened=happened, amount=amount, reason=reason)
-        return sent.checked()
-
-    done = at.run(work)
-    before = " before" if done["repeated"] else ""
-    at.show(done, lines=[f"resolved{before}: {done['state']}"])
-
-
 def changes(
     before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
@@ -344,13 +268,14 @@ def _event_line(event: Mapping[str, Any]) -> str:
         f"{event['event']:<6}",
         event["approval"],
         event["tool"],
-        _amount(event),
+        amount_of(event),
         votes,
     )
     return printable("  ".join(parts))
 
 
-def _amount(row: Mapping[str, Any]) -> str:
+def amount_of(row: Mapping[str, Any]) -> str:
+    """Return an amount as people read it."""
     return str(row["amount"]["text"]) if row["amount"] else "-"
 
 
@@ -371,6 +296,7 @@ def _units(budget: Mapping[str, Any], number: int) -> str:
     return f"{number / 100:,.2f} {budget['unit']}"
 
 
-def _duration(seconds: int) -> str:
+def duration_of(seconds: int) -> str:
+    """Return a span as people read it."""
     hours, minutes = seconds // 3_600, seconds % 3_600 // 60
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -72,6 +72,11 @@ class PersonClient(Session):
         rows: Sequence[Mapping[str, Any]] = found["unknown"]
         return rows
 
+    async def reconcile_unknown(self) -> Mapping[str, Any]:
+        """Have the edge and the upstream asked now what became of them."""
+        path = "/v1/admin/actions/unknown/reconcile"
+        return (await self.call("POST", path)).checked()
+
     async def resolve(
         self, row: Mapping[str, Any], *, happened: bool, amount: int | None, reason: str
     ) -> Answer:

@@ -193,7 +193,15 @@ def note_answer(
     if _stated(call, request):
         values: dict[str, Any] = {}
         if answer.status in request.done and not echo:
-            values, alarms = extract(answer.body, call.order.tool.receipt.values)
+            stated, order = call.order.tool.receipt, call.order
+            wanted = (
+                order.warrant.arguments.get(stated.find.argument)
+                if stated.find is not None
+                else None
+            )
+            values, alarms = extract(
+                answer.body, stated.values, find=stated.find, wanted=wanted
+            )
             call.alarms.update(dict.fromkeys(alarms))
         _record(call, journal, status=answer.status, values=values)
     return not echo

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from broker.core.words.tool import Find
     from broker.core.words.warrant import SentState
     from broker.edge.identity import Identity
 
@@ -58,15 +59,22 @@ _MISSING: Final = _Missing()
 
 
 def extract(
-    body: bytes, pointers: Mapping[str, str]
+    body: bytes,
+    pointers: Mapping[str, str],
+    *,
+    find: Find | None = None,
+    wanted: object = None,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the values that the pointers find, and alarms for what is unusable.
+
+    With ``find`` they start at the one element of its list that is marked with
+    ``wanted``; none are taken where there is no such element, or more than one.
 
     A body with two meanings (a key twice, a number beyond 2^53) gives no values at all;
     a value that is no text, integer, true, false or null is left out. What a pointer
     does not find is absent without an alarm: the judge decides what is needed.
     """
-    if not pointers:
+    if not pointers and find is None:
         return {}, ()
     try:
         document = parse_json(
@@ -76,6 +84,15 @@ def extract(
         return {}, (NOT_JSON,)
     values: dict[str, Any] = {}
     alarms: tuple[str, ...] = ()
+    if find is not None:
+        elements = _at(document, find.list)
+        if not isinstance(elements, list):
+            return {}, (VALUE_UNUSABLE,)
+        marked = [one for one in elements if _same(_at(one, find.mark), wanted)]
+        values = {"found": len(marked), "more": _goes_on(document, find.more)}
+        if len(marked) != 1:
+            return values, ()
+        document = marked[0]
     for name, pointer in pointers.items():
         found = _at(document, pointer)
         if found is _MISSING:
@@ -100,6 +117,18 @@ def _at(document: object, pointer: str) -> object:
         else:
             return _MISSING
     return here
+
+
+def _same(found: object, wanted: object) -> bool:
+    return type(found) is type(wanted) and found == wanted
+
+
+def _goes_on(document: object, pointer: str) -> bool:
+    """Return whether a list may have more than was sent; what is unclear may."""
+    if not pointer:
+        return False
+    found = _at(document, pointer)
+    return not (found is False or found is None or found is _MISSING or found == "")
 
 
 def sign_receipt(facts: Facts, *, identity: Identity, nonce: str, now: datetime) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from broker.ports.policies import Past, PolicyRoom, Shadows, Waiting
-from broker.ports.unknown import OpenOutcome, Unresolved
+from broker.ports.unknown import OpenOutcome, Sending, Unresolved
 from broker.ports.values import (
     AuthorityView,
     Ballot,
@@ -96,6 +96,7 @@ __all__ = [
     "Redecision",
     "Replay",
     "Sealed",
+    "Sending",
     "ShadowCount",
     "Shadowed",
     "Shadows",

@@ -29,6 +29,14 @@ class OpenOutcome:
     alarms: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Under which warrant an action was first sent, and how often it was again."""
+
+    first_warrant: str
+    again: int
+
+
 class Unresolved(Protocol):
     """Actions whose outcome is unknown."""
 
@@ -48,3 +56,14 @@ class Unresolved(Protocol):
 
     async def resolution(self, action_id: str) -> str:
         """Return which resolution of a person ended this action, empty if none did."""
+
+    async def sending(self, action_id: str) -> Sending | None:
+        """Return how an unknown action was sent; None if it is not unknown."""
+
+    async def send_again(
+        self, action_id: str, *, before: str, warrant_id: str, entry: AuditEntry
+    ) -> bool:
+        """Give an unknown action a new warrant, and integrate the entry of it.
+
+        False if the warrant ``before`` is not its last one, or it is not unknown.
+        """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Mapping
 
 STATUSES_MAX = 16
+POINTER = re.compile(r"(/([^~/]|~[01])*){1,16}")
+"""A JSON pointer of up to 16 steps, as manifests write it."""
 
 
 def only(raw: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -24,6 +24,13 @@ from broker.core.words.tool import (
     ReceiptPointers,
     Tool,
 )
+from broker.registry.aftermath import (
+    check_aftermath,
+    read_find,
+    read_reconcile,
+    read_undo,
+)
+from broker.registry.fields import POINTER as _POINTER
 from broker.registry.fields import STATUSES_MAX
 from broker.registry.fields import flag as _flag
 from broker.registry.fields import integer as _int
@@ -75,12 +82,11 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Never a header that the edge itself sends, or one that changes how a message is read.
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}-(Key|Id)")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")  # RFC 6749, section 3.3
-_POINTER = re.compile(r"(/([^~/]|~[01])*){1,16}")
 
 
 _MANIFEST_FIELDS = {
     *("schema", "tool", "arguments", "binding", "egress", "receipt", "output"),
-    *("review", "accepted"),
+    *("review", "accepted", "reconcile", "undo"),
 }
 
 
@@ -126,7 +132,7 @@ def _parse(data: Mapping[str, Any]) -> Tool:
     _check_names(tool)
     requests = tuple(_request(item) for item in egress["requests"])
     binding = _binding(data.get("binding", {}), arguments=_arguments(data))
-    receipt = _receipt(data["receipt"], requests)
+    receipt = _receipt(data["receipt"], requests, data["arguments"])
     parsed = Tool(
         name=tool["name"],
         version=_int(tool["version"], "tool.version", low=1, high=1_000_000),
@@ -151,6 +157,8 @@ def _parse(data: Mapping[str, Any]) -> Tool:
         receipt=receipt,
         output=tuple(_field(item) for item in data.get("output", {}).get("fields", [])),
         digest=manifest_digest(data),
+        reconcile=read_reconcile(data.get("reconcile"), binding, data["arguments"]),
+        undo=read_undo(data.get("undo"), receipt, data["arguments"]),
     )
     _cross_check(parsed)
     return parsed
@@ -174,6 +182,7 @@ def _cross_check(tool: Tool) -> None:
         raise ValueError(msg)
     effectful = [r for r in tool.requests if r.effectful]
     reads = tool.effect in {Effect.READ, Effect.DRAFT}
+    check_aftermath(tool, reads=reads)
     if reads and effectful:
         msg = "a tool with effect read or draft may not have an effectful request"
         raise ValueError(msg)
@@ -348,9 +357,11 @@ def _check_request(request: EgressRequest) -> None:
 
 
 def _receipt(
-    raw: Mapping[str, Any], requests: tuple[EgressRequest, ...]
+    raw: Mapping[str, Any],
+    requests: tuple[EgressRequest, ...],
+    arguments: Mapping[str, Any],
 ) -> ReceiptPointers:
-    _only(raw, {"request", "values"}, "[receipt]")
+    _only(raw, {"request", "values", "find"}, "[receipt]")
     if raw["request"] not in {request.request_id for request in requests}:
         msg = f"receipt.request {raw['request']!r} names no egress request"
         raise ValueError(msg)
@@ -361,7 +372,7 @@ def _receipt(
     for name, pointer in values.items():
         _text(name, "a name in receipt.values", _WORD)
         _text(pointer, f"receipt.values.{name}", _POINTER)
-    return ReceiptPointers(raw["request"], values)
+    return ReceiptPointers(raw["request"], values, read_find(raw, arguments))
 
 
 def _field(raw: Mapping[str, Any]) -> OutputField:

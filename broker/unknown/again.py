@@ -74,11 +74,19 @@ async def ask_again(ports: Ports, action_id: str) -> Found:
         if found is not Found.UNKNOWN:
             return found
         said = f"{said} {ran.receipt.upstream_status}"
-    elif ran.receipt.state is SentState.NOT_SENT:
+    elif ran.receipt.state is SentState.NOT_SENT and not await _was_again(
+        ports, action_id
+    ):
         alarm = NOT_SENT_ALARM
     entry = _alarm(ports, record) if alarm else None
     new = await ports.unknown.said(action_id, said, alarm=alarm, entry=entry)
     return Found.ALARM if new else Found.UNKNOWN
+
+
+async def _was_again(ports: Ports, action_id: str) -> bool:
+    """Return whether the warrant was only to send it again, which may not have been."""
+    sending = await ports.unknown.sending(action_id)
+    return sending is not None and sending.again > 0
 
 
 async def _judged(ports: Ports, record: ActionRecord, ran: Ran) -> Found:

@@ -37,6 +37,7 @@ from broker.core.words.errors import (
 )
 from broker.core.words.money import Money
 from broker.ports import Claim, Finish
+from broker.unknown.reconcile import RECONCILED_MAX, all_of
 
 if TYPE_CHECKING:
     from broker.case import Case
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from broker.core.words.approval import Approver
     from broker.core.words.subject import Caller
     from broker.ports import OpenOutcome, Ports
+    from broker.unknown.reconcile import Round
 
 UNKNOWN_SHOWN_MAX: Final = 100
 
@@ -87,6 +89,22 @@ async def listed(ports: Ports, caller: Caller) -> list[Listed]:
         if record is not None and open_still and _sees(person, record):
             found.append(await _listed(ports, person, one, record))
     return found
+
+
+async def reconciled(ports: Ports, caller: Caller) -> tuple[list[Round], int]:
+    """Reconcile now what this person sees; return each, and how many were left out.
+
+    Raises:
+        ForbiddenError: The caller is no active person.
+    """
+    person = await _person(ports, caller)
+    seen = []
+    for one in await ports.unknown.listed(limit=UNKNOWN_SHOWN_MAX):
+        record = await _record(ports, one.action_id)
+        if record is not None and _sees(person, record):
+            seen.append(one.action_id)
+    asked = seen[:RECONCILED_MAX]
+    return await all_of(ports, asked), len(seen) - len(asked)
 
 
 async def resolve(

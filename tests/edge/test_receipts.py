@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.warrants.orders import VALUE_CHARS_MAX, is_receipt_value
+from broker.core.words.tool import Find
 from broker.edge.receipts import RESPONSE_DEPTH_MAX, extract
 
 keys = st.text(max_size=4) | st.sampled_from(["a/b", "~", "~1", "", "0"])
@@ -100,3 +101,44 @@ def test_an_answer_nests_to_the_limit_and_not_deeper() -> None:
 
     assert extract(nested(RESPONSE_DEPTH_MAX), {"v": "/v"}) == ({"v": 1}, ())
     assert extract(nested(RESPONSE_DEPTH_MAX + 1), {"v": "/v"}) == ({}, ("not_json",))
+
+
+FIND = Find(list="/data", mark="/metadata/action", argument="action", more="/has_more")
+
+
+def found(data: Any, *, has_more: Any = False) -> dict[str, Any]:
+    body = json.dumps({"data": data, "has_more": has_more}).encode()
+    return extract(body, {"amount": "/amount"}, find=FIND, wanted="mine")[0]
+
+
+def one(action: Any, amount: int) -> dict[str, Any]:
+    return {"amount": amount, "metadata": {"action": action}}
+
+
+def test_the_one_element_with_our_mark_gives_the_values() -> None:
+    assert found([one("other", 1), one("mine", 2), {"metadata": {}}, 7]) == {
+        "found": 1,
+        "more": False,
+        "amount": 2,
+    }
+
+
+def test_no_element_or_two_of_them_give_no_values_and_say_how_many() -> None:
+    assert found([one("other", 1)]) == {"found": 0, "more": False}
+    assert found([]) == {"found": 0, "more": False}
+    assert found([one("mine", 1), one("mine", 2)]) == {"found": 2, "more": False}
+
+
+@pytest.mark.parametrize("has_more", [True, 1, "yes", 0, [], {}])
+def test_a_list_that_may_go_on_says_so(has_more: Any) -> None:
+    assert found([], has_more=has_more)["more"] is True
+
+
+@pytest.mark.parametrize("data", [None, {}, "mine", 1])
+def test_what_is_no_list_gives_nothing(data: Any) -> None:
+    assert found(data) == {}
+
+
+@pytest.mark.parametrize("mark", [1, True, None, ["mine"]])
+def test_a_mark_of_another_type_is_not_ours(mark: Any) -> None:
+    assert found([one(mark, 1)])["found"] == 0

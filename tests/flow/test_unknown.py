@@ -19,7 +19,13 @@ from broker.unknown import again
 from broker.unknown.again import ASKED_AT_ONCE_MAX, NOT_SENT_ALARM
 from tests.support.flow.executor import answered
 from tests.support.flow.house import AGENT_ID
-from tests.support.flow.unknowns import agree, pass_pause, ports_of, unclear_refund
+from tests.support.flow.unknowns import (
+    Declared,
+    agree,
+    pass_pause,
+    ports_of,
+    unclear_refund,
+)
 
 if TYPE_CHECKING:
     from tests.support.flow.house import House
@@ -103,6 +109,7 @@ async def test_a_late_refusal_gives_the_money_back(house: House) -> None:
 async def test_what_stays_unclear_stays_unknown_and_held(
     house: House, status: int | None
 ) -> None:
+    Declared(house)
     action_id = await unclear_refund(house, 1_000)
     if status is not None:
         answered(house.executor, action_id, status=status)
@@ -110,7 +117,7 @@ async def test_what_stays_unclear_stays_unknown_and_held(
     await asked(house)
     assert await state_of(house, action_id) is ActionState.UNKNOWN
     assert (await house.held(), await house.posted()) == (1_000, 0)
-    assert await kinds(house, action_id) == before
+    assert await kinds(house, action_id) == [*before, EntryKind.LOOKED_UP]
     [open_] = await house.ports.unknown.listed(limit=10)
     assert open_.edge_said == ("sent" if status is None else f"answered {status}")
     await agree(house)
@@ -119,6 +126,7 @@ async def test_what_stays_unclear_stays_unknown_and_held(
 async def test_not_sent_after_sent_voids_nothing_and_raises_one_alarm(
     house: House,
 ) -> None:
+    Declared(house)
     action_id = await unclear_refund(house, 1_000)
     # As an edge says whose journal was lost.
     house.executor.receipts.clear()

@@ -35,6 +35,7 @@ EFFECTS = {
     "orders.exchange": Effect.MONEY,
     "orders.get": Effect.READ,
     "orders.refund": Effect.MONEY,
+    "orders.refunds.find": Effect.READ,
     "orders.return": Effect.MONEY,
     "products.get": Effect.READ,
     "products.list": Effect.READ,

@@ -57,6 +57,25 @@ async def list_unknown(request: Request, who: Someone) -> dict[str, Any]:
     return {"unknown": [_json(one) for one in found]}
 
 
+@router.post("/unknown/reconcile", summary="Find out now what became of them")
+async def reconcile(request: Request, who: Someone) -> dict[str, Any]:
+    """Ask the edge and the upstream about those that you see; the oldest first."""
+    rounds, left = await resolving.reconciled(_ports(request), who)
+    return {
+        "reconciled": [
+            {
+                "action": one.action_id,
+                "state": one.state.value,
+                "by": one.by.value,
+                "said": one.said,
+                "alarms": list(one.alarms),
+            }
+            for one in rounds
+        ],
+        "left": left,
+    }
+
+
 @router.post(
     "/{action_id}/resolve",
     summary="Say what became of an unknown action",

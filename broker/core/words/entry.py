@@ -33,6 +33,8 @@ class EntryKind(StrEnum):
     CREDENTIAL = "execute.credential"
     OUTCOME = "record.outcome"
     RESOLVED = "record.resolved"
+    LOOKED_UP = "execute.looked_up"
+    AGAIN = "execute.again"
     INTERACTION = "authenticate.interaction"
     TURN = "authenticate.turn"
     TOKEN = "authenticate.token"  # noqa: S105  (a kind of entry, not a secret)

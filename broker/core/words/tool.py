@@ -87,15 +87,57 @@ class EgressRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Find:
+    """Which element of a list in a response a receipt speaks of.
+
+    It is the one whose value at ``mark`` is the decided argument ``argument``; the
+    receipt's pointers then start there, and its value ``found`` says how many there
+    are. ``more`` points at what says that the list goes on; empty if it never does.
+    """
+
+    list: str
+    mark: str
+    argument: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptPointers:
     """Which values the edge takes from the raw response of which request.
 
     ``values`` maps a name (owner, object, amount, currency, paid, status ...) to a JSON
-    pointer into the response body.
+    pointer into the response body, or into what ``find`` finds in it.
     """
 
     request_id: str
     values: Mapping[str, str]
+    find: Find | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """By which reading tool the upstream is asked whether an action happened.
+
+    ``arguments`` are templates of decided arguments, customer and action. What is not
+    found ``absent_after_s`` seconds after it can have been sent at the latest never
+    happened; 0 if the upstream promises no such thing.
+    """
+
+    tool: str
+    arguments: Mapping[str, str]
+    absent_after_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Which tool takes back what this one did, and from what its arguments are made.
+
+    ``arguments`` maps each to a template: ``{args.NAME}`` of the action that is undone,
+    or ``{receipt.NAME}``, a value of its signed receipt.
+    """
+
+    tool: str
+    arguments: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +175,8 @@ class Tool:
     receipt: ReceiptPointers
     output: tuple[OutputField, ...]
     digest: str
+    reconcile: Reconcile | None = None
+    undo: Undo | None = None
 
     @property
     def tier(self) -> Tier:

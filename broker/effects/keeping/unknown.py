@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.ports import OpenOutcome
+from broker.ports import OpenOutcome, Sending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,3 +94,32 @@ class PostgresUnknown:
             )
             or ""
         )
+
+    async def sending(self, action_id: str) -> Sending | None:
+        """Return how an unknown action was sent; None if it is not unknown."""
+        rows = await self._database.rows(
+            "SELECT coalesce(first_warrant, warrant_id) AS warrant, resends"
+            "  FROM action WHERE action_id = $1 AND state = 'unknown'",
+            action_id,
+        )
+        for row in rows:
+            return Sending(str(row["warrant"]), row["resends"])
+        return None
+
+    async def send_again(
+        self, action_id: str, *, before: str, warrant_id: str, entry: AuditEntry
+    ) -> bool:
+        """Give an unknown action a new warrant, and integrate the entry of it.
+
+        False if the warrant ``before`` is not its last one, or it is not unknown.
+        """
+        taken: bool = await self._database.value(
+            "SELECT unknown_again($1, $2, $3, $4)",
+            action_id,
+            before,
+            warrant_id,
+            self._entries.signed((entry,)),
+        )
+        if taken:
+            await self._entries.integrated((entry,))
+        return taken

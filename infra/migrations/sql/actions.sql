@@ -105,6 +105,9 @@ CREATE TABLE action (
   ask_at            timestamptz,
   edge_said         text        NOT NULL DEFAULT '',
   resolution        text        NOT NULL DEFAULT '',
+  -- Of one that was sent again under the same idempotency key: its first warrant.
+  first_warrant     uuid,
+  resends           smallint    NOT NULL DEFAULT 0,
   created_at        timestamptz NOT NULL,
   updated_at        timestamptz NOT NULL DEFAULT now(),
   expires_at        timestamptz,
@@ -547,6 +550,26 @@ BEGIN
 END
 $$;
 
+-- Give an unknown action a new warrant under its old idempotency key. The entry is staged
+-- with it; nothing is sent before that is in the log.
+CREATE FUNCTION unknown_again(
+  p_action uuid, p_before uuid, p_warrant uuid, p_entries jsonb
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+  UPDATE action
+     SET first_warrant = coalesce(first_warrant, warrant_id), warrant_id = p_warrant,
+         resends = resends + 1
+   WHERE action_id = p_action AND state = 'unknown' AND warrant_id = p_before;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM keep('[]', p_entries);
+  RETURN true;
+END
+$$;
+
 -- Remember what was shown, what bounds its objects, and whose interaction it is.
 CREATE FUNCTION action_show(p_interaction uuid, p_action uuid, p jsonb) RETURNS void
 LANGUAGE plpgsql
@@ -735,8 +758,8 @@ $$;
 REVOKE ALL ON FUNCTION
   keep, action_insert, action_submit, reads_lines, action_submit_reads, action_may,
   action_claim, action_take_over, action_rearm, action_refuse, action_finish, action_show,
-  action_finish_reads, unknown_take, unknown_said, vote_cast, outbox_revive,
-  interaction_open, turn_add, subject_key_for
+  action_finish_reads, unknown_take, unknown_said, unknown_again, vote_cast,
+  outbox_revive, interaction_open, turn_add, subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
   object_ceiling, approval, vote, outbox TO cf_broker;
@@ -745,5 +768,5 @@ GRANT UPDATE (started_at) ON approval TO cf_broker;
 GRANT EXECUTE ON FUNCTION
   action_submit, action_submit_reads, action_claim, action_take_over, action_rearm,
   action_refuse, action_finish, action_finish_reads, unknown_take, unknown_said,
-  vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
+  unknown_again, vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
   TO cf_broker;

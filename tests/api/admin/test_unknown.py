@@ -100,3 +100,30 @@ async def test_who_has_no_such_role_sees_or_learns_nothing(office: Office) -> No
     answer = await office.call("worker", "GET", f"{PATH}/unknown")
     assert answer.status_code in {401, 403}
     assert await office.house.held() == 1_000
+
+
+async def test_a_round_asks_edge_and_upstream_and_says_what_it_found(
+    office: Office,
+) -> None:
+    executor = office.house.executor
+    executor.reaches = True
+    found, left = [await unclear_refund(office.house, n) for n in (1_000, 500)]
+    executor.moved = [one for one in executor.moved if one[2] == found]
+    executor.fault = "no_answer"
+    path = f"{PATH}/unknown/reconcile"
+    assert (await office.call("olivia", "POST", path)).json()["reconciled"] == []
+    answer = await office.call("alice", "POST", path)
+    assert answer.status_code == 200, answer.text
+    rows = {row["action"]: row for row in answer.json()["reconciled"]}
+    assert rows[found] | {"said": ""} == {
+        "action": found,
+        "state": "done",
+        "by": "upstream",
+        "said": "",
+        "alarms": [],
+    }
+    assert (rows[left]["state"], rows[left]["by"]) == ("unknown", "later")
+    assert answer.json()["left"] == 0
+    assert (await office.house.held(), await office.house.posted()) == (500, 1_000)
+    answer = await office.call("worker", "POST", path)
+    assert answer.status_code in {401, 403}

@@ -264,3 +264,12 @@ def test_an_unknown_outcome_is_listed_and_resolved_by_a_person(counter) -> None:
     assert "not unknown any more" in counter.say(*paid, who="bob", code=Exit.FAILED)
     assert counter.do(counter.house.posted()) == 900
     assert counter.run("unknown") == []
+
+
+def test_a_round_of_reconciling_says_by_what_each_was_found(counter) -> None:
+    counter.house.executor.reaches = True
+    action = counter.do(unclear_refund(counter.house, 1_000))
+    [row] = counter.run("reconcile")
+    assert (row["action"], row["state"], row["by"]) == (action, "done", "upstream")
+    assert counter.do(counter.house.posted()) == 1_000
+    assert counter.run("reconcile") == []

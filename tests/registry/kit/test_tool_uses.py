@@ -35,7 +35,7 @@ INSERT INTO action SELECT (jsonb_populate_record(NULL::action, jsonb_build_objec
   'digest', '', 'fingerprint', 'f', 'idempotency_key', 'k', 'warrant_id', $6::text,
   'request_payload', $8::text, 'alarms', '{}'::text[], 'created_at', $7::timestamptz,
   'updated_at', now(), 'asks', 0, 'edge_said', '',
-  'resolution', ''))).*
+  'resolution', '', 'resends', 0))).*
 """
 
 

@@ -42,6 +42,8 @@ class FakeExecutor:
     replies: list[str] = field(default_factory=list)
     revoked: Callable[[Warrant], bool] = lambda _: False
     paid: int = PAID
+    reaches: bool = False
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def amounts(self) -> list[int]:
         """Return what was refunded, in order."""
@@ -68,9 +70,8 @@ class FakeExecutor:
             return self._not_sent(warrant, "revoked")
         if self.fault == "before_send":
             return self._not_sent(warrant, "crashed")
-        if self.fault == "no_answer":
-            self._keep(warrant, SentState.SENT, 0, {})
-            return Ran(None, RunError("timeout", ""), self.receipts[warrant.warrant_id])
+        if self.fault == "no_answer" and warrant.idempotency_key:
+            return self._unanswered(warrant)
         status, body = self._shop(warrant)
         values = self._values(warrant, body)
         self._keep(warrant, SentState.ANSWERED, status, values)
@@ -92,6 +93,12 @@ class FakeExecutor:
             receipt = _receipt(warrant_id, action_id, SentState.NOT_SENT, 0, {})
         return Ran(None, RunError("interrupted", ""), receipt, "jws")
 
+    def _unanswered(self, warrant: Warrant) -> Ran:
+        if self.reaches:
+            self._shop(warrant)
+        self._keep(warrant, SentState.SENT, 0, {})
+        return Ran(None, RunError("timeout", ""), self.receipts[warrant.warrant_id])
+
     def _not_sent(self, warrant: Warrant, code: str) -> Ran:
         self.void.add(warrant.warrant_id)
         receipt = _receipt(
@@ -107,6 +114,8 @@ class FakeExecutor:
         )
 
     def _values(self, warrant: Warrant, body: Mapping[str, Any]) -> dict[str, Any]:
+        if warrant.tool == "orders.refunds.find":
+            return dict(body)
         paid = self.paid if "order_id" in body else None
         return {
             "owner": body.get("customer_id"),
@@ -117,7 +126,18 @@ class FakeExecutor:
             "status": body.get("status"),
         }
 
-    def _shop(self, warrant: Warrant) -> tuple[int, dict[str, Any]]:
+    def _found(self, reference: str) -> dict[str, Any]:
+        """Return what an edge's receipt says of the shop's list of refunds."""
+        mine = [amount for _, amount, action in self.moved if action == reference]
+        found: dict[str, Any] = {"found": len(mine), "more": False}
+        if len(mine) == 1:
+            found |= {"owner": CUSTOMER, "object": ORDER}
+            found |= {"amount": mine[0], "currency": "USD"}
+        return found
+
+    def _shop(  # noqa: PLR0911  (one for each tool)
+        self, warrant: Warrant
+    ) -> tuple[int, dict[str, Any]]:
         args = warrant.arguments
         match warrant.tool:
             case "customers.verify":
@@ -147,11 +167,15 @@ class FakeExecutor:
                         {"note_id": "n1", "author": "x", "text": t} for t in self.notes
                     ],
                 }
+            case "orders.refunds.find":
+                return 200, self._found(args["reference"])
+            case "orders.refund" if warrant.idempotency_key in self.keys:
+                return 201, self.keys[warrant.idempotency_key]
             case "orders.refund":
                 self.moved.append(
                     (args["order_id"], args["amount_minor_units"], warrant.action_id)
                 )
-                return 201, {
+                self.keys[warrant.idempotency_key] = {
                     "refund_id": "r1",
                     "order_id": args["order_id"],
                     "customer_id": CUSTOMER,
@@ -159,6 +183,7 @@ class FakeExecutor:
                     "currency": "USD",
                     "status": "accepted",
                 }
+                return 201, self.keys[warrant.idempotency_key]
             case "answers.send":
                 self.replies.append(args["text"])
                 return 201, {"reply_id": "p1", "customer_id": CUSTOMER}

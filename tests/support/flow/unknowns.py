@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from broker import flow
@@ -17,9 +18,45 @@ from tests.support.flow.house import PEOPLE
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
+    from broker.core.words.tool import Tool
     from broker.ports import Ports
     from broker.unknown.resolve import Listed, Resolved
     from tests.support.flow.house import House
+
+
+class Declared:
+    """A shelf whose refunds declare other things of the upstream, and nothing more."""
+
+    def __init__(self, house: House, *, keeps_s: int = 0, absent_s: int = 0) -> None:
+        self._shelf = house.ports.shelf
+        self._keeps_s, self._absent_s = keeps_s, absent_s
+        house.ports = replace(house.ports, shelf=self)
+
+    def tool(self, name: str) -> Tool | None:
+        tool = self._shelf.tool(name)
+        if tool is None or name != "orders.refund":
+            return tool
+        assert tool.reconcile is not None
+        requests = tuple(
+            replace(one, idempotency_kept_s=self._keeps_s) for one in tool.requests
+        )
+        declared = replace(tool.reconcile, absent_after_s=self._absent_s)
+        return replace(tool, requests=requests, reconcile=declared)
+
+    def tools(self) -> list[Tool]:
+        return list(self._shelf.tools())
+
+
+def later(house: House, seconds: float) -> None:
+    """Let the broker's clock go on."""
+    clock = house.ports.clock
+    at = clock.now() + timedelta(seconds=seconds)
+
+    class Later:
+        def now(self):
+            return at
+
+    house.ports = replace(house.ports, clock=Later())
 
 
 async def unclear_refund(house: House, amount: int) -> str:

@@ -15,6 +15,7 @@ from tools.sdk import Call, ConnectorError, Http, segment
 
 _BASE = "https://api.stripe.com"
 _LISTED = 20
+_FOUND = 100
 
 stripe.enable_telemetry = False
 
@@ -108,6 +109,18 @@ def refunds_create(call: Call) -> dict[str, object]:
         }
     )
     return _some(refund, "id", "status", "amount", "currency")
+
+
+@_told
+def refunds_find(call: Call) -> dict[str, object]:
+    """Read a charge's refunds; what they say stands in the edge's receipt alone."""
+    asked = {
+        "charge": call.arguments["charge_id"],
+        "expand": ["data.charge"],
+        "limit": _FOUND,
+    }
+    _ask(call).refunds.list(asked)
+    return {}
 
 
 def _charge(charge: Any) -> dict[str, object]:  # noqa: ANN401 - the library's object

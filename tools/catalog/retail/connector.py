@@ -49,6 +49,13 @@ def orders_refund(call: Call) -> dict[str, object]:
     return accept(call.http.post(f"/orders/{order_id}/refunds", json=body), 201)
 
 
+def orders_refunds(call: Call) -> dict[str, object]:
+    """Read an order's refunds; what they say stands in the edge's receipt alone."""
+    order_id = segment(call.arguments["order_id"])
+    accept(call.http.get(f"/orders/{order_id}/refunds"), 200)
+    return {}
+
+
 def answers_send(call: Call) -> dict[str, object]:
     """Deliver a text to the customer."""
     body = {

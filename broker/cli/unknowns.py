@@ -1,0 +1,126 @@
+"""Unknown outcomes from the command line: look, ask again, say what became of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.approvals import amount_of, app, duration_of, printable
+from broker.cli.exits import Exit
+from broker.cli.signed_in import (
+    AsOption,
+    JsonOption,
+    KeyOption,
+    StateOption,
+    UrlOption,
+    desk,
+)
+from broker.cli.stack.state import STATE_DEFAULT
+from broker.client.person import PersonClient
+
+
+def register(parent: typer.Typer) -> None:
+    """Add these commands to ``approvals``, which is there already."""
+    del parent
+    for command in (unknown, reconcile, resolve):
+        app.command()(command)
+
+
+def unknown(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what was sent and got no clear answer; its money is held."""
+    at = desk(state, name, key, url, as_json=as_json)
+    at.table(
+        at.run(PersonClient.unknown),
+        {
+            "action": lambda row: row["action"],
+            "tool": lambda row: row["tool"],
+            "amount": amount_of,
+            "customer": lambda row: row["customer_ref"][:8],
+            "for": lambda row: duration_of(row["age_s"]),
+            "receipt": lambda row: printable(row["receipt"]),
+            "edge says": lambda row: ", ".join([row["edge_said"], *row["alarms"]]),
+            "you": lambda row: (
+                "may resolve"
+                if row["may_resolve"]
+                else printable(row["why_not"]["text"])
+            ),
+        },
+    )
+
+
+def reconcile(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask edge and upstream now what became of each; ends with 5 if some stay open."""
+    at = desk(state, name, key, url, as_json=as_json)
+    found = at.run(PersonClient.reconcile_unknown)
+    at.table(
+        found["reconciled"],
+        {
+            "action": lambda row: row["action"],
+            "state": lambda row: row["state"],
+            "by": lambda row: row["by"].replace("_", " "),
+            "said": lambda row: printable(", ".join([row["said"], *row["alarms"]])),
+        },
+    )
+    if found["left"] or any(row["state"] == "unknown" for row in found["reconciled"]):
+        raise typer.Exit(Exit.PENDING)
+
+
+def resolve(
+    action: Annotated[str, typer.Argument(help="Id of the action.")],
+    *,
+    happened: Annotated[
+        bool | None,
+        typer.Option("--happened/--not-happened", help="What the upstream shows."),
+    ] = None,
+    amount: Annotated[
+        int | None,
+        typer.Option(
+            "--amount", help="Minor units that moved, if not what was decided."
+        ),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="How you know; it stands in the log.")
+    ] = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Sign what became of an unknown action: it posts or gives back what is held."""
+    at = desk(state, name, key, url, as_json=as_json)
+    if happened is None or not reason.strip():
+        at.fail(
+            "say what the upstream shows, and how you know",
+            hint='--happened or --not-happened, and --reason "..."',
+            code=Exit.USAGE,
+        )
+    if amount is not None and not happened:
+        at.fail("what did not happen moved no amount", code=Exit.USAGE)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        rows = {row["action"]: row for row in await me.unknown()}
+        # One that is resolved by now is listed no more; the broker says what became.
+        row = rows.get(action) or {"action": action, "digest": "0" * 64}
+        sent = await me.resolve(row, happened=happened, amount=amount, reason=reason)
+        return sent.checked()
+
+    done = at.run(work)
+    before = " before" if done["repeated"] else ""
+    at.show(done, lines=[f"resolved{before}: {done['state']}"])
