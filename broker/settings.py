@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.effects.runner.place import PlaceError, TlsRunner, tls_runner
+from broker.sealing import SealError, read_transit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from broker.sealing import Transit
 
 
 class SettingsError(ValueError):
@@ -36,6 +39,8 @@ class Settings:
         runner_socket: Path, or ``tls://HOST:PORT`` of a runner elsewhere.
         runner_tls: In the second case, how it is reached.
         receipt_key: Public half of the edge's receipt key, pinned.
+        signing_kek_file: The key that wraps signing keys, unless transit does.
+        signing_transit: Where Vault or OpenBao wraps them; None if a file's key does.
     """
 
     state: Path
@@ -61,6 +66,8 @@ class Settings:
     signer_socket: str
     catalog: Path
     receipt_key: Path
+    signing_kek_file: Path
+    signing_transit: Transit | None
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -105,7 +112,19 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         signer_socket=_need(env, "SIGNER_SOCKET"),
         catalog=Path(_need(env, "CATALOG")),
         receipt_key=Path(_need(env, "STATE")) / "public" / "edge" / "receipt.jwk",
+        signing_kek_file=Path(
+            env.get("COUNTERFOIL_SIGNING_KEK_FILE", "")
+            or Path(_need(env, "STATE")) / "broker" / "signing.kek"
+        ),
+        signing_transit=_transit(env),
     )
+
+
+def _transit(env: Mapping[str, str]) -> Transit | None:
+    try:
+        return read_transit(env, "COUNTERFOIL_SIGNING_TRANSIT")
+    except SealError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _runner_tls(env: Mapping[str, str]) -> TlsRunner | None:

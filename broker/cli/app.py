@@ -12,6 +12,7 @@ COMMAND_MODULES = [
     "broker.cli.registry.agents",
     "broker.cli.registry.agent_keys",
     "broker.cli.registry.people",
+    "broker.cli.registry.signing_keys",
     "broker.cli.registry.kill_switch",
     "broker.cli.policy",
     "broker.cli.tools",

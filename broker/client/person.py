@@ -127,6 +127,13 @@ class PersonClient(Session):
             return await self.call("GET", path)
         return await self.call("POST", f"{path}/{what}", json={"reason": reason})
 
+    async def signing_keys(self, what: str = "", *, reason: str = "") -> Answer:
+        """Return the broker's own keys; or ``rotate``, or ``KID/compromised``."""
+        path = "/v1/admin/keys"
+        if not what:
+            return await self.call("GET", path)
+        return await self.call("POST", f"{path}/{what}", json={"reason": reason})
+
     async def end_instance(
         self, agent_id: str, instance: str, *, reason: str = ""
     ) -> Mapping[str, Any]:

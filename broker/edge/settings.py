@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broker.sealing import SealError, read_transit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from broker.sealing import Transit
 
 DEMO = "demo"
 PRODUCTION = "production"
@@ -16,18 +20,6 @@ PRODUCTION = "production"
 
 class SettingsError(ValueError):
     """A variable is missing or malformed; the text names it, never its value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transit:
-    """Where the transit engine is; a key's name there, and the file of a token."""
-
-    url: str
-    key: str
-    token_file: Path
-    mount: str
-    namespace: str
-    ca_file: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,21 +108,10 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _transit(read: Mapping[str, str]) -> Transit | None:
-    url = read.get("COUNTERFOIL_EDGE_TRANSIT_URL", "")
-    if not url:
-        return None
-    local = url.startswith(("http://127.0.0.1:", "http://[::1]:"))
-    if not (local or url.startswith("https://")):
-        msg = "COUNTERFOIL_EDGE_TRANSIT_URL is https, or a plain loopback address"
-        raise SettingsError(msg)
-    return Transit(
-        url=url,
-        key=_named(read, "EDGE_TRANSIT_KEY"),
-        token_file=Path(_named(read, "EDGE_TRANSIT_TOKEN_FILE")).absolute(),
-        mount=read.get("COUNTERFOIL_EDGE_TRANSIT_MOUNT", "transit"),
-        namespace=read.get("COUNTERFOIL_EDGE_TRANSIT_NAMESPACE", ""),
-        ca_file=read.get("COUNTERFOIL_EDGE_TRANSIT_CA_FILE", ""),
-    )
+    try:
+        return read_transit(read, "COUNTERFOIL_EDGE_TRANSIT")
+    except SealError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _named(read: Mapping[str, str], name: str) -> str:

@@ -1,7 +1,7 @@
 """The broker's own keys: made at the first start, loaded at every one, never shown.
 
-Each key signs one sort of thing. Only the token key's public half is in the JWKS; those
-of warrant, entry and authority are pinned from files by the parts that verify them.
+Each key signs one sort of thing; the public halves are pinned from files by the parts
+that verify them. What access tokens are signed with is kept elsewhere (`signing`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
-from broker.core.jwk import Algorithm, PrivateKey, PublicKey, public_to_jwk
+from broker.core.jwk import Algorithm, PrivateKey
 from broker.effects.keyfiles import (
     KeyFileError,
     load_key,
@@ -22,15 +23,15 @@ from broker.effects.keyfiles import (
     save_key,
     write_secret,
 )
+from broker.registry.keys.ages import OwnKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 SECRET_BYTES: Final = 32
+SIGNING_KEK: Final = "signing.kek"
 
 _ALGORITHMS: Final = {
-    "token": Algorithm.ES256,
     "warrant": Algorithm.EDDSA,
     "entry": Algorithm.EDDSA,
     "authority": Algorithm.EDDSA,
@@ -43,22 +44,14 @@ class KeyRing:
     """Every key that a broker process holds.
 
     ``console`` signs sessions of people at the console, and votes on their behalf.
-    ``tokens`` are the public keys that access tokens are verified with: the signing one
-    and, during a rotation, its predecessor.
     """
 
-    token: PrivateKey
     warrant: PrivateKey
     entry: PrivateKey
     authority: PrivateKey
     console: PrivateKey
     payload_kek: bytes = field(repr=False)
     nonce_secret: bytes = field(repr=False)
-    tokens: Mapping[str, PublicKey]
-
-    def jwks(self) -> dict[str, Any]:
-        """Return the document at ``jwks_uri``: public halves of token keys only."""
-        return {"keys": [public_to_jwk(key) for key in self.tokens.values()]}
 
 
 def generate_keys(state: Path) -> KeyRing:
@@ -87,6 +80,7 @@ def generate_keys(state: Path) -> KeyRing:
         _make_secret(folder / "payload.kek")
     if not (folder / "nonce.key").exists():
         _make_secret(folder / "nonce.key")
+    _make_signing_kek(folder / SIGNING_KEK, public / "signing-kek.made")
     return load_keys(folder)
 
 
@@ -107,22 +101,66 @@ def load_keys(folder: Path) -> KeyRing:
         msg = f"{folder}: one key must not do the work of two"
         raise KeyFileError(msg)
     return KeyRing(
-        token=keys["token"],
         warrant=keys["warrant"],
         entry=keys["entry"],
         authority=keys["authority"],
         console=keys["console"],
-        payload_kek=_secret(folder / "payload.kek"),
-        nonce_secret=_secret(folder / "nonce.key"),
-        tokens={keys["token"].kid: keys["token"].public()},
+        payload_kek=load_secret(folder / "payload.kek"),
+        nonce_secret=load_secret(folder / "nonce.key"),
     )
+
+
+def earlier_token_key(state: Path) -> PrivateKey | None:
+    """Return the key that signed tokens while it was a file, if it still is one.
+
+    Raises:
+        KeyFileError: It is malformed or open to others.
+    """
+    path = state / "broker" / "token.jwk"
+    return load_key(path) if path.exists() else None
+
+
+def end_token_file(state: Path) -> None:
+    """Remove the files of a token key that is kept in the ring now."""
+    for folder in ("broker", "public"):
+        (state / folder / "token.jwk").unlink(missing_ok=True)
+
+
+def _make_signing_kek(path: Path, made: Path) -> None:
+    """Make what wraps signing keys, once: a new one could open none of them."""
+    if not path.exists():
+        if made.exists():
+            msg = f"{path} is gone; restore it, or reset this state"
+            raise KeyFileError(msg)
+        _make_secret(path)
+    if not made.exists():
+        write_secret(made, b"")
+
+
+def own_keys(folder: Path) -> tuple[OwnKey, ...]:
+    """Return what is to be known about the keys that are files, by name.
+
+    Raises:
+        KeyFileError: One is missing, malformed or open to others.
+    """
+    found = []
+    for name, algorithm in sorted(_ALGORITHMS.items()):
+        path = folder / f"{name}.jwk"
+        made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        found.append(OwnKey(name, load_key(path).kid, algorithm.value, made_at))
+    return tuple(found)
 
 
 def _make_secret(path: Path) -> None:
     write_secret(path, urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)))
 
 
-def _secret(path: Path) -> bytes:
+def load_secret(path: Path) -> bytes:
+    """Return SECRET_BYTES bytes of a file that holds them in base64url.
+
+    Raises:
+        KeyFileError: As `read_secret`, or it holds something else.
+    """
     text = read_secret(path).strip()
     try:
         data = urlsafe_b64decode(text + b"=" * (-len(text) % 4))

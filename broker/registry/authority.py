@@ -34,6 +34,7 @@ KINDS: Final = frozenset(
     {
         "agent",
         "channel",
+        "key_ring",
         "kill_switch",
         "limit",
         "person",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from broker.effects.replay import ReplayMemory
     from broker.settings import Settings
+    from broker.wiring.keys import KeyTender
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Replica:
     ports: Ports
     identity: IdentityDesk
     console: Room
+    tender: KeyTender
 
 
 def build(settings: Settings) -> Replica:
@@ -90,7 +92,7 @@ def build(settings: Settings) -> Replica:
         tenant=settings.tenant,
         console_key=next(iter(signers), None),
     )
-    identity = rooms.identity(
+    identity, tender = rooms.identity(
         settings, keys, ports, database=database, registry=registry, replay=replay
     )
     return Replica(
@@ -107,4 +109,5 @@ def build(settings: Settings) -> Replica:
         ports=ports,
         identity=identity,
         console=rooms.console(settings, ports, database=database),
+        tender=tender,
     )

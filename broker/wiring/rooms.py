@@ -14,6 +14,7 @@ from broker.effects.database import Database
 from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
 from broker.effects.keeping.tickets import Tickets
+from broker.effects.keys import own_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
 from broker.effects.limits.rates import (
     ProcessCounter,
@@ -30,6 +31,7 @@ from broker.effects.temporal.client import Place, Timekeeper
 from broker.effects.temporal.keyfile import CODEC_FILE, load_codec_keys
 from broker.effects.votes import Votes
 from broker.registry.authority import Realm
+from broker.wiring.keys import KeyTender, signing_ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,9 +81,10 @@ def identity(  # noqa: PLR0913  (rooms, by name)
     database: Database,
     registry: Registry,
     replay: ReplayMemory,
-) -> IdentityDesk:
-    """Put together what establishing a caller needs."""
-    return IdentityDesk(
+) -> tuple[IdentityDesk, KeyTender]:
+    """Put together what establishing a caller needs, and who looks after its keys."""
+    ring = signing_ring(settings, keys, ports, database=database, registry=registry)
+    desk = IdentityDesk(
         issuer=settings.issuer,
         origins=frozenset(origin_of(origin) for origin in settings.origins),
         tenant=settings.tenant,
@@ -89,7 +92,7 @@ def identity(  # noqa: PLR0913  (rooms, by name)
         replica=settings.part,
         clock=ports.clock,
         ids=ports.ids,
-        keys=keys,
+        keys=ring,
         identities=Identities(database, registry),
         proofs=replay,
         replay=replay,
@@ -97,7 +100,9 @@ def identity(  # noqa: PLR0913  (rooms, by name)
         interactions=ports.store,
         journal=ports.journal,
         tools=tuple(ports.shelf.tools()),
+        own_keys=own_keys(settings.state / "broker"),
     )
+    return desk, KeyTender(settings, desk, ring)
 
 
 def console_keys(settings: Settings, keys: KeyRing) -> list[PrivateKey]:

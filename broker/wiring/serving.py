@@ -124,13 +124,17 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
         stack.push_async_callback(replica.ledger.close)
         await replica.keeper.start()
         stack.push_async_callback(replica.keeper.close)
+        await replica.tender.start()
+        stack.push_async_callback(replica.tender.close)
         await replica.outbox.start()
         stack.push_async_callback(replica.outbox.close)
         scribe = Scribe(replica.ledger, key=replica.keys.entry, keeper=replica.keeper)
         events = EdgeEvents(
             replica.database, replica.ports, scribe=scribe, told=replica.settings
         )
-        sweeping = sweep_for_ever(replica.ports, beside=(events.record_new,))
+        sweeping = sweep_for_ever(
+            replica.ports, beside=(events.record_new, replica.tender.tend)
+        )
         sweeper = asyncio.create_task(sweeping, name="sweeper")
         stack.push_async_callback(_cancelled, sweeper)
         yield

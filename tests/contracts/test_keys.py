@@ -1,4 +1,4 @@
-"""The broker's keys: fake and real, one suite; and how the real ones are kept."""
+"""The broker's own keys, and how they are kept."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from broker.core.jwk import Algorithm, public_from_jwk
-from broker.core.jws import sign, verify
+from broker.core.jwk import Algorithm
 from broker.effects.keyfiles import (
     KEY_FILE_BYTES_MAX,
     KeyFileError,
@@ -18,39 +17,23 @@ from broker.effects.keyfiles import (
     save_key,
     write_secret,
 )
-from broker.effects.keys import KeyRing, generate_keys, load_keys
-from tests.support.door import FixedKeys
+from broker.effects.keys import (
+    SIGNING_KEK,
+    earlier_token_key,
+    end_token_file,
+    generate_keys,
+    load_keys,
+    load_secret,
+)
 
-NAMES = ("token", "warrant", "entry", "authority", "console")
-
-
-@pytest.fixture(params=["fake", "real"])
-def keys(request: pytest.FixtureRequest, tmp_path) -> FixedKeys | KeyRing:
-    return FixedKeys() if request.param == "fake" else generate_keys(tmp_path)
-
-
-def test_what_the_token_key_signs_the_published_keys_verify(keys):
-    token = sign({"a": 1}, key=keys.token, typ="at+jwt")
-    assert verify(token, keys=keys.tokens, typ="at+jwt") == {"a": 1}
-    published = {key["kid"]: public_from_jwk(key) for key in keys.jwks()["keys"]}
-    assert verify(token, keys=published, typ="at+jwt") == {"a": 1}
+NAMES = ("warrant", "entry", "authority", "console")
 
 
-def test_only_public_halves_of_token_keys_are_published(keys):
-    published = keys.jwks()["keys"]
-    assert all("d" not in key for key in published)
-    assert {key["kid"] for key in published} == {*keys.tokens}
-
-
-def test_the_nonce_secret_has_256_bits(keys):
-    assert len(keys.nonce_secret) == 32
-
-
-def test_no_key_shows_itself(keys):
+def test_no_key_shows_itself(tmp_path):
+    keys = generate_keys(tmp_path)
     text = repr(keys) + str(keys)
-    for secret in (keys.nonce_secret, getattr(keys, "payload_kek", b"absent")):
-        if isinstance(keys, KeyRing):
-            assert repr(secret) not in text
+    for secret in (keys.nonce_secret, keys.payload_kek):
+        assert repr(secret) not in text
 
 
 def test_keys_are_made_once_and_loaded_ever_after(tmp_path):
@@ -59,8 +42,7 @@ def test_keys_are_made_once_and_loaded_ever_after(tmp_path):
         assert getattr(made, name).kid == getattr(again, name).kid
     assert made.payload_kek == again.payload_kek
     assert load_keys(tmp_path / "broker").nonce_secret == made.nonce_secret
-    assert made.token.algorithm is Algorithm.ES256
-    assert {getattr(made, name).algorithm for name in NAMES[1:]} == {Algorithm.EDDSA}
+    assert {getattr(made, name).algorithm for name in NAMES} == {Algorithm.EDDSA}
 
 
 def test_everything_is_written_for_its_owner_alone_and_halves_are_published(tmp_path):
@@ -88,6 +70,29 @@ def test_a_payload_key_that_is_gone_is_not_replaced_in_silence(tmp_path):
     (tmp_path / "broker" / "payload.kek").unlink()
     with pytest.raises(KeyFileError, match=r"payload\.kek"):
         generate_keys(tmp_path)
+
+
+def test_a_key_that_wraps_signing_keys_is_made_once_and_never_replaced(tmp_path):
+    generate_keys(tmp_path)
+    kek = load_secret(tmp_path / "broker" / SIGNING_KEK)
+    generate_keys(tmp_path)
+    assert load_secret(tmp_path / "broker" / SIGNING_KEK) == kek
+    (tmp_path / "broker" / SIGNING_KEK).unlink()
+    with pytest.raises(KeyFileError, match="restore"):
+        generate_keys(tmp_path)
+
+
+def test_a_token_key_that_was_a_file_is_found_until_it_is_in_the_ring(tmp_path):
+    generate_keys(tmp_path)
+    assert earlier_token_key(tmp_path) is None
+    key = make_key(Algorithm.ES256)
+    save_key(tmp_path / "broker" / "token.jwk", key)
+    found = earlier_token_key(tmp_path)
+    assert found is not None
+    assert found.kid == key.kid
+    end_token_file(tmp_path)
+    assert earlier_token_key(tmp_path) is None
+    end_token_file(tmp_path)
 
 
 def test_a_published_half_of_another_key_is_noticed(tmp_path):

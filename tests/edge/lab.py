@@ -41,8 +41,8 @@ from broker.edge.vault.assemble import keyring_of
 from broker.edge.vault.events import Notary
 from broker.edge.vault.keeper import Draft, Vault
 from broker.edge.vault.rows import Rows
-from broker.edge.vault.sealing import FileKek
 from broker.edge.warrants import Here
+from broker.sealing import FileKek
 from tests.edge.child import ACTION, Child, ask_frame, frame
 from tests.edge.fake_store import FakeStore
 from tests.edge.fake_upstream import CUSTOMER, FakeUpstream

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from broker.api.admin import agent_keys, kill_switch, registry, unknown
+from broker.api.admin import agent_keys, kill_switch, registry, signing_keys, unknown
 
 router = APIRouter()
-for room in (registry, agent_keys, kill_switch, unknown):
+for room in (registry, agent_keys, signing_keys, kill_switch, unknown):
     router.include_router(room.router)
 
 __all__ = ["router"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.core.authenticate import ClientId, NonceRule
+    from broker.core.identity.signing_keys import Pace
     from broker.core.jwk import PrivateKey, PublicKey
     from broker.core.words.entry import AuditEntry
     from broker.core.words.identity import AccessToken, OneUse
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from broker.ports import Clock, Ids, Journal, Replay
     from broker.registry.authority import AuthorityRow
     from broker.registry.clients import ClientRow
+    from broker.registry.keys.ages import OwnKey
     from broker.registry.kit.permissions import ToolUse
     from broker.registry.people import PersonRow
     from broker.registry.records import Admission, Arrival, Change, Instance, KeyUse
@@ -109,6 +111,10 @@ class Keys(Protocol):
     """The keys that tokens and nonces are made with."""
 
     @property
+    def pace(self) -> Pace:
+        """Return the times that a signing key's life follows from."""
+
+    @property
     def token(self) -> PrivateKey:
         """Signs access tokens."""
 
@@ -123,13 +129,23 @@ class Keys(Protocol):
     def jwks(self) -> dict[str, Any]:
         """Return the document at ``jwks_uri``."""
 
+    async def fresh(self) -> PublicKey:
+        """Make and seal a key, to be published."""
+
+    async def refresh(self) -> None:
+        """Read the ring of keys again."""
+
+    async def drop(self, kid: str) -> None:
+        """Delete the private half of a key that was compromised."""
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything that establishing a caller needs.
 
     ``origins`` are the public origins of all replicas, as `origin_of` writes them;
-    ``replica`` names this process in entries; ``tools`` are those that are loaded.
+    ``replica`` names this process in entries; ``tools`` are those that are loaded;
+    ``own_keys`` are the broker's that are files.
     """
 
     issuer: str
@@ -147,6 +163,7 @@ class Desk:
     interactions: Interactions
     journal: Journal
     tools: tuple[Tool, ...] = ()
+    own_keys: tuple[OwnKey, ...] = ()
     refusals: Refusals = field(default_factory=Refusals)
     tokens: ReadTokens = field(default_factory=ReadTokens)
 

@@ -12,11 +12,12 @@ from broker.api.identity.desk import TOKEN_PATH
 from broker.api.identity.resources import API, is_resource
 from broker.api.identity.server import CLIENT_CREDENTIALS
 from broker.core.identity.grants import DETAILS_TYPE
+from broker.core.identity.signing_keys import JWKS_AGE_S
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
 
-METADATA_AGE_S: Final = 300
+METADATA_AGE_S: Final = JWKS_AGE_S
 
 AUTHORIZE_PATH: Final = "/oauth/authorize"
 REVOKE_PATH: Final = "/oauth/revoke"

@@ -93,6 +93,11 @@ def revocation_scopes(
     )
 
 
+def key_scope(kid: str) -> str:
+    """Return the scope whose epoch moves when a signing key is compromised."""
+    return f"key:{kid}"
+
+
 def access_token_claims(token: AccessToken, *, issuer: str) -> dict[str, Any]:
     """Return the claims of an access token, to be signed as ``at+jwt`` with ES256."""
     claims: dict[str, Any] = {
@@ -153,7 +158,7 @@ def read_access_token(token: str, keys: Mapping[str, PublicKey]) -> ReadToken:
     except JwsError as error:
         msg = f"{_REFUSED} ({error.problem})"
         raise UnauthenticatedError(msg, hint=_HINT) from None
-    return ReadToken(_read(claims), _text(claims, "iss"), kid)
+    return ReadToken(_read(claims, kid), _text(claims, "iss"), kid)
 
 
 def check_access_token(token: ReadToken, *, trust: Trust, now: datetime) -> AccessToken:
@@ -198,7 +203,7 @@ def _signed(token: str, keys: Mapping[str, PublicKey]) -> tuple[dict[str, Any], 
     return claims_of(parts), parts.kid
 
 
-def _read(claims: Mapping[str, Any]) -> AccessToken:
+def _read(claims: Mapping[str, Any], kid: str) -> AccessToken:
     kind, subject_id = _subject(claims)
     issued_at, expires_at = time_claim(claims, "iat"), time_claim(claims, "exp")
     policy = claims.get("pol")
@@ -217,7 +222,7 @@ def _read(claims: Mapping[str, Any]) -> AccessToken:
         environment=_text(claims, "env"),
         issued_at=issued_at,
         expires_at=expires_at,
-        epochs=_epochs(claims),
+        epochs=_epochs(claims, kid),
         grant=_grant(claims),
         policy=policy,
         customer_ref=_text(claims, "customer_ref") if "customer_ref" in claims else "",
@@ -248,7 +253,12 @@ def _jkt(claims: Mapping[str, Any]) -> str:
             raise UnauthenticatedError(_REFUSED, hint=_HINT)
 
 
-def _epochs(claims: Mapping[str, Any]) -> Epochs:
+def _epochs(claims: Mapping[str, Any], kid: str) -> Epochs:
+    """Return the epochs that a token was issued under, and that of its signing key.
+
+    The last is 0, whatever the token says of it: it moves once, when the key is known
+    to be compromised, and whoever has the key could write down anything.
+    """
     epochs = claims.get("epochs")
     if (
         not isinstance(epochs, dict)
@@ -256,7 +266,7 @@ def _epochs(claims: Mapping[str, Any]) -> Epochs:
         or not all(type(epoch) is int for epoch in epochs.values())
     ):
         raise UnauthenticatedError(_REFUSED, hint=_HINT)
-    return Epochs(tuple(sorted(epochs.items())))
+    return Epochs(tuple(sorted((epochs | {key_scope(kid): 0}).items())))
 
 
 def _grant(claims: Mapping[str, Any]) -> Grant:

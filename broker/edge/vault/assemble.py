@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from broker.edge.identity import load_kek
+from broker.edge.identity import load_kek, read_secret
 from broker.edge.vault.access import Keyring
 from broker.edge.vault.events import Notary
 from broker.edge.vault.keeper import Vault
 from broker.edge.vault.rows import Rows
-from broker.edge.vault.sealing import FileKek
 from broker.edge.vault.tokens import Tokens
+from broker.sealing import FileKek
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from broker.edge.identity import Identity
     from broker.edge.settings import Settings
     from broker.edge.store import Store
-    from broker.edge.vault.sealing import KeyProvider
+    from broker.sealing import KeyProvider
 
 
 def key_provider(settings: Settings) -> KeyProvider:
@@ -35,9 +35,9 @@ def key_provider(settings: Settings) -> KeyProvider:
         kek = load_kek(settings.kek_file, make=True)
         return FileKek(kek, random=secrets.token_bytes)
     # Only here: it takes 100 ms and 10 MB that an edge with a key file does not need.
-    from broker.edge.vault.transit import TransitKek  # noqa: PLC0415
+    from broker.sealing.transit import TransitKek  # noqa: PLC0415
 
-    return TransitKek(settings.transit)
+    return TransitKek(settings.transit, read=read_secret)
 
 
 def open_vault(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from broker.edge.vault.credential import Sealed
     from broker.edge.vault.events import Notary
     from broker.edge.vault.rows import Current, Rows
-    from broker.edge.vault.sealing import KeyProvider
+    from broker.sealing import KeyProvider
 
 DEMO_CONNECTOR: Final = "retail"
 

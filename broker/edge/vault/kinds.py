@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.canonical import CanonicalError, parse_json
 from broker.core.jws import JwsError, private_from_jwk
 from broker.edge.egress.mail import ADDRESS
+from broker.sealing import SealError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,8 +109,8 @@ KINDS: Final = tuple(_KINDS)
 SETTINGS: Final = tuple(_FORMS)
 
 
-class VaultError(ValueError):
-    """A credential that cannot be sealed or opened; the text never holds it."""
+VaultError = SealError
+"""A credential that cannot be sealed or opened; the text never holds it."""
 
 
 def check_settings(kind: str, settings: Mapping[str, str]) -> None:

@@ -9,74 +9,22 @@ Source: NIST SP 800-38D (GCM); RFC 5116.
 
 from __future__ import annotations
 
-from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Protocol
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING, Final
 
 from broker.core.canonical import canonical
 from broker.edge.vault.credential import Sealed
 from broker.edge.vault.kinds import VaultError, check_secret
+from broker.sealing import NONCE_BYTES, decrypt, encrypt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from broker.edge.vault.credential import Credential
+    from broker.sealing import KeyProvider
 
 KEY_BYTES: Final = 32
-NONCE_BYTES: Final = 12
 
 _CHANGED = "the row is not as it was sealed"
-
-
-class KeyProvider(Protocol):
-    """Wraps the credentials' keys with one that it does not give away."""
-
-    @property
-    def kek_id(self) -> str:
-        """Return a name of the wrapping key that does not give it away."""
-
-    async def wrap(self, key: bytes, *, bound: bytes) -> bytes:
-        """Return a credential's key, wrapped and bound.
-
-        Raises:
-            VaultError: The provider does not answer, or refuses.
-        """
-
-    async def unwrap(self, wrapped: bytes, *, bound: bytes) -> bytes:
-        """Return the key that was wrapped for exactly this.
-
-        Raises:
-            VaultError: It was not, or the provider does not answer.
-        """
-
-
-class FileKek:
-    """A wrapping key that is a file of the edge's (0600), read at its start."""
-
-    def __init__(self, kek: bytes, *, random: Callable[[int], bytes]) -> None:
-        """Keep the key, 32 bytes; ``random`` returns that many fresh random bytes."""
-        self._kek = kek
-        self._random = random
-
-    @property
-    def kek_id(self) -> str:
-        """Return the start of the key's hash."""
-        digest = sha256(b"counterfoil edge kek\x00" + self._kek).hexdigest()
-        return f"file:{digest[:16]}"
-
-    async def wrap(self, key: bytes, *, bound: bytes) -> bytes:
-        """Return the key under AES-256-GCM."""
-        return _encrypt(self._kek, key, bound, nonce=self._random(NONCE_BYTES))
-
-    async def unwrap(self, wrapped: bytes, *, bound: bytes) -> bytes:
-        """Return the key, if it was wrapped for this.
-
-        Raises:
-            VaultError: It was not.
-        """
-        return _decrypt(self._kek, wrapped, bound)
 
 
 async def seal(
@@ -103,7 +51,7 @@ async def seal(
         credential=credential,
         kek_id=kek.kek_id,
         wrapped_key=await kek.wrap(key, bound=b"key " + bound),
-        sealed=_encrypt(key, secret, b"secret " + bound, nonce=random(NONCE_BYTES)),
+        sealed=encrypt(key, secret, b"secret " + bound, nonce=random(NONCE_BYTES)),
     )
 
 
@@ -142,7 +90,7 @@ def open_with(key: bytes, row: Sealed) -> bytes:
     Raises:
         VaultError: The row is not as it was sealed.
     """
-    return _decrypt(key, row.sealed, b"secret " + row.credential.bound)
+    return decrypt(key, row.sealed, b"secret " + row.credential.bound)
 
 
 def prove_use(
@@ -152,7 +100,7 @@ def prove_use(
 
     ``seq`` counts the connector's changes, so that an earlier proof shows nothing.
     """
-    return _encrypt(key, b"", _use(credential, seq), nonce=random(NONCE_BYTES))
+    return encrypt(key, b"", _use(credential, seq), nonce=random(NONCE_BYTES))
 
 
 def check_use(key: bytes, credential: Credential, *, seq: int, proof: bytes) -> None:
@@ -161,7 +109,7 @@ def check_use(key: bytes, credential: Credential, *, seq: int, proof: bytes) -> 
     Raises:
         VaultError: The proof is another's.
     """
-    if _decrypt(key, proof, _use(credential, seq)) != b"":
+    if decrypt(key, proof, _use(credential, seq)) != b"":
         raise VaultError(_CHANGED)
 
 
@@ -174,7 +122,7 @@ def seal_rotated(
     random: Callable[[int], bytes],
 ) -> bytes:
     """Seal a refresh token that took the place of the one before."""
-    return _encrypt(key, token, _rotated(credential, seq), nonce=random(NONCE_BYTES))
+    return encrypt(key, token, _rotated(credential, seq), nonce=random(NONCE_BYTES))
 
 
 def open_rotated(
@@ -185,7 +133,7 @@ def open_rotated(
     Raises:
         VaultError: It is another's, or has another place in the order.
     """
-    return _decrypt(key, sealed, _rotated(credential, seq))
+    return decrypt(key, sealed, _rotated(credential, seq))
 
 
 def _use(credential: Credential, seq: int) -> bytes:
@@ -194,14 +142,3 @@ def _use(credential: Credential, seq: int) -> bytes:
 
 def _rotated(credential: Credential, seq: int) -> bytes:
     return b"refresh " + canonical({"seq": seq}) + credential.bound
-
-
-def _encrypt(key: bytes, data: bytes, bound: bytes, *, nonce: bytes) -> bytes:
-    return nonce + AESGCM(key).encrypt(nonce, data, bound)
-
-
-def _decrypt(key: bytes, data: bytes, bound: bytes) -> bytes:
-    try:
-        return AESGCM(key).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound)
-    except (InvalidTag, ValueError):
-        raise VaultError(_CHANGED) from None

@@ -25,6 +25,7 @@ _FILES = (
     "actions.sql",
     "policy.sql",
     "console.sql",
+    "keys.sql",
 )
 
 

@@ -1,5 +1,6 @@
 """Access tokens say what was granted, read back exactly, and end."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from broker.core.identity.tokens import (
     TOKEN_BYTES_MAX,
     access_token_claims,
     instance_id,
+    key_scope,
     revocation_scopes,
     verify_access_token,
 )
@@ -26,6 +28,7 @@ from tests.support.identities import (
     INTERACTION_ID,
     ISSUER,
     NOW,
+    TOKEN_KEY,
     access_token,
     key_of,
     signed_token,
@@ -62,7 +65,20 @@ tokens = st.builds(
 
 @given(tokens)
 def test_a_signed_token_reads_back_as_it_was_issued(token):
-    assert verify(signed_token(token)) == token
+    read = verify(signed_token(token))
+    # What its key may bring about stands beside what it was issued under.
+    own = (key_scope(TOKEN_KEY.kid), 0)
+    assert own in read.epochs.scopes
+    left = tuple(scope for scope in read.epochs.scopes if scope != own)
+    assert replace(read, epochs=Epochs(left)) == token
+
+
+def test_a_token_cannot_say_that_its_key_was_compromised_long_ago():
+    scope = key_scope(TOKEN_KEY.kid)
+    forged = access_token(epochs=Epochs(((scope, 7),)))
+    read = verify(signed_token(forged))
+    assert read.epochs.current_under({})
+    assert not read.epochs.current_under({scope: 1})
 
 
 @given(offset=st.integers(-400, 400))

@@ -19,7 +19,7 @@ from broker.edge.store import Store
 from broker.edge.vault.events import Notary
 from broker.edge.vault.keeper import Vault
 from broker.edge.vault.rows import Rows
-from broker.edge.vault.sealing import FileKek
+from broker.sealing import FileKek
 from tests.edge.vault.fake_rows import FakeRows
 
 

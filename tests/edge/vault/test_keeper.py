@@ -16,7 +16,7 @@ from broker.edge.vault.rows import (
     Event,
     Rows,
 )
-from broker.edge.vault.sealing import FileKek
+from broker.sealing import FileKek
 from tests.edge.vault.conftest import make_safe
 from tests.edge.vault.fake_rows import FakeRows
 

@@ -21,7 +21,6 @@ from broker.edge.vault.credential import (
 from broker.edge.vault.kinds import SECRET_BYTES_MAX, SECRET_BYTES_MIN, VaultError
 from broker.edge.vault.sealing import (
     KEY_BYTES,
-    FileKek,
     check_use,
     key_of,
     open_rotated,
@@ -30,6 +29,7 @@ from broker.edge.vault.sealing import (
 )
 from broker.edge.vault.sealing import seal as seal_with
 from broker.edge.vault.sealing import unseal as unseal_with
+from broker.sealing import FileKek
 
 KEK = FileKek(bytes(range(KEK_BYTES)), random=secrets.token_bytes)
 STRANGER = FileKek(bytes(KEK_BYTES), random=secrets.token_bytes)

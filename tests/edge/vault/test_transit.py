@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from broker.edge.settings import SettingsError, Transit, from_environment
+from broker.edge.identity import read_secret
+from broker.edge.settings import SettingsError, from_environment
 from broker.edge.vault.assemble import key_provider
 from broker.edge.vault.credential import Credential
 from broker.edge.vault.kinds import VaultError
 from broker.edge.vault.sealing import seal, unseal
-from broker.edge.vault.transit import TRANSIT_S_MAX, WRAPPED_BYTES_MAX, TransitKek
+from broker.sealing import Transit
+from broker.sealing.transit import TRANSIT_S_MAX, WRAPPED_BYTES_MAX, TransitKek
 from tests.edge.vault.fake_transit import TOKEN, FakeTransit
 
 SECRET = b"a-secret-of-the-transit-tests"
@@ -26,6 +28,10 @@ CREDENTIAL = Credential(
     base_url="https://crm.test",
     allow_private=False,
 )
+
+
+def own_kek(place: Transit) -> TransitKek:
+    return TransitKek(place, read=read_secret)
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def place(transit, tmp_path: Path) -> Transit:
 async def test_what_was_sealed_opens_and_neither_side_saw_the_other_half(
     transit, place
 ) -> None:
-    kek = TransitKek(place)
+    kek = own_kek(place)
     row = await seal(CREDENTIAL, SECRET, kek=kek, random=secrets.token_bytes)
     assert row.wrapped_key.startswith(b"vault:v1:")
     assert await unseal(row, kek=kek) == SECRET
@@ -73,7 +79,7 @@ async def test_what_was_sealed_opens_and_neither_side_saw_the_other_half(
 async def test_a_row_that_was_moved_is_refused_by_the_transit_engine(
     place, changes
 ) -> None:
-    kek = TransitKek(place)
+    kek = own_kek(place)
     row = await seal(CREDENTIAL, SECRET, kek=kek, random=secrets.token_bytes)
     moved = replace(row, credential=replace(CREDENTIAL, **changes))
     with pytest.raises(VaultError, match="not as it was sealed"):
@@ -86,20 +92,20 @@ async def test_a_row_that_was_moved_is_refused_by_the_transit_engine(
 @pytest.mark.control("7.4")
 async def test_a_dev_key_opens_nothing_that_a_prod_key_sealed(transit, place) -> None:
     transit.keys["edge-prod"] = secrets.token_bytes(32)
-    prod = TransitKek(replace(place, key="edge-prod"))
+    prod = own_kek(replace(place, key="edge-prod"))
     row = await seal(CREDENTIAL, SECRET, kek=prod, random=secrets.token_bytes)
-    dev = TransitKek(place)
+    dev = own_kek(place)
     with pytest.raises(VaultError, match="does not have"):
         await unseal(row, kek=dev)
     with pytest.raises(VaultError, match="not as it was sealed"):
         await unseal(replace(row, kek_id=dev.kek_id), kek=dev)
     assert dev.kek_id != prod.kek_id
-    elsewhere = TransitKek(replace(place, url="https://other.test"))
+    elsewhere = own_kek(replace(place, url="https://other.test"))
     assert elsewhere.kek_id != dev.kek_id
 
 
 async def test_a_token_that_was_revoked_ends_access_at_once(transit, place) -> None:
-    kek = TransitKek(place)
+    kek = own_kek(place)
     row = await seal(CREDENTIAL, SECRET, kek=kek, random=secrets.token_bytes)
     transit.token = "hvs.another"
     with pytest.raises(VaultError, match="Forbidden"):
@@ -115,12 +121,12 @@ async def test_a_token_that_was_revoked_ends_access_at_once(transit, place) -> N
 async def test_a_transit_engine_that_is_away_or_slow_is_an_error_in_time(
     transit, place
 ) -> None:
-    kek = TransitKek(place)
+    kek = own_kek(place)
     transit.slow_s = TRANSIT_S_MAX + 0.5
     with pytest.raises(VaultError, match="Timeout"):
         await kek.wrap(b"k" * 32, bound=b"x")
     transit.slow_s = 0
-    nobody = TransitKek(replace(place, url="http://127.0.0.1:9"))
+    nobody = own_kek(replace(place, url="http://127.0.0.1:9"))
     with pytest.raises(VaultError, match="ConnectionError"):
         await nobody.wrap(b"k" * 32, bound=b"x")
 
@@ -139,7 +145,7 @@ async def test_a_transit_engine_that_is_away_or_slow_is_an_error_in_time(
 async def test_an_answer_that_makes_no_sense_is_an_error(
     transit, place, answer
 ) -> None:
-    kek = TransitKek(place)
+    kek = own_kek(place)
     row = await seal(CREDENTIAL, SECRET, kek=kek, random=secrets.token_bytes)
     transit.answer = answer
     reads = "plaintext" in (answer["data"] or {})
@@ -149,7 +155,7 @@ async def test_an_answer_that_makes_no_sense_is_an_error(
 
 
 async def test_a_wrapped_key_of_another_form_is_not_sent(transit, place) -> None:
-    kek = TransitKek(place)
+    kek = own_kek(place)
     longest = b"vault:v1:" + b"A" * (WRAPPED_BYTES_MAX - 9)
     for wrapped in (b"", b"x", b"vault:v1:a b", longest + b"A"):
         with pytest.raises(VaultError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from broker.core.identity.signing_keys import Pace
 from broker.core.jwk import PrivateKey, PublicKey, public_to_jwk
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import LedgerUnavailableError
@@ -99,6 +100,7 @@ class FixedKeys:
 
     token: PrivateKey = TOKEN_KEY
     nonce_secret: bytes = b"n" * 32
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def tokens(self) -> Mapping[str, PublicKey]:
@@ -106,6 +108,15 @@ class FixedKeys:
 
     def jwks(self) -> dict[str, Any]:
         return {"keys": [public_to_jwk(self.token.public())]}
+
+    async def fresh(self) -> PublicKey:
+        raise AssertionError
+
+    async def refresh(self) -> None:
+        return
+
+    async def drop(self, kid: str) -> None:
+        return
 
 
 def conversation(**changes: Any) -> Interaction:

@@ -7,7 +7,7 @@ from broker.cli.stack.planning.given import Given
 from broker.cli.stack.state import Stamp, State, StateError
 
 # Keys that unlock the data beside which they would lie.
-_KEYS_BESIDE_DATA = ("broker/payload.kek", "edge/vault.kek")
+_KEYS_BESIDE_DATA = ("broker/payload.kek", "broker/signing.kek", "edge/vault.kek")
 
 
 def require_fit(state: State, given: Given, *, wanted: Stamp) -> None:

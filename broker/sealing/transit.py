@@ -1,8 +1,8 @@
-"""Have the credentials' keys wrapped by the transit engine of Vault or OpenBao.
+"""Have keys wrapped by the transit engine of Vault or OpenBao.
 
-The wrapping key never leaves that server: the edge sends the key of one credential and
-gets it back wrapped, and the other way round at every use. Nothing is remembered
-between uses, so that a token which is revoked there ends this edge's access at once.
+The wrapping key never leaves that server: a process sends one key and gets it back
+wrapped, and the other way round at every use. Nothing is remembered between uses, so
+that a token which is revoked there ends this process's access at once.
 
 Source: HashiCorp Vault and OpenBao, transit secrets engine, HTTP API.
 """
@@ -21,13 +21,13 @@ import requests
 from hvac.exceptions import InvalidRequest
 from hvac.exceptions import VaultError as TransitError
 
-from broker.edge.identity import IdentityError, read_secret
-from broker.edge.vault.kinds import VaultError
+from broker.sealing.words import SealError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from broker.edge.settings import Transit
+    from broker.sealing.words import Transit
 
 TRANSIT_S_MAX: Final = 3.0
 """How long one answer of the transit server is waited for."""
@@ -42,16 +42,22 @@ _WRAPPED = re.compile(rb"vault:v[1-9][0-9]{0,8}:[A-Za-z0-9+/]+={0,2}")
 class TransitKek:
     """A wrapping key that stays in a transit engine."""
 
-    def __init__(self, place: Transit) -> None:
+    def __init__(self, place: Transit, *, read: Callable[[Path], bytes]) -> None:
         """Keep where it is; nothing is asked yet.
 
+        Args:
+            place: Where it is.
+            read: Returns what stands in a file that only its owner can read, or
+                raises RuntimeError.
+
         Raises:
-            VaultError: Key or mount has no plain name.
+            SealError: Key or mount has no plain name.
         """
         if not (_NAME.fullmatch(place.key) and _MOUNT.fullmatch(place.mount)):
             msg = "the transit key and its mount have plain names"
-            raise VaultError(msg)
+            raise SealError(msg)
         self._place = place
+        self._read = read
 
     @property
     def kek_id(self) -> str:
@@ -64,7 +70,7 @@ class TransitKek:
         """Return the key as the server wrapped it.
 
         Raises:
-            VaultError: The server does not answer in time, or refuses.
+            SealError: The server does not answer in time, or refuses.
         """
         plaintext = b64encode(key).decode("ascii")
 
@@ -79,18 +85,18 @@ class TransitKek:
         wrapped = str(await self._ask(ask)).encode("ascii", "replace")
         if len(wrapped) > WRAPPED_BYTES_MAX or not _WRAPPED.fullmatch(wrapped):
             msg = "the transit server answered with no wrapped key"
-            raise VaultError(msg)
+            raise SealError(msg)
         return wrapped
 
     async def unwrap(self, wrapped: bytes, *, bound: bytes) -> bytes:
         """Return the key that the server unwraps.
 
         Raises:
-            VaultError: It does not unwrap it, or does not answer in time.
+            SealError: It does not unwrap it, or does not answer in time.
         """
         if len(wrapped) > WRAPPED_BYTES_MAX or not _WRAPPED.fullmatch(wrapped):
             msg = "the row is not as it was sealed"
-            raise VaultError(msg)
+            raise SealError(msg)
 
         def ask(client: hvac.Client) -> Any:  # noqa: ANN401
             return client.secrets.transit.decrypt_data(
@@ -105,7 +111,7 @@ class TransitKek:
             return b64decode(said, validate=True)
         except ValueError:
             msg = "the transit server answered with no key"
-            raise VaultError(msg) from None
+            raise SealError(msg) from None
 
     async def _ask(self, question: Callable[[hvac.Client], Any]) -> Any:  # noqa: ANN401
         try:
@@ -119,13 +125,15 @@ class TransitKek:
         except (TransitError, requests.RequestException, KeyError, TypeError) as error:
             # What these say may quote what was sent: the class is enough.
             msg = f"the transit server: {type(error).__name__}"
-        except IdentityError as error:
-            msg = f"the transit token: {error}"
-        raise VaultError(msg) from None
+        raise SealError(msg) from None
 
     def _answer(self, question: Callable[[hvac.Client], Any]) -> Any:  # noqa: ANN401
         place = self._place
-        token = read_secret(place.token_file).decode("ascii", "replace").strip()
+        try:
+            token = self._read(place.token_file).decode("ascii", "replace").strip()
+        except RuntimeError as error:
+            msg = f"the transit token: {error}"
+            raise SealError(msg) from None
         with requests.Session() as session:
             # No proxy, no .netrc: where this goes is said in one place.
             session.trust_env = False

@@ -1,0 +1,123 @@
+"""The broker's own keys from the command line: list, rotate, drop at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker.cli.exits import Exit
+from broker.cli.signed_in import (
+    AsOption,
+    JsonOption,
+    KeyOption,
+    ReasonOption,
+    StateOption,
+    UrlOption,
+    desk,
+)
+from broker.cli.stack.state import STATE_DEFAULT
+
+if TYPE_CHECKING:
+    from broker.client.person import PersonClient
+
+app = typer.Typer(help="The broker's own keys: what access tokens are signed with.")
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="keys", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List signing keys with their states, and the broker's other keys."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        return (await person.signing_keys()).checked()
+
+    found = at.run(work)
+    at.show(found, lines=_lines(found))
+
+
+@app.command()
+def rotate(
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Go over to the pending signing key as soon as everybody knows it."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        return (await person.signing_keys("rotate", reason=reason)).checked()
+
+    found = at.run(work)
+    at.show(found, lines=_lines(found))
+
+
+@app.command()
+def compromised(
+    kid: Annotated[str, typer.Argument(help="The key, as `keys list` names it.")],
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; needed, and without personal data.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Drop a signing key at once, and end every access token."""
+    at = desk(state, name, key, url, as_json=as_json)
+    if not reason:
+        at.fail("say why: --reason", code=Exit.USAGE)
+    if not (yes or as_json):
+        typer.confirm(f"Drop {kid}, and end every access token?", abort=True)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        said = await person.signing_keys(f"{kid}/compromised", reason=reason)
+        return said.checked()
+
+    found = at.run(work)
+    at.show(found, lines=_lines(found))
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    lines = [_line(key) for key in found["keys"]]
+    for own in found.get("own", []):
+        old = ", older than policy allows" if own["too_old"] else ""
+        lines.append(f"{own['name']:<12} {own['kid']}  {own['age_days']} days{old}")
+    return lines
+
+
+def _line(key: Mapping[str, Any]) -> str:
+    match key["state"]:
+        case "pending" if key["signs_from"]:
+            when = f"signs from {key['signs_from']}"
+        case "pending":
+            when = f"published {key['published_at']}"
+        case "active" if key["signs_until"]:
+            when = f"signs until {key['signs_until']}"
+        case "active":
+            when = f"signs since {key['signs_from']}"
+        case "compromised":
+            when = f"dropped {key['compromised_at']}"
+        case _:
+            when = f"verifies until {key['verifies_until']}"
+    return f"{key['state']:<12} {key['kid']}  {when}"
