@@ -169,6 +169,8 @@ class Dispatcher:
                     warrant_id=warrant_id, action=action, nonce=nonce
                 )
                 return {"ok": True, "receipt": receipt}
+            case {"op": "notice", "order": str() as order}:
+                return {"ok": True, "receipt": await self._edge.notice(order)}
             case {"op": "hello", "nonce": str() as nonce}:
                 return await self._hello(nonce)
             case {"op": "sandbox"}:

@@ -66,6 +66,13 @@ class EdgeLink:
         }
         return _text(await self.control(question), "receipt")
 
+    async def notice(self, order: str) -> str:
+        """Have a notice carried, and return the receipt; errors as `control`.
+
+        An order is spent once: where it is asked twice, the second time is refused.
+        """
+        return _text(await self.control({"op": "notice", "order": order}), "receipt")
+
     async def hello(self, nonce: str) -> str:
         """Return the edge's signed greeting; errors as `control`."""
         return _text(await self.control({"op": "hello", "nonce": nonce}), "edge_hello")

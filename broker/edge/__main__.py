@@ -36,6 +36,7 @@ from broker.edge.identity import (
     publish,
 )
 from broker.edge.journal import Journal, JournalError
+from broker.edge.notices import Courier
 from broker.edge.server import Server
 from broker.edge.settings import Settings, SettingsError, from_environment
 from broker.edge.store import Store, StoreError
@@ -198,7 +199,8 @@ async def _serve(settings: Settings) -> None:
             send=upstreams.send,
             expired=desk.expired,
         )
-        server = Server(desk, means, path=settings.socket)
+        courier = Courier(post, desk, means)
+        server = Server(desk, means, courier=courier, path=settings.socket)
         await server.start()
         after.push_async_callback(server.stop)
         after.callback(asyncio.create_task(_purge(post.store)).cancel)

@@ -227,7 +227,11 @@ def _outgoing(
         method=request.method,
         target=access.target(allowed.target),
         body=allowed.body,
-        headers=access.headers_for(allowed.body, at_s=int(time.time())),
+        headers=access.headers_for(
+            allowed.body,
+            at_s=int(time.time()),
+            key=call.order.warrant.idempotency_key,
+        ),
         key_header=request.idempotency_header if request.effectful else "",
         key=call.order.warrant.idempotency_key,
         fresh=request.effectful,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from broker.edge.notices import Courier
 
 REQUEST_BYTES_MAX: Final = 131_072
 """A frame to the edge: a warrant and little else."""
@@ -52,9 +53,12 @@ _log = structlog.get_logger()
 class Server:
     """The edge's socket."""
 
-    def __init__(self, desk: Desk, means: Means, *, path: Path) -> None:
+    def __init__(
+        self, desk: Desk, means: Means, *, courier: Courier, path: Path
+    ) -> None:
         """Serve ``desk``'s calls with ``means`` once it was started."""
         self._desk = desk
+        self._courier = courier
         self._means = means
         self._path = path
         self._server: asyncio.Server | None = None
@@ -173,9 +177,11 @@ class Server:
                     return {"ok": True, "receipt": await asked}
                 case {"op": "hello", "nonce": str() as nonce, **rest} if not rest:
                     return {"ok": True, "edge_hello": self._desk.hello(nonce)}
+                case {"op": "notice", "order": str() as order, **rest} if not rest:
+                    return {"ok": True, "receipt": await self._courier.carry(order)}
                 case _:
                     return _refusal(MALFORMED, "no such operation")
-        except AnswerError as error:
+        except (AnswerError, RefusedError) as error:
             return _refusal(error.code, error.detail)
 
 

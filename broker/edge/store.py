@@ -19,9 +19,8 @@ from broker.edge.identity import IdentityError, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
     from pathlib import Path
-
-    from broker.core.words.warrant import Warrant
 
 ANSWER_S_MAX: Final = 2.0
 CONNECTIONS_MAX: Final = 8
@@ -52,6 +51,30 @@ class Epochs:
     def revoked(self, named: tuple[tuple[str, int], ...]) -> bool:
         """Return whether a scope has moved beyond the epoch that a warrant names."""
         return any(self.scopes.get(scope, 0) > epoch for scope, epoch in named)
+
+
+class Spendable(Protocol):
+    """A single-use order: a warrant, or an order to carry a notice."""
+
+    @property
+    def warrant_id(self) -> str:
+        """Return the id that may be spent once."""
+
+    @property
+    def action_id(self) -> str:
+        """Return what it is spent for."""
+
+    @property
+    def edge(self) -> str:
+        """Return the edge that it is made out to."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return when it ends."""
+
+    @property
+    def epochs(self) -> tuple[tuple[str, int], ...]:
+        """Return what it is issued under."""
 
 
 class Transaction(Protocol):
@@ -101,7 +124,7 @@ class Store:
         if self._pool is not None:
             self._pool.terminate()
 
-    async def spend(self, warrant: Warrant) -> tuple[bool, Epochs]:
+    async def spend(self, warrant: Spendable) -> tuple[bool, Epochs]:
         """Spend a warrant; return whether it was unspent, and its current epochs.
 
         Raises:

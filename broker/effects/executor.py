@@ -21,6 +21,8 @@ from broker.core.frames import (
     encode_frame,
 )
 from broker.core.jws import JwsError, sign, verify
+from broker.core.notices.orders import NoticeError, order_claims
+from broker.core.notices.orders import parse_receipt as parse_notice_receipt
 from broker.core.warrants.orders import (
     OrderError,
     parse_hello,
@@ -34,6 +36,12 @@ from broker.core.warrants.sandbox import (
     read_sandbox,
 )
 from broker.core.words.errors import ExecutorUnavailableError
+from broker.core.words.notice import (
+    NOTICE_RECEIPT_TYP,
+    NOTICE_TYP,
+    Carried,
+    CarriedState,
+)
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
 from broker.effects.keyfiles import load_public_key
 from broker.effects.runner.place import Streams, TlsRunner, dial
@@ -44,12 +52,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.jwk import PrivateKey, PublicKey
+    from broker.core.words.notice import NoticeOrder
     from broker.core.words.warrant import Receipt, Warrant
 
 FRAME_MAX = 2 * 1_048_576
 CONNECTIONS_MAX = 32
 CONNECT_S_MAX = 2.0
 ASK_S_MAX = 4.0
+CARRY_S_MAX = 6.0
 HELLO_S_MAX = 2.0
 HELLO_KEPT_S = 1.0
 """How long an edge's greeting, or its silence, is believed."""
@@ -196,6 +206,36 @@ class SocketExecutor:
         return Ran(
             None, RunError("interrupted", "the call was interrupted"), receipt, token
         )
+
+    async def carry(self, order: NoticeOrder) -> Carried:
+        """Have a notice sent under a single-use order; the receipt is verified.
+
+        Raises:
+            ExecutorUnavailableError: it was not sent, or nobody can say; it may be
+                ordered again.
+        """
+        token = sign(
+            order_claims(order, issuer=self._issuer), key=self._key, typ=NOTICE_TYP
+        )
+        message = {"op": "notice", "order": token}
+        try:
+            answer = await self._call(message, within_s=CARRY_S_MAX)
+        except _LostAnswerError as error:
+            msg = "the executor did not answer"
+            raise _down(msg) from error
+        if answer.get("receipt") is None:
+            self._hello = None
+            found = _error(answer)
+            code = found.code if found else "edge_unavailable"
+            return Carried(CarriedState.LATER, 0, code[:64])
+        try:
+            claims = verify(
+                str(answer["receipt"]), keys=self._keys(), typ=NOTICE_RECEIPT_TYP
+            )
+            return parse_notice_receipt(claims, order_id=order.order_id)
+        except (JwsError, NoticeError) as error:
+            msg = "the edge's receipt does not verify"
+            raise _down(msg) from error
 
     async def close(self) -> None:
         """Close idle connections."""

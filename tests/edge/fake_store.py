@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from broker.core.words.warrant import Warrant
-from broker.edge.store import Epochs, StoreError
+from broker.edge.store import Epochs, Spendable, StoreError
 
 
 class FakeStore:
@@ -20,7 +19,7 @@ class FakeStore:
         self.asked = 0
         self.before_epochs: Callable[[], Awaitable[None]] | None = None
 
-    async def spend(self, warrant: Warrant) -> tuple[bool, Epochs]:
+    async def spend(self, warrant: Spendable) -> tuple[bool, Epochs]:
         asked_at = self._ask()
         await asyncio.sleep(0)
         fresh = warrant.warrant_id not in self.spent

@@ -35,6 +35,7 @@ from broker.edge.egress.addresses import look_up
 from broker.edge.egress.upstreams import Upstreams
 from broker.edge.identity import KEK_BYTES, Identity, load_identity, uuid7
 from broker.edge.journal import SKEW_MS, Journal
+from broker.edge.notices import Courier
 from broker.edge.server import Server
 from broker.edge.store import Store
 from broker.edge.vault.assemble import keyring_of
@@ -238,7 +239,8 @@ async def _assemble(
     vault = make_vault(rows, identity)
     draft = Draft(connector="retail", base_url=upstream.url, allow_private=True)
     await vault.switch("retail", await vault.add(draft, CANARY.encode()))
-    desk = Desk(_post(identity, journal, real, vault.rows, now))
+    post = _post(identity, journal, real, vault.rows, now)
+    desk = Desk(post)
     keyring = keyring_of(vault, upstreams)
     after.push_async_callback(keyring.tokens.close)
     means = Means(
@@ -260,7 +262,9 @@ async def _assemble(
         upstream=upstream,
         desk=desk,
         means=means,
-        server=Server(desk, means, path=own / "edge.sock"),
+        server=Server(
+            desk, means, courier=Courier(post, desk, means), path=own / "edge.sock"
+        ),
         socket=own / "edge.sock",
     )
     return lab

@@ -7,7 +7,7 @@ credential is the exception: it is kept, in memory only, until shortly before it
 from __future__ import annotations
 
 import hmac
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from broker.edge.vault.kinds import (
     QUERY,
     SECRET_BYTES_MIN,
     SIGNATURE,
+    WEBHOOK,
 )
 from broker.edge.vault.sealing import key_of, open_with
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from broker.edge.vault.tokens import Tokens
 
 AUTHORIZATION = b"Authorization"
+WEBHOOK_PREFIX = b"whsec_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Access:
         secrets: What an answer must not hold, in any form.
         client_key: Private key of the client certificate, in PEM, if there is one.
         signature: Header for a signature over each body, and the secret that makes it.
+        webhook: The secret of a webhook's signature, if that is how bodies are signed.
     """
 
     credential: Credential
@@ -58,9 +61,10 @@ class Access:
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
     client_key: bytes = field(default=b"", repr=False)
     signature: tuple[bytes, bytes] | None = field(default=None, repr=False)
+    webhook: bytes = field(default=b"", repr=False)
 
     def headers_for(
-        self, body: bytes | None, *, at_s: int
+        self, body: bytes | None, *, at_s: int, key: str = ""
     ) -> tuple[tuple[bytes, bytes], ...]:
         """Return what is sent beside the edge's own headers with this body.
 
@@ -68,8 +72,15 @@ class Access:
         dot, and the body as it is sent. A receiver that compares it and refuses old
         seconds takes nothing that was changed on the way, or kept and sent again.
 
-        Source: RFC 2104; the form is Stripe's, which many receivers can check.
+        A webhook's signature is over the message's id (the request's key), the seconds
+        and the body, with dots between them, so that a receiver also knows a message
+        that it took before.
+
+        Source: RFC 2104; the first form is Stripe's, the second that of Standard
+        Webhooks, which many receivers can check.
         """
+        if self.webhook:
+            return (*self.headers, *_webhook(self.webhook, body or b"", at_s, key))
         if self.signature is None:
             return self.headers
         header, secret = self.signature
@@ -159,6 +170,7 @@ def access_with(credential: Credential, secret: bytes) -> Access:
     secrets: tuple[bytes, ...] = (secret,)
     path, query, client_key, settings = "", "", b"", credential.settings
     signature: tuple[bytes, bytes] | None = None
+    webhook = b""
     match credential.kind:
         case kind if kind == BEARER:
             headers = ((AUTHORIZATION, b"Bearer " + secret),)
@@ -182,6 +194,10 @@ def access_with(credential: Credential, secret: bytes) -> Access:
             client_key, secrets = secret, ()
         case kind if kind == SIGNATURE:
             signature = (settings["header"].encode("ascii"), secret)
+        case kind if kind == WEBHOOK:
+            webhook = b64decode(secret.removeprefix(WEBHOOK_PREFIX))
+            # A receiver that gives away the bytes alone gives it away as well.
+            secrets = (secret, secret.removeprefix(WEBHOOK_PREFIX))
         case kind:
             msg = f"no secret of kind {kind} is sent as it is"
             raise AssertionError(msg)
@@ -193,4 +209,17 @@ def access_with(credential: Credential, secret: bytes) -> Access:
         secrets=secrets,
         client_key=client_key,
         signature=signature,
+        webhook=webhook,
+    )
+
+
+def _webhook(
+    secret: bytes, body: bytes, at_s: int, key: str
+) -> tuple[tuple[bytes, bytes], ...]:
+    name, when = key.encode("ascii"), str(at_s).encode("ascii")
+    code = hmac.new(secret, b".".join((name, when, body)), sha256).digest()
+    return (
+        (b"webhook-id", name),
+        (b"webhook-timestamp", when),
+        (b"webhook-signature", b"v1," + b64encode(code)),
     )

@@ -36,6 +36,7 @@ QUERY: Final = "query"
 PATH: Final = "path"
 MTLS: Final = "mtls"
 SIGNATURE: Final = "signature"
+WEBHOOK: Final = "webhook"
 OAUTH_CLIENT: Final = "oauth_client"
 OAUTH_REFRESH: Final = "oauth_refresh"
 
@@ -47,6 +48,9 @@ _TAKEN = re.compile(
 )
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 _SEGMENTS = re.compile(rb"[A-Za-z0-9._~:-]+(/[A-Za-z0-9._~:-]+){0,15}")
+_WEBHOOK = re.compile(
+    rb"whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+)
 _PASSWORD = re.compile(rb"[\x20-\x7e]+")
 _PEM_KEY = re.compile(
     rb"-----BEGIN (EC |RSA )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+"
@@ -96,6 +100,7 @@ _KINDS: Final = {
     PATH: _Kind(),
     MTLS: _Kind(needs=frozenset({"certificate"})),
     SIGNATURE: _Kind(needs=frozenset({"header"})),
+    WEBHOOK: _Kind(),
     OAUTH_CLIENT: _Kind(
         needs=_OAUTH,
         may=_OAUTH_MAY,
@@ -156,6 +161,8 @@ def check_secret(kind: str, settings: Mapping[str, str], secret: bytes) -> None:
         form, said = _PEM_KEY, "a private key in PEM without a passphrase"
     elif kind == BASIC:
         form, said = _PASSWORD, "printable ASCII"
+    elif kind == WEBHOOK:
+        form, said = _WEBHOOK, "whsec_ and base64 of 24 to 64 bytes"
     elif kind == PATH:
         form, said = _SEGMENTS, "plain path segments without a slash at either end"
     if not form.fullmatch(secret) or (kind == PATH and _has_dots(secret)):

@@ -39,6 +39,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "path": {},
     "mtls": {"certificate": "-----BEGIN CERTIFICATE-----\nQQ==\n-----END X-----\n"},
     "signature": {"header": "Webhook-Signature"},
+    "webhook": {},
     "oauth_client": OAUTH,
     "oauth_refresh": OAUTH | {"scope": "read write"},
 }
@@ -141,6 +142,8 @@ BOTH = b'{"client_secret":"%s","refresh_token":"%s"}' % (b"c" * 16, b"r" * 16)
         ("path", "", b"services/T00/B00/xxxxxxxx", b"services/../../admin/xx"),
         ("path", "", b"bot123:abc-def_ghi~jkl", b"/services/T00/B00/xxxx"),
         ("path", "", b"services/T00/B00/xxxxxxxx", b"services/T00?x=y#zzzzz"),
+        ("webhook", "", b"whsec_" + b"A" * 32, b"whsec_" + b"A" * 28),
+        ("webhook", "", b"whsec_" + b"A" * 86 + b"==", b"A" * 32),
         ("mtls", "", PEM, b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nQ\n"),
         ("oauth_client", "private_key_jwt", JWK, b'{"kty":"oct","k":"xxxxxxxx"}'),
         ("oauth_refresh", "none", b"r" * 16, b"r" * 15),
@@ -220,3 +223,18 @@ def test_a_signature_covers_the_time_and_the_body_and_does_not_show_the_secret(
 def test_a_kind_that_signs_nothing_sends_its_headers_whatever_the_body() -> None:
     access = access_with(make("bearer"), SECRET)
     assert access.headers_for(b"x", at_s=1) == access.headers
+
+
+def test_a_web_hook_is_signed_as_standard_webhooks_are() -> None:
+    # The worked example of the specification.
+    access = access_with(make("webhook"), b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    headers = access.headers_for(
+        b'{"test": 2432232314}', at_s=1_614_265_330, key="msg_p5jXN8AQM9LWM0D4loKWxJek"
+    )
+    assert dict(headers) == {
+        b"webhook-id": b"msg_p5jXN8AQM9LWM0D4loKWxJek",
+        b"webhook-timestamp": b"1614265330",
+        b"webhook-signature": b"v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+    assert b"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" in access.secrets
+    assert "MfKQ9r8G" not in repr(access)

@@ -1,0 +1,1 @@
+"""APPROVE, told to people: notices, who gets them, and the orders that carry them."""
