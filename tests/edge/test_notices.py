@@ -117,7 +117,7 @@ async def test_the_documented_receiver_refuses_what_was_changed_or_kept(
             now_s += documented()["TOLERANCE_S"] + 2
         case _:
             secret = secret[:-4] + "AAAA"
-    with pytest.raises(ValueError, match="too old|not ours"):
+    with pytest.raises(ValueError, match=r"too old|not ours"):
         documented()["verify"](secret, headers, body, now_s=now_s)
 
 
@@ -271,7 +271,7 @@ async def test_a_notice_order_opens_no_call_and_a_warrant_sends_no_notice(
 
 async def test_a_removed_channel_and_a_silent_database_send_nothing(lab: Lab) -> None:
     await hook(lab)
-    lab.store.moved["notice_channel:ops"] = 1
+    lab.store.moved["subscription:ops"] = 1
     assert await refused(lab, signed(made(lab))) == "revoked"
     lab.store.down = True
     assert await refused(lab, signed(made(lab))) == "epochs_unavailable"

@@ -108,17 +108,17 @@ def test_lengths_and_counts_are_taken_at_the_limit_and_not_one_past_it():
         return "a" * (length - 10) + "@shop.test"
 
     longest = BASE + "/" + "a" * (LINK_CHARS_MAX - len(BASE) - 1)
-    epochs = tuple((f"notice_channel:c{n}", n) for n in range(EPOCHS_MAX))
+    epochs = tuple((f"subscription:c{n}", n) for n in range(EPOCHS_MAX))
     read(form=NoticeForm.MAIL, to=address(ADDRESS_CHARS_MAX))
     read(notice=notice(link=longest, held_back=HELD_BACK_MAX))
     read(epochs=epochs)
-    read(epochs=(("notice_channel:c", TIME_MS_MAX),))
+    read(epochs=(("subscription:c", TIME_MS_MAX),))
     for wrong in (
         {"form": NoticeForm.MAIL, "to": address(ADDRESS_CHARS_MAX + 1)},
         {"notice": notice(link=longest + "a")},
         {"notice": notice(held_back=HELD_BACK_MAX + 1)},
-        {"epochs": (*epochs, ("notice_channel:more", 0))},
-        {"epochs": (("notice_channel:c", TIME_MS_MAX + 1),)},
+        {"epochs": (*epochs, ("subscription:more", 0))},
+        {"epochs": (("subscription:c", TIME_MS_MAX + 1),)},
     ):
         with pytest.raises(NoticeError):
             read(**wrong)

@@ -42,7 +42,7 @@ def order(**changes: Any) -> NoticeOrder:
         notice=notice(),
         edge="edge-1",
         boot="boot-1",
-        epochs=(("notice_channel:ops", 0),),
+        epochs=(("subscription:ops", 0),),
         issued_at=AT,
         expires_at=AT + timedelta(seconds=5),
     )
