@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from broker.core.jwk import PrivateKey
+
 LATER = Carried(CarriedState.LATER, 503, "receiver_refused")
 
 
@@ -44,11 +46,17 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         yield made_up
 
 
-def receipt(carried: Carried, *, order_id: str = ORDER_ID, **signs: Any) -> str:
+def receipt(
+    carried: Carried,
+    *,
+    order_id: str = ORDER_ID,
+    key: PrivateKey = EDGE_KEY,
+    typ: str = NOTICE_RECEIPT_TYP,
+) -> str:
     claims = receipt_claims(
         carried, order_id=order_id, edge="e", boot="b", now=datetime.now(UTC)
     )
-    return sign(claims, **({"key": EDGE_KEY, "typ": NOTICE_RECEIPT_TYP} | signs))
+    return sign(claims, key=key, typ=typ)
 
 
 @pytest.mark.parametrize("carried", [Carried(CarriedState.TAKEN, 204), LATER])

@@ -48,7 +48,8 @@ def test_a_claim_that_is_missing_or_of_another_type_is_refused(name):
     claims = order_claims(order(), issuer=ISSUER)
     with pytest.raises(NoticeError):
         parse_order({key: value for key, value in claims.items() if key != name})
-    for wrong in (None, -1, [], {"x": {}}, "Ä\n"):
+    wrongs: tuple[object, ...] = (None, -1, [], {"x": {}}, "Ä\n")
+    for wrong in wrongs:
         with pytest.raises(NoticeError):
             parse_order(claims | {name: wrong})
 
@@ -59,7 +60,8 @@ def test_a_part_of_the_notice_that_is_no_such_thing_is_refused(name):
     said = claims["notice"]
     with pytest.raises(NoticeError):
         parse_order(claims | {"notice": {k: v for k, v in said.items() if k != name}})
-    for wrong in (-1, [], {}, "Ä\n", True):
+    wrongs: tuple[object, ...] = (-1, [], {}, "Ä\n", True)
+    for wrong in wrongs:
         with pytest.raises(NoticeError):
             parse_order(claims | {"notice": said | {name: wrong}})
 
