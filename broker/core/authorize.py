@@ -5,6 +5,9 @@ false and then true. If only the second permits, a person must sign, and the
 annotations of the rules that permitted say who. Any evaluation error is a Deny,
 because Cedar silently skips a forbid that fails to evaluate.
 
+Of the policy only a slice is asked, made once for each action: rules whose scope names
+other actions could not match, and the context holds just what the others look at.
+
 Source: DESIGN, chapter 7 (Policy); docs/adr/0004.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cedarpy
 
@@ -27,7 +30,7 @@ from broker.core.words.decision import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 APPROVERS_MAX = 9
 EXPIRES_S_MAX = 30 * 86_400
@@ -44,29 +47,45 @@ class Rule:
     quorum: Quorum | None
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rules of a policy that can match one action, and what they look at.
+
+    ``looks_at`` are the attributes of the context that the rules look at, ``reads`` the
+    totals in it. ``signed`` are the rules to ask again as if somebody had signed, None
+    if no rule looks at that: then the second answer is the first. A forbid that does
+    not look at it is ``settled`` and not among them: it answers the same again, so
+    after an answer in which none of these forbade, none will.
+    """
+
+    rules: cedarpy.PolicySet
+    signed: cedarpy.PolicySet | None
+    settled: frozenset[str]
+    looks_at: frozenset[str]
+    reads: frozenset[str]
+
+
 # Compared by identity, so that it can key the cache of parsed agents.
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleBook:
     """A published policy, parsed once: Cedar handles and the annotations of each rule.
 
-    ``actions`` are the entities of the schema itself: without them Cedar does not know
-    that orders.refund is in "money", and a forbid on the group would match nothing.
-    ``totals`` are the budget rules whose totals a rule may look at, ``counts`` those of
-    them that count actions, and ``reads`` those that the text does look at: only these
-    must not have moved when the action is reserved. ``looks_at`` are the attributes of
-    the context that rules look at: the others are left out, and ``schema`` lacks them.
-    ``hold`` is the quorum asked for when a guard holds what the policy would permit.
+    ``slices`` has the rules for each action. ``actions`` are the entities of the schema
+    itself: without them Cedar does not know that orders.refund is in "money", and a
+    forbid on the group would match nothing. ``totals`` are the budget rules whose
+    totals a rule may look at, ``counts`` those of them that count actions, and
+    ``reads`` those that the text does look at: only these must not have moved when the
+    action is reserved. ``hold`` is the quorum asked for when a guard holds what the
+    policy would permit.
     """
 
     version: int
-    policies: cedarpy.PolicySet
-    schema: cedarpy.Schema
+    slices: Mapping[str, Slice]
     actions: cedarpy.Entities
     rules: Mapping[str, Rule]
     totals: frozenset[str]
     reads: frozenset[str]
     counts: frozenset[str]
-    looks_at: frozenset[str]
     hold: Quorum
 
 
@@ -114,6 +133,31 @@ class Question:
     totals: Mapping[str, int]
 
 
+# What a rule may look at, and its type. Cedar is given no schema when it is asked, so
+# that it need not check each request against it: this module checks the types.
+_CONTEXT: Mapping[str, tuple[Callable[[Question], object], type]] = {
+    "tier": (lambda asked: asked.tier, int),
+    "amount": (lambda asked: asked.amount_minor_units, int),
+    "currency": (lambda asked: asked.currency, str),
+    "channel": (lambda asked: asked.channel, str),
+    "topics": (lambda asked: asked.topics, tuple),
+    "customer_flags": (lambda asked: asked.customer_flags, tuple),
+    "locale": (lambda asked: asked.locale, str),
+    "verification": (lambda asked: asked.verification, int),
+    "customer_bound": (lambda asked: asked.customer_bound, bool),
+    "proof": (lambda asked: asked.proof, bool),
+    "standing": (lambda asked: asked.standing and asked.proof, bool),
+    "approved": (lambda _: False, bool),
+    "findings": (lambda asked: asked.findings, tuple),
+    "release": (lambda asked: asked.release, str),
+    "hour": (lambda asked: asked.hour, int),
+    "weekday": (lambda asked: asked.weekday, int),
+}
+_APPROVED = "approved"
+_SUMS, _COUNTS = "sum_within", "count_within"
+_ERROR = Reason("policy_error", "the policy could not be evaluated")
+
+
 def decide(question: Question, book: RuleBook) -> Decision:
     """Answer whether the action may happen, and who must sign if somebody must.
 
@@ -124,12 +168,18 @@ def decide(question: Question, book: RuleBook) -> Decision:
     bare = _outside_the_grant(question)
     if bare is not None:
         return Deny((bare,))
-    now = _ask(question, book, approved=False)
-    if isinstance(now, Deny) and now.reasons[0].code == "policy_error":
+    cut = book.slices.get(question.tool)
+    context = None if cut is None else _context(question, book, cut)
+    if cut is None or context is None:
+        return Deny((_ERROR,))
+    now = _ask(question, book, cut.rules, context)
+    if isinstance(now, Permit) or now.reasons[0] is _ERROR or cut.signed is None:
         return now
-    if isinstance(now, Permit):
-        return now
-    signed = _ask(question, book, approved=True)
+    settled = any(reason.rule in cut.settled for reason in now.reasons)
+    again = cut.rules if settled else cut.signed
+    # "approved" stands last in the context.
+    context = f"{context.removesuffix('false}')}true}}"
+    signed = _ask(question, book, again, context)
     if isinstance(signed, Permit):
         return _escalation(now, signed, book)
     # What forbids is the same in both answers; the second names it without the noise
@@ -156,28 +206,28 @@ def _outside_the_grant(question: Question) -> Reason | None:
     return None
 
 
-def _ask(question: Question, book: RuleBook, *, approved: bool) -> Permit | Deny:
+def _ask(
+    question: Question, book: RuleBook, rules: cedarpy.PolicySet, context: str
+) -> Permit | Deny:
     request = {
         "principal": {"type": "Agent", "id": question.agent.agent_id},
         "action": {"type": "Action", "id": question.tool},
         "resource": {"type": "Connector", "id": question.connector},
-        "context": _context(question, book, approved=approved),
+        "context": context,
     }
-    result = cedarpy.is_authorized(
-        request, book.policies, _entities(question.agent, book), book.schema
-    )
+    result = cedarpy.is_authorized(request, rules, _entities(question.agent, book))
     if result.diagnostics.errors or result.decision is cedarpy.Decision.NoDecision:
-        text = "the policy could not be evaluated"
-        return Deny((Reason("policy_error", text),))
-    named = tuple(
-        Reason("rule", rule.text, rule=rule.rule_id, clause=rule.clause)
-        for rule in _determining(result, book)
-    )
+        return Deny((_ERROR,))
+    named = _determining(result, book)
     if result.allowed:
-        return Permit(named)
+        return Permit(
+            tuple(
+                Reason("rule", r.text, rule=r.rule_id, clause=r.clause) for r in named
+            )
+        )
     if named:
         code = "forbidden_by_rule"
-        return Deny(tuple(Reason(code, r.text, r.rule, r.clause) for r in named))
+        return Deny(tuple(Reason(code, r.text, r.rule_id, r.clause) for r in named))
     return Deny((Reason("no_rule", "no rule permits this"),))
 
 
@@ -218,29 +268,31 @@ def _escalation(unsigned: Deny, signed: Permit, book: RuleBook) -> Decision:
     return Escalate(reasons, quorum)
 
 
-def _context(question: Question, book: RuleBook, *, approved: bool) -> dict[str, Any]:
-    totals = {n: v for n, v in question.totals.items() if n in book.reads}
-    everything = {
-        "tier": question.tier,
-        "amount": question.amount_minor_units,
-        "currency": question.currency,
-        "channel": question.channel,
-        "topics": list(question.topics),
-        "customer_flags": list(question.customer_flags),
-        "locale": question.locale,
-        "verification": question.verification,
-        "customer_bound": question.customer_bound,
-        "proof": question.proof,
-        "standing": question.standing and question.proof,
-        "approved": approved,
-        "findings": list(question.findings),
-        "release": question.release,
-        "hour": question.hour,
-        "weekday": question.weekday,
-        "sum_within": {n: v for n, v in totals.items() if n not in book.counts},
-        "count_within": {n: v for n, v in totals.items() if n in book.counts},
-    }
-    return {name: everything[name] for name in book.looks_at}
+def _context(question: Question, book: RuleBook, cut: Slice) -> str | None:
+    """Return what the rules look at as JSON, nobody having signed.
+
+    None if something is missing or of another type: that must not be taken for false.
+    """
+    totals = question.totals
+    if not totals.keys() >= book.reads:
+        return None
+    found: dict[str, object] = {}
+    for name, (value_of, kind) in _CONTEXT.items():
+        if name in cut.looks_at and name != _APPROVED:
+            value = found[name] = value_of(question)
+            if type(value) is not kind:
+                return None
+            if kind is tuple and not all(type(one) is str for one in value):  # type: ignore[attr-defined]
+                return None
+    if not all(type(totals[name]) is int for name in cut.reads):
+        return None
+    if _SUMS in cut.looks_at:
+        found[_SUMS] = {n: totals[n] for n in sorted(cut.reads - book.counts)}
+    if _COUNTS in cut.looks_at:
+        found[_COUNTS] = {n: totals[n] for n in sorted(cut.reads & book.counts)}
+    if _APPROVED in cut.looks_at:
+        found[_APPROVED] = False
+    return json.dumps(found)
 
 
 @lru_cache(maxsize=_AGENTS_KEPT)

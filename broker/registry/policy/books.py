@@ -25,8 +25,8 @@ from broker.core.words.budget import (
 from broker.core.words.decision import Quorum
 from broker.core.words.money import is_currency
 from broker.registry.policy.cedar_text import RULES_MAX, PolicyError, check_text
-from broker.registry.policy.schema import ATTRIBUTES, COUNTS, SUMS, schema_text
-from broker.registry.policy.tree import looked_at
+from broker.registry.policy.schema import schema_text
+from broker.registry.policy.slices import looks, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,6 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
     tools = tuple(tools)
     try:
         schema = cedarpy.Schema.from_str(schema_text(tools, sums=sums, counts=counts))
-        policies = cedarpy.PolicySet.from_str(cedar)
         parsed = cedarpy.policies_to_pst(cedar)
     except ValueError as error:
         msg = f"the policy does not parse: {error}"
@@ -70,25 +69,15 @@ def rule_book(body: Mapping[str, Any], tools: Iterable[Tool]) -> RuleBook:
         msg = f"rule {name or first.policy_id}: {first.error}"
         raise PolicyError(msg, rule=name)
     rules = _rules(parsed)
-    # What no rule looks at need not be put to Cedar, which would read and check it for
-    # each decision: the narrower schema has just what is left.
-    names, fields = looked_at(
-        parsed.static_policies.values(), records=frozenset({SUMS, COUNTS})
-    )
-    only = ATTRIBUTES if names is None else names
-    reads = frozenset(units) if fields is None else fields & units.keys()
-    narrow = schema_text(tools, sums=sums & reads, counts=counts & reads, only=only)
-    asked = cedarpy.Schema.from_str(narrow)
+    texts = tuple(parsed.static_policies.values())
     return RuleBook(
         version=int(body["version"]),
-        policies=policies,
-        schema=asked,
-        actions=cedarpy.Entities.from_json_str("[]", asked),
+        slices=slices(texts, tools, totals=units.keys()),
+        actions=cedarpy.Entities.from_json_str("[]", schema),
         rules=rules,
         totals=frozenset(units),
-        reads=reads,
+        reads=looks(texts, totals=units.keys())[1],
         counts=counts,
-        looks_at=only,
         hold=_quorum(body["hold"], where="hold"),
     )
 
