@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
     from broker.core.words.action import ActionRequest, Bound
     from broker.core.words.subject import Interaction
-    from broker.core.words.tool import OutputField, Tool
+    from broker.core.words.tool import ObjectBinding, OutputField, Tool
 
 WARRANT_TTL_S = 5
 RELEASED_VALUES_MAX = 2_000
+
+OWNER_MISMATCH = "owner_mismatch"
+OBJECT_MISMATCH = "object_mismatch"
+CURRENCY_MISMATCH = "currency_mismatch"
+"""Alarms: the answer is about another customer, object or currency than was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +172,61 @@ def _answered(
         if status in request.refused or not consequential:
             return _not_done(receipt, tool, failed=failed)
         return _unclear(receipt, f"answered {status}, which says neither yes nor no")
-    if bound.amount and not _same_currency(receipt, bound.amount.currency):
-        return _unclear(receipt, "answered in another currency", "currency_mismatch")
-    foreign = tool.binding.needs_customer and owner != customer_id
+    foreign = _foreign(receipt, tool, bound, customer_id)
     if not consequential and (foreign or failed.code):
         return _unread(receipt, failed, foreign=foreign)
+    if OBJECT_MISMATCH in foreign or CURRENCY_MISMATCH in foreign:
+        what = "answered about another object or in another currency"
+        return _unclear(receipt, what, *foreign)
     posted, alarms = _posted(receipt, bound)
-    if foreign:
-        alarms.append("owner_mismatch")
     code = failed.code or "done"
     return Judgement(
         outcome=Outcome(OutcomeWord.DONE, code, failed.detail, sent=consequential),
         post_minor_units=posted,
         owner="" if foreign else owner,
         ceilings=_ceilings(receipt, tool),
-        alarms=(*receipt.alarms, *alarms),
+        alarms=(*receipt.alarms, *alarms, *foreign),
     )
+
+
+def _foreign(
+    receipt: Receipt, tool: Tool, bound: Bound, customer_id: str
+) -> tuple[str, ...]:
+    """Return the alarms of an answer about something else than was decided."""
+    owner = str(receipt.values.get("owner") or "")
+    found = []
+    if tool.binding.needs_customer and owner != customer_id:
+        found.append(OWNER_MISMATCH)
+    if not _same_object(receipt, tool, bound):
+        found.append(OBJECT_MISMATCH)
+    if bound.amount and not _same_currency(receipt, bound.amount.currency):
+        found.append(CURRENCY_MISMATCH)
+    return tuple(found)
+
+
+def _same_object(receipt: Receipt, tool: Tool, bound: Bound) -> bool:
+    """Compare the object that the answer is about with the one that was decided.
+
+    Without it an upstream, or whoever sits in its place, could answer about another
+    order and have it believed. An answer that leaves out what the manifest points at
+    names no object, and so another one.
+    """
+    about = _about(tool)
+    if "object" not in tool.receipt.values or not about:
+        return True
+    said = receipt.values.get("object")
+    # Some upstreams write numbers where an argument is text, or the other way round.
+    if isinstance(said, bool) or not isinstance(said, str | int):
+        return False
+    kinds = {binding.kind for binding in about}
+    return str(said) in {named for kind, named in bound.objects if kind in kinds}
+
+
+def _about(tool: Tool) -> tuple[ObjectBinding, ...]:
+    """Return the arguments that name what an answer's object and figures are about."""
+    objects = tool.binding.objects
+    # One object; items and payment methods are named beside it.
+    return tuple(binding for binding in objects if binding.cap) or objects[:1]
 
 
 def _same_currency(receipt: Receipt, code: str) -> bool:
@@ -202,15 +246,17 @@ def _unclear(receipt: Receipt, what: str, *alarms: str) -> Judgement:
     )
 
 
-def _unread(receipt: Receipt, failed: RunError, *, foreign: bool) -> Judgement:
-    """Give nothing of a read that failed, or that found somebody else's record."""
+def _unread(
+    receipt: Receipt, failed: RunError, *, foreign: tuple[str, ...]
+) -> Judgement:
+    """Give nothing of a read that failed, or that found what was not asked for."""
+    alarms = (*receipt.alarms, *foreign)
+    if OWNER_MISMATCH in foreign:
+        code, detail = "not_this_customer", "the record is not this customer's"
+        return _ended(OutcomeWord.REFUSED, code, detail, alarms=alarms)
     if foreign:
-        return _ended(
-            OutcomeWord.REFUSED,
-            "not_this_customer",
-            "the record is not this customer's",
-            alarms=(*receipt.alarms, "owner_mismatch"),
-        )
+        code, detail = "not_this_object", "the record is not the one that was asked for"
+        return _ended(OutcomeWord.REFUSED, code, detail, alarms=alarms)
     return _ended(OutcomeWord.FAILED, failed.code, failed.detail, alarms=receipt.alarms)
 
 
@@ -258,10 +304,7 @@ def _ceilings(receipt: Receipt, tool: Tool) -> tuple[tuple[str, int], ...]:
     paid, named = receipt.values.get("paid"), receipt.values.get("object")
     if type(paid) is not int or not isinstance(named, str) or paid < 0:
         return ()
-    objects = tool.binding.objects
-    # The figure is about one object; items and payment methods are named beside it.
-    about = [binding for binding in objects if binding.cap] or objects[:1]
-    return tuple((binding.pointer, paid) for binding in about)
+    return tuple((binding.pointer, paid) for binding in _about(tool))
 
 
 def release(tool: Tool, result: Mapping[str, Any]) -> Release:

@@ -20,7 +20,7 @@ from broker.core.execute import (
     warrant_for,
 )
 from broker.core.guard import bind
-from broker.core.words.action import OutcomeWord
+from broker.core.words.action import Bound, OutcomeWord
 from broker.core.words.warrant import WARRANT_TTL_S_MAX, Receipt, SentState
 from tests.support.cases import CUSTOMER, NOW, REFUND, interaction, receipt, request
 from tests.support.cases import tool as tool_of
@@ -149,6 +149,47 @@ def test_another_customers_record_is_refused_and_alarms() -> None:
     )
     assert judged.outcome.word is OutcomeWord.REFUSED
     assert "owner_mismatch" in judged.alarms
+
+
+@pytest.mark.parametrize("said", ["W1234567", "", None, 7, True])
+def test_an_effect_that_was_answered_about_another_object_is_unknown_and_alarms(
+    said: Any,
+) -> None:
+    got = receipt()
+    judged = outcome(replace(got, values={**got.values, "object": said}))
+    assert judged.outcome.word is OutcomeWord.UNKNOWN
+    assert judged.post_minor_units is None
+    assert judged.ceilings == ()
+    assert judged.alarms == ("object_mismatch",)
+
+
+def test_a_read_that_was_answered_about_another_object_is_refused_and_alarms() -> None:
+    values = {"owner": CUSTOMER, "object": "W1234567", "paid": 1}
+    judged = judge(
+        receipt(upstream_status=200, values=values),
+        manifest=READ.digest,
+        tool=READ,
+        bound=bind(READ, {"order_id": "W7678072"}),
+        customer_id=CUSTOMER,
+        error=None,
+    )
+    assert judged.outcome.word is OutcomeWord.REFUSED
+    assert judged.outcome.code == "not_this_object"
+    assert judged.ceilings == ()
+    assert judged.alarms == ("object_mismatch",)
+
+
+def test_an_object_is_the_same_as_a_number_and_as_text() -> None:
+    for said in ("7", 7, 8):
+        judged = judge(
+            receipt(upstream_status=200, values={"owner": CUSTOMER, "object": said}),
+            manifest=READ.digest,
+            tool=READ,
+            bound=Bound(None, (("order", "7"),)),
+            customer_id=CUSTOMER,
+            error=None,
+        )
+        assert (judged.outcome.word is OutcomeWord.DONE) is (str(said) == "7")
 
 
 def test_an_answer_to_a_manifest_that_is_gone_is_not_read_by_another_one() -> None:

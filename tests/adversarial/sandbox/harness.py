@@ -25,8 +25,10 @@ from tests.adversarial.sandbox.hostile import (
     processes,
     reaching,
     reading,
+    siblings,
     writing,
 )
+from tests.adversarial.sandbox.victims import Victim, alive
 from tests.adversarial.sandbox.world import SECRET, World
 from tests.support.fake_edge import FakeEdge, RunnerClient, warrant, write_catalog
 from tools import limits
@@ -38,7 +40,7 @@ from tools.settings import Settings
 HERE = Path(__file__).parent
 # Left out of control runs: without a jail they would reach the whole machine.
 FAR_REACHING = frozenset({"signal_everybody", "mount_something"})
-PARTS = (reading, reaching, processes, writing, leaving, inside, mischief)
+PARTS = (reading, reaching, processes, siblings, writing, leaving, inside, mischief)
 
 
 def functions() -> dict[str, Any]:
@@ -65,15 +67,6 @@ FINDS = ("find_environment", "find_descriptors", "find_limits")
 ENDLESS = ("spin", "ignore_signals_and_sleep", "drip_result")
 FLOODS = ("flood_output", "flood_result")
 ENDLESS_MS = 400
-
-
-def alive(pid: int) -> bool:
-    """Say whether a process runs."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text("utf-8")
-    except FileNotFoundError:
-        return False
-    return text.rpartition(") ")[2][0] not in "ZX"
 
 
 def peak_kib() -> int:
@@ -136,6 +129,7 @@ class Run:
         self.client: RunnerClient
         self.dispatcher: Dispatcher
         self._numbers = 0
+        self._victims: list[Victim] = []
 
     def write_catalog(self) -> None:
         """Copy the connectors to where this user may own them."""
@@ -148,6 +142,7 @@ class Run:
     def _write_hostile(self) -> None:
         tools: dict[str, dict[str, Any]] = {name: {} for name in functions()}
         write_catalog(self.catalog, code(), connector="hostile", tools=tools)
+        write_catalog(self.catalog, code(), connector="bystander", tools={"hold": {}})
 
     def _write_importing(self) -> None:
         importing = (HERE / "importing.py").read_text("utf-8")
@@ -161,33 +156,44 @@ class Run:
             text = "\n".join(str(one) for one in targets)
             (self.catalog / connector / "targets.txt").write_text(text, "utf-8")
 
-    async def call(
-        self, name: str, *, deadline_ms: int = 5_000, **arguments: Any
-    ) -> dict[str, Any]:
-        """Run a tool; return the runner's answer."""
+    def warrant(self, name: str, **arguments: Any) -> str:
+        """Return a fresh warrant for a tool."""
         self._numbers += 1
         tool = self.tools[name]
-        jws = warrant(
+        return warrant(
             jti=f"w{self._numbers}",
             tool=name,
             connector=tool.connector,
             manifest=tool.digest,
             arguments=arguments,
         )
-        return await self.client.run(jws, deadline_ms=deadline_ms)
+
+    async def call(
+        self, name: str, *, deadline_ms: int = 5_000, **arguments: Any
+    ) -> dict[str, Any]:
+        """Run a tool; return the runner's answer."""
+        return await self.client.run(
+            self.warrant(name, **arguments), deadline_ms=deadline_ms
+        )
 
     async def attempt(self, name: str) -> dict[str, Any]:
         """Make one attempt; say what it got, and what it did to the world."""
         before = self.dispatcher.zygotes()
+        self._victims = self._victims or [
+            Victim("sibling", "hostile", self),
+            Victim("stranger", "bystander", self),
+        ]
         arguments = self.world.arguments(
             zygote=before["hostile"], edge=self.folder / "edge.sock"
         )
+        arguments["held"] = [await one.held() for one in self._victims]
         calls_before = len(self.edge.warrants)
         answer = await self.call(f"hostile.{name}", **arguments)
         got = (answer["result"] or {}).get("got")
         effects = self.world.effects(self.catalog / "hostile" / "connector.py")
         if not alive(before["hostile"]):
             effects.append("killed the zygote")
+        effects += [f"killed the {one.who}" for one in self._victims if one.killed()]
         if len(self.edge.warrants) != calls_before + 1:
             effects.append("called the edge")
         return {
@@ -277,6 +283,8 @@ class Run:
                 last = await self.call("hostile.find_limits")
                 findings["still_serves"] = last["error"] is None
             findings["peak_kib"] = peak_kib()
+            for victim in self._victims:
+                await victim.end()
             self.client.close()
             await self.dispatcher.close()
         return findings

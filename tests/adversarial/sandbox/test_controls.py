@@ -100,6 +100,14 @@ def test_without_any_layer_the_secret_leaks():
     assert attempts["read_canary_file"]["leaked"]
 
 
+@pytest.mark.parametrize("name", [n for n in EXPECTED if "another_call" in n])
+def test_without_any_layer_calls_of_both_connectors_are_reached(name):
+    outcome = findings(without(*zygote_link.ALL_LAYERS))["attempts"][name]
+    assert {who for who, _ in outcome["got"]} == {"sibling", "stranger"}
+    assert ("killed the sibling" in outcome["effects"]) is name.startswith("kill")
+    assert outcome["leaked"] is name.startswith("read")
+
+
 def test_without_any_layer_importing_gets_everything():
     found = findings(Host(os.getuid(), layers=(), attempts=False))
     # One process can be traced by one other only: what either of them got counts.

@@ -1,8 +1,8 @@
 """A connector in an attacker's hands gets nowhere: looked at by what came of it.
 
 Each attempt is made by hostile/ from inside a real call's child, as root and as nobody,
-on the host and under a container's filter. test_controls.py makes the same attempts
-with layers left out, and there they succeed.
+in both postures, and under a container's filter. test_controls.py makes the same
+attempts with layers left out, and there they succeed.
 """
 
 from __future__ import annotations
@@ -113,6 +113,25 @@ def test_it_cannot_take_memory_without_end(found):
 
 def test_it_cannot_start_a_program(found):
     refused(found, "start_a_program", "start_python", "start_from_memory")
+
+
+# --------------------------------------------------------------------- other calls
+
+
+def test_it_cannot_kill_another_call_of_its_own_or_another_connector(found):
+    refused(found, "kill_another_call", "kill_another_call_by_its_descriptor")
+
+
+def test_it_cannot_trace_or_read_another_call_of_its_own_or_another_connector(found):
+    refused(
+        found,
+        *("trace_another_call", "read_another_calls_memory"),
+        "read_another_call_through_proc",
+    )
+
+
+def test_it_cannot_reach_another_call_or_take_its_connection_to_the_edge(found):
+    refused(found, "connect_to_another_call", "take_another_calls_connection")
 
 
 # -------------------------------------------------------------------------- writing
@@ -266,5 +285,4 @@ def test_the_runner_serves_on_after_all_of_it(found):
 
 
 def test_a_container_without_namespaces_gets_the_standard_posture(host, found):
-    assert found["posture"] in {"strict", "standard"}
-    assert found["posture"] == "standard" or not host.container
+    assert found["posture"] == ("standard" if host.container else host.sandbox)

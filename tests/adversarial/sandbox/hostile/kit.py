@@ -33,6 +33,7 @@ NUMBERS = {
     "memfd_create": (319, 279),
     "pidfd_getfd": (438, 438),
     "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
     "prctl": (157, 167),
 }
 World = dict[str, Any]
