@@ -27,7 +27,7 @@ from broker.api import (
     rehearsals,
 )
 from broker.api.document import document
-from broker.api.kit import permissions
+from broker.api.kit import permissions, probes
 from broker.api.limits import budgets, standing
 from broker.core.words.errors import BrokerError
 
@@ -69,6 +69,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         console,
         admin,
         permissions,
+        probes,
         policy,
         rehearsals,
         reference,

@@ -146,6 +146,11 @@ class PersonClient(Session):
         path, params = "/v1/admin/permissions", {"days": str(days)}
         return (await self.call("GET", path, params=params)).checked()
 
+    async def order_probe(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an order to try a credential, once."""
+        path = "/v1/admin/credentials/probes"
+        return (await self.call("POST", path, json=body)).checked()
+
     async def people(self) -> Sequence[Mapping[str, Any]]:
         """Return everybody."""
         found = (await self.call("GET", "/v1/admin/people")).checked()

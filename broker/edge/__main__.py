@@ -42,6 +42,7 @@ from broker.edge.settings import Settings, SettingsError, from_environment
 from broker.edge.store import Store, StoreError
 from broker.edge.vault.assemble import key_provider, keyring_of, open_vault
 from broker.edge.vault.command import Bench, add_parser, run
+from broker.edge.vault.gate import Gate
 from broker.edge.vault.keeper import DEMO_CONNECTOR, Draft, secret_from
 from broker.edge.vault.kinds import VaultError
 from broker.edge.warrants import Here
@@ -164,11 +165,22 @@ async def _credentials(settings: Settings, asked: argparse.Namespace) -> int:
             vault=vault,
             keyring=keyring_of(vault, upstreams),
             upstreams=upstreams,
-            tools={
-                tool.name: tool for tool in load_catalogue(settings.catalog).values()
-            },
+            gate=Gate(
+                keys=lambda: _warrant_keys(settings),
+                edge=identity.edge,
+                tenant=settings.tenant,
+                environment=settings.environment,
+                tools=load_catalogue(settings.catalog),
+                spend=store.spend,
+                now=_now,
+            ),
         )
         return await run(asked, bench)
+
+
+def _warrant_keys(settings: Settings) -> dict[str, PublicKey]:
+    pinned = load_public(settings.public / "warrant.jwk")
+    return {pinned.kid: pinned}
 
 
 def _user() -> str:

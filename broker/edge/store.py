@@ -54,7 +54,7 @@ class Epochs:
 
 
 class Spendable(Protocol):
-    """A single-use order: a warrant, or an order to carry a notice."""
+    """A single-use order: a warrant, or one to carry a notice or try a credential."""
 
     @property
     def warrant_id(self) -> str:

@@ -29,6 +29,7 @@ from broker.core.warrants.orders import (
     parse_receipt,
     warrant_claims,
 )
+from broker.core.warrants.probes import PROBE_TYP, probe_claims
 from broker.core.warrants.sandbox import (
     POSTURES,
     Sandbox,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.jwk import PrivateKey, PublicKey
+    from broker.core.warrants.probes import ProbeOrder
     from broker.core.words.notice import NoticeOrder
     from broker.core.words.warrant import Receipt, Warrant
 
@@ -138,6 +140,11 @@ class SocketExecutor:
         await self._record(sandbox)
         self._hello = (now, hello.edge, hello.boot)
         return hello.edge, hello.boot
+
+    def order(self, order: ProbeOrder) -> str:
+        """Return an order to try a credential, signed for the edge."""
+        claims = probe_claims(order, issuer=self._issuer)
+        return sign(claims, key=self._key, typ=PROBE_TYP)
 
     async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:
         """Execute one warrant; the receipt in the answer is verified.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from broker.core.approvals.votes import Voter
     from broker.core.identity.channel import ChannelFacts
     from broker.core.jwk import PrivateKey
+    from broker.core.warrants.probes import ProbeOrder
     from broker.core.words.action import ActionRecord, ActionState
     from broker.core.words.approval import (
         ApprovalRequest,
@@ -334,6 +335,9 @@ class Executor(Protocol):
 
     async def address(self) -> tuple[str, str]:
         """Return edge id and boot id that a warrant must name."""
+
+    def order(self, order: ProbeOrder) -> str:
+        """Return an order to try a credential, signed for the edge."""
 
     async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:
         """Execute one warrant; the receipt is verified.

@@ -23,6 +23,8 @@ from typing import Any, cast
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import Algorithm, PrivateKey, private_from_seed, sign, verify
 from broker.core.warrants.orders import parse_receipt, warrant_claims
+from broker.core.warrants.probes import PROBE_TYP, ProbeOrder, probe_claims
+from broker.core.words.tool import Tool
 from broker.core.words.warrant import (
     RECEIPT_TYP,
     WARRANT_TYP,
@@ -184,6 +186,33 @@ class Lab:
     async def close(self) -> None:
         for writer in self._open:
             writer.transport.abort()
+
+
+def probe_order(
+    edge: str, tool: Tool, arguments: dict[str, Any], *, version: int
+) -> ProbeOrder:
+    """Return an order to try a credential, as a broker makes it."""
+    now = datetime.now(UTC)
+    return ProbeOrder(
+        order_id=uuid7(now),
+        tenant=TENANT,
+        environment=ENVIRONMENT,
+        edge=edge,
+        connector=tool.connector,
+        version=version,
+        tool=tool.name,
+        manifest=tool.digest,
+        arguments=arguments,
+        customer_id=CUSTOMER if tool.binding.needs_customer else "",
+        by="person:carol",
+        epochs=((f"global:{ENVIRONMENT}", 0), ("person:carol", 0)),
+        issued_at=now,
+        expires_at=now + timedelta(seconds=60),
+    )
+
+
+def signed_probe(order: ProbeOrder, *, key: PrivateKey = WARRANT_KEY) -> str:
+    return sign(probe_claims(order, issuer=ISSUER), key=key, typ=PROBE_TYP)
 
 
 def signed(order: Warrant, *, key: PrivateKey = WARRANT_KEY) -> str:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, Receipt, Warr
 from broker.edge.catalogue import load_catalogue
 from broker.edge.identity import read_json, uuid7, write_secret
 from tests.edge.child import Child, ask_frame, frame
-from tests.edge.lab import ROOT, WARRANT_KEY, signed
+from tests.edge.lab import ROOT, WARRANT_KEY, probe_order, signed, signed_probe
 
 CATALOG = ROOT / "tools" / "catalog"
 MANIFESTS = {tool.name: tool for tool in load_catalogue(CATALOG).values()}
@@ -149,6 +149,21 @@ class EdgeProcess:
             "expires_at": now + timedelta(seconds=10),
         }
         return Warrant(**(plain | changes))
+
+    def ordered(
+        self, tool: str, arguments: dict[str, Any], *, version: int, **changes: Any
+    ) -> str:
+        """Write an order to try a credential into a file; return the file's name."""
+        path = self.folder / "order.jwt"
+        made = probe_order(self.edge_id, MANIFESTS[tool], arguments, version=version)
+        path.write_text(signed_probe(replace(made, **changes)) + "\n")
+        return str(path)
+
+    @property
+    def edge_id(self) -> str:
+        """Return the edge's id, as its folder says it."""
+        said: str = read_json(self.state / "edge" / "edge.json")["edge"]
+        return said
 
     async def show(self, order: Warrant) -> tuple[Any, Child]:
         reader, writer = await self.connect()

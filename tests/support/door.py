@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI
 
 from broker.api import admin, oauth, policy, problems
 from broker.api.identity.desk import Desk
-from broker.api.kit import permissions
+from broker.api.kit import permissions, probes
 from broker.api.limits import budgets, standing
 from broker.api.security import agent, person, service
 from broker.core.identity.assertions import assertion_claims
@@ -220,6 +220,7 @@ def application() -> FastAPI:
     app.include_router(budgets.router)
     app.include_router(standing.router)
     app.include_router(permissions.router)
+    app.include_router(probes.router)
     app.state.issuer = ISSUER
 
     async def seen(who: Caller) -> dict[str, Any]:

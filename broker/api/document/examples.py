@@ -298,6 +298,12 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     },
     ("GET", "/v1/admin/me", "200"): _PERSON,
     ("GET", "/v1/admin/agents", "200"): {"agents": [_AGENT]},
+    ("POST", "/v1/admin/credentials/probes", "201"): {
+        "order": "eyJhbGciOiJFZERTQSIsInR5cCI6ImNvdW50ZXJmb2lsLXByb2JlK2p3dCJ9...",
+        "order_id": ACTION,
+        "edge": "019a7d3e-1f04-7c55-9a1b-6f2d0c4b8e11",
+        "expires_at": "2026-11-26T09:02:00Z",
+    },
     ("GET", "/v1/admin/permissions", "200"): {
         "since": "2026-08-28T09:00:00Z",
         "connectors": [

@@ -6,14 +6,24 @@ settings and under the edge's user. This finds the settings and gets out of the 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from broker.cli.exits import Exit
+from broker.cli.signed_in import (
+    AsOption,
+    JsonOption,
+    KeyOption,
+    StateOption,
+    UrlOption,
+)
+from broker.cli.signed_in import desk as signed_in_desk
 from broker.cli.stack.environment import ENVIRONMENT, TENANT, catalog
 from broker.cli.stack.environment import socket_database_url as database_at
 from broker.cli.stack.planning.given import as_role
@@ -21,7 +31,7 @@ from broker.cli.stack.servers import accounts
 from broker.cli.stack.state import MARKER, STATE_DEFAULT, StateError, read_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from broker.client.person import PersonClient
 
 URL = "COUNTERFOIL_DATABASE_URL"
 PASSWORD_FILE = "COUNTERFOIL_DATABASE_PASSWORD_FILE"  # noqa: S105  (a name)
@@ -55,7 +65,57 @@ def register(app: typer.Typer) -> None:
             "help_option_names": [],
         },
     )(credentials)
+    edge.command()(order)
     app.add_typer(edge, name="edge")
+
+
+def order(
+    *,
+    connector: Annotated[str, typer.Option(help="Whose credential is tried.")],
+    version: Annotated[int, typer.Option(help="Which version of it.")],
+    tool: Annotated[str, typer.Option(help="A tool that reads, whose GET is sent.")],
+    arg: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE; JSON where it is no text.")
+    ] = None,
+    customer: Annotated[str, typer.Option(help="The upstream's customer id.")] = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Have one test of a credential recorded and ordered; write the order.
+
+    For people of security. The edge takes it once, within two minutes:
+    counterfoil edge credentials test --order FILE.
+    """
+    at = signed_in_desk(state, name, key, url, as_json=as_json)
+    arguments: dict[str, Any] = {}
+    for text in arg or ():
+        said, mark, value = text.partition("=")
+        if not mark or not said:
+            at.fail(f"{text[:40]!r} is not NAME=VALUE", code=Exit.USAGE)
+        arguments[said] = _value(value)
+    body = {
+        "connector": connector,
+        "version": version,
+        "tool": tool,
+        "arguments": arguments,
+        "customer_id": customer,
+    }
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        return await person.order_probe(body)
+
+    found = at.run(work)
+    at.show(found, lines=[str(found["order"])])
+
+
+def _value(text: str) -> Any:  # noqa: ANN401  (JSON)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def credentials(

@@ -43,7 +43,7 @@ REQUESTS_MAX: Final = 64
 ALARMS_MAX: Final = 32
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 # It travels as a header's value, so it is made of what no reader splits or folds.
 _KEY = re.compile(rf"[\x21-\x7e]{{0,{IDEMPOTENCY_KEY_CHARS_MAX}}}")
@@ -131,8 +131,8 @@ def warrant_claims(warrant: Warrant, *, issuer: str) -> dict[str, Any]:
         "iss": issuer,
         "aud": warrant.edge,
         "boot": warrant.boot,
-        "iat_ms": _to_ms(warrant.issued_at),
-        "exp_ms": _to_ms(warrant.expires_at),
+        "iat_ms": to_ms(warrant.issued_at),
+        "exp_ms": to_ms(warrant.expires_at),
         "action": warrant.action_id,
         "tenant": warrant.tenant,
         "environment": warrant.environment,
@@ -153,7 +153,7 @@ def parse_warrant(claims: Mapping[str, Any]) -> Warrant:
     Raises:
         OrderError: A claim is missing, unknown or malformed, or the life is too long.
     """
-    read = _Claims(claims, _WARRANT_CLAIMS)
+    read = Claims(claims, _WARRANT_CLAIMS)
     read.text("iss")
     try:
         return Warrant(
@@ -163,7 +163,7 @@ def parse_warrant(claims: Mapping[str, Any]) -> Warrant:
             environment=read.text("environment"),
             connector=read.text("connector"),
             tool=read.text("tool"),
-            manifest=read.form("manifest", _DIGEST),
+            manifest=read.form("manifest", DIGEST),
             arguments=read.object("arguments"),
             customer_id=read.text("customer", empty=True),
             agent_id=read.text("agent"),
@@ -188,7 +188,7 @@ def receipt_claims(receipt: Receipt) -> dict[str, Any]:
         "warrant": receipt.warrant_id,
         "action": receipt.action_id,
         "nonce": receipt.nonce,
-        "iat_ms": _to_ms(receipt.issued_at),
+        "iat_ms": to_ms(receipt.issued_at),
         "state": receipt.state.value,
         "upstream_status": receipt.upstream_status,
         "values": dict(receipt.values),
@@ -203,7 +203,7 @@ def parse_receipt(claims: Mapping[str, Any]) -> Receipt:
     Raises:
         OrderError: A claim is missing, unknown or malformed.
     """
-    read = _Claims(claims, _RECEIPT_CLAIMS)
+    read = Claims(claims, _RECEIPT_CLAIMS)
     try:
         state = SentState(read.text("state"))
     except ValueError:
@@ -243,7 +243,7 @@ def hello_claims(hello: Hello) -> dict[str, Any]:
         "iss": hello.edge,
         "boot": hello.boot,
         "nonce": hello.nonce,
-        "iat_ms": _to_ms(hello.issued_at),
+        "iat_ms": to_ms(hello.issued_at),
     }
 
 
@@ -253,7 +253,7 @@ def parse_hello(claims: Mapping[str, Any]) -> Hello:
     Raises:
         OrderError: A claim is missing, unknown or malformed.
     """
-    read = _Claims(claims, _HELLO_CLAIMS)
+    read = Claims(claims, _HELLO_CLAIMS)
     return Hello(
         edge=read.text("iss"),
         boot=read.text("boot"),
@@ -262,14 +262,16 @@ def parse_hello(claims: Mapping[str, Any]) -> Hello:
     )
 
 
-def _to_ms(moment: datetime) -> int:
+def to_ms(moment: datetime) -> int:
+    """Return a time in whole milliseconds."""
     return (moment - _EPOCH) // _MS
 
 
-class _Claims:
+class Claims:
     """Take claims by name, each in its one form; the set of names is exact."""
 
     def __init__(self, claims: Mapping[str, Any], names: frozenset[str]) -> None:
+        """Refuse any other set of names."""
         found = frozenset(claims)
         if found != names:
             wrong = sorted(found ^ names)
@@ -281,39 +283,46 @@ class _Claims:
         return OrderError(f"claim {name!r} is malformed")
 
     def text(self, name: str, *, empty: bool = False) -> str:
+        """Return a short text."""
         value = self._claims[name]
         if not _is_text(value) or not (value or empty):
             raise self._refuse(name)
         return str(value)
 
     def form(self, name: str, form: re.Pattern[str]) -> str:
+        """Return a text of this form."""
         value = self._claims[name]
         if not isinstance(value, str) or not form.fullmatch(value):
             raise self._refuse(name)
         return value
 
     def id(self, name: str) -> str:
+        """Return an id."""
         return self.form(name, _ID)
 
     def integer(self, name: str, *, most: int) -> int:
+        """Return an integer from 0 to ``most``."""
         value = self._claims[name]
         if type(value) is not int or not 0 <= value <= most:
             raise self._refuse(name)
         return value
 
     def time(self, name: str) -> datetime:
+        """Return a time that was sent in milliseconds."""
         try:
             return _EPOCH + self.integer(name, most=EPOCH_MAX) * _MS
         except OverflowError:
             raise self._refuse(name) from None
 
     def object(self, name: str) -> dict[str, Any]:
+        """Return an object."""
         value = self._claims[name]
         if not isinstance(value, dict):
             raise self._refuse(name)
         return value
 
     def objects(self, name: str, *, count_max: int) -> tuple[dict[str, Any], ...]:
+        """Return a list of objects."""
         value = self._claims[name]
         if not isinstance(value, list) or len(value) > count_max:
             raise self._refuse(name)
@@ -322,6 +331,7 @@ class _Claims:
         return tuple(value)
 
     def texts(self, name: str, *, count_max: int) -> tuple[str, ...]:
+        """Return a list of short texts."""
         value = self._claims[name]
         if not isinstance(value, list) or len(value) > count_max:
             raise self._refuse(name)
@@ -330,6 +340,7 @@ class _Claims:
         return tuple(value)
 
     def values(self, name: str) -> dict[str, Any]:
+        """Return values as a receipt may name them."""
         value = self.object(name)
         if len(value) > VALUES_MAX or not all(
             _is_text(key) and is_receipt_value(item) for key, item in value.items()
@@ -338,6 +349,7 @@ class _Claims:
         return value
 
     def epochs(self, name: str) -> tuple[tuple[str, int], ...]:
+        """Return scopes with their epochs."""
         value = self.object(name)
         if len(value) > EPOCHS_MAX or not all(
             _is_text(scope) and type(epoch) is int and 0 <= epoch <= EPOCH_MAX

@@ -31,6 +31,7 @@ class EntryKind(StrEnum):
     SANDBOX = "execute.sandbox"
     CLAIM = "execute.claim"
     CREDENTIAL = "execute.credential"
+    PROBE = "execute.probe"
     OUTCOME = "record.outcome"
     RESOLVED = "record.resolved"
     LOOKED_UP = "execute.looked_up"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.canonical import canonical
 from broker.core.warrants.events import EdgeEventKind
-from broker.core.words.effect import Effect
+from broker.edge.vault.gate import ORDER_BYTES_MAX
 from broker.edge.vault.keeper import Draft, secret_from
 from broker.edge.vault.kinds import (
     BEARER,
@@ -31,15 +31,15 @@ from broker.edge.vault.probe import Probe, probe
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
-    from broker.core.words.tool import Tool
     from broker.edge.egress.upstreams import Upstreams
     from broker.edge.vault.access import Keyring
     from broker.edge.vault.credential import Credential
+    from broker.edge.vault.gate import Gate
     from broker.edge.vault.keeper import Vault
 
-PROBE_ARGUMENTS_MAX: Final = 16
+_NOT_TRIED: Final = "name --order: `counterfoil edge order` has one made and recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Bench:
     vault: Vault
     keyring: Keyring
     upstreams: Upstreams
-    tools: Mapping[str, Tool]
+    gate: Gate
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401  (argparse names no such type)
@@ -89,10 +89,11 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  (argparse names no such 
     ):
         one = verbs.add_parser(name, help=text)
         one.add_argument("--connector", required=True)
-        one.add_argument("--version", type=int, required=name == "switch")
-        one.add_argument("--tool", help="a tool that reads, whose GET is tried")
-        one.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE")
-        one.add_argument("--customer", default="", help="the upstream's customer id")
+        one.add_argument("--version", type=int, required=True)
+        one.add_argument(
+            "--order", type=Path, metavar="FILE",
+            help="what the broker signed for this test: counterfoil edge order",
+        )  # fmt: skip
         if name == "switch":
             one.add_argument(
                 "--untested", action="store_true", help="switch without trying"
@@ -181,18 +182,11 @@ async def _list(asked: argparse.Namespace, bench: Bench) -> int:
 
 
 async def _test(asked: argparse.Namespace, bench: Bench) -> int:
-    version = asked.version
-    if version is None:
-        current = await bench.vault.rows.current(asked.connector)
-        if current is None:
-            msg = f"connector {asked.connector} has no credential"
-            raise VaultError(msg)
-        version = current.sealed.credential.version
-    return 0 if await _tried(asked, bench, version) else 1
+    return 0 if await _tried(asked, bench) else 1
 
 
 async def _switch(asked: argparse.Namespace, bench: Bench) -> int:
-    if not asked.untested and not await _tried(asked, bench, asked.version):
+    if not asked.untested and not await _tried(asked, bench):
         msg = f"version {asked.version} was not taken; the one before stays in use"
         raise VaultError(msg)
     tested = not asked.untested
@@ -213,37 +207,44 @@ async def _remove(asked: argparse.Namespace, bench: Bench) -> int:
     return 0
 
 
-async def _tried(asked: argparse.Namespace, bench: Bench, version: int) -> bool:
-    """Try a version, have the record know of it, and return whether it was taken."""
-    tool = bench.tools.get(asked.tool or "")
-    if tool is None or tool.connector != asked.connector:
-        named = ", ".join(_reading(bench.tools, asked.connector))
-        msg = f"--tool names a reading tool of {asked.connector}: {named}"
-        raise VaultError(msg)
-    wish = Probe(tool=tool, arguments=_arguments(asked, tool), customer=asked.customer)
-    access = await bench.keyring.access_by(asked.connector, version)
+async def _tried(asked: argparse.Namespace, bench: Bench) -> bool:
+    """Try a version as ordered, have the record know, and return if it was taken."""
+    token = _order(asked.order)
+    order, tool = await bench.gate.accept(
+        token, connector=asked.connector, version=asked.version
+    )
+    wish = Probe(tool=tool, arguments=order.arguments, customer=order.customer_id)
+    access = await bench.keyring.access_by(asked.connector, asked.version)
     found = await probe(wish, access, ask=bench.upstreams.ask)
     detail = {
-        "version": version,
+        "version": asked.version,
         "tool": tool.name,
         "status": found.status,
         "problem": found.problem,
+        "order": order.order_id,
     }
     vault = bench.vault
     event = vault.notary.event(EdgeEventKind.TESTED, asked.connector, detail)
     await vault.rows.note(event)
     said = found.problem or "taken"
-    text = f"{asked.connector} version {version}: {said} (status {found.status})"
+    text = f"{asked.connector} version {asked.version}: {said} (status {found.status})"
     _say(asked, text, **detail)
     return not found.problem
 
 
-def _reading(tools: Mapping[str, Tool], connector: str) -> list[str]:
-    return sorted(
-        tool.name
-        for tool in tools.values()
-        if tool.connector == connector and tool.effect is Effect.READ
-    )
+def _order(path: Path | None) -> str:
+    if path is None:
+        raise VaultError(_NOT_TRIED)
+    try:
+        with path.open("rb") as file:
+            token = file.read(ORDER_BYTES_MAX + 1).decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        msg = f"{path} cannot be read as text"
+        raise VaultError(msg) from None
+    if len(token) > ORDER_BYTES_MAX:
+        msg = f"{path} is longer than {ORDER_BYTES_MAX}: no order is"
+        raise VaultError(msg)
+    return token.strip()
 
 
 def _say(asked: argparse.Namespace, text: str, **fields: Any) -> None:  # noqa: ANN401
@@ -269,21 +270,6 @@ def _pair(text: str) -> tuple[str, str]:
         msg = f"{name[:40]!r} is not NAME=VALUE"
         raise VaultError(msg)
     return name, value
-
-
-def _arguments(asked: argparse.Namespace, tool: Tool) -> dict[str, Any]:
-    if len(asked.arg) > PROBE_ARGUMENTS_MAX:
-        msg = f"at most {PROBE_ARGUMENTS_MAX} arguments"
-        raise VaultError(msg)
-    found: dict[str, Any] = {}
-    for name, value in (_pair(text) for text in asked.arg):
-        said = tool.arguments.get("properties", {}).get(name)
-        if said is None:
-            msg = f"{tool.name} has no argument {name[:40]!r}"
-            raise VaultError(msg)
-        whole = said.get("type") == "integer" and value.lstrip("-").isdigit()
-        found[name] = int(value) if whole else value
-    return found
 
 
 def _secret(asked: argparse.Namespace, kind: str) -> bytes:

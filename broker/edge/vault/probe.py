@@ -1,8 +1,7 @@
 """Try a credential with a request that changes nothing and that a manifest declares.
 
-No warrant stands behind it: whoever can open credentials orders it. It is a GET of a
-tool with effect read, for arguments that are given; its answer is looked at and
-dropped.
+An order that the broker signed stands behind it (`gate`). It is a GET of a tool with
+effect read, for the arguments in the order; its answer is looked at and dropped.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.core.warrants.probes import harmless
 from broker.core.warrants.template import (
     Filling,
     TemplateError,
     fill_path,
     fill_query,
 )
-from broker.core.words.effect import Effect
 from broker.edge.egress.echo import echoes
 from broker.edge.egress.upstream import Outgoing, UpstreamError
 from broker.edge.vault.kinds import VaultError
@@ -63,6 +62,9 @@ async def probe(
         VaultError: The tool has no harmless request, or it cannot be filled.
     """
     request = harmless(asked.tool)
+    if request is None:
+        msg = f"{asked.tool.name} has no harmless request: a tool that reads with a GET"
+        raise VaultError(msg)
     outgoing = Outgoing(
         method=request.method,
         target=access.target(_target(asked, request)),
@@ -86,20 +88,6 @@ async def probe(
     if answer.status not in request.done | request.refused:
         return Probed(answer.status, "unexpected_status")
     return Probed(answer.status, "")
-
-
-def harmless(tool: Tool) -> EgressRequest:
-    """Return the tool's first GET.
-
-    Raises:
-        VaultError: The tool has none, or its effect is another than read.
-    """
-    if tool.effect is Effect.READ:
-        for request in tool.requests:
-            if request.method == "GET" and not request.effectful:
-                return request
-    msg = f"{tool.name} has no harmless request: name a tool that reads with a GET"
-    raise VaultError(msg)
 
 
 def _target(asked: Probe, request: EgressRequest) -> str:

@@ -161,28 +161,38 @@ class Tokens:
         return (*_given(credential, secret), *kept.refresh_tokens)
 
     async def _new(self, kept: _Kept, row: Sealed, key: bytes) -> tuple[bytes, float]:
+        """Get a token, and have the log know, before anything is done with it."""
         credential, secret = row.credential, open_with(key, row)
-        if credential.kind != OAUTH_REFRESH:
-            form = {"grant_type": "client_credentials"}
-            said = await self._answer(credential, form, secret)
-            return _token_in(said)
+        detail: dict[str, Any] = {"version": credential.version}
+        try:
+            if credential.kind == OAUTH_REFRESH:
+                found, noted = await self._refresh(kept, row, key, secret)
+            else:
+                form = {"grant_type": "client_credentials"}
+                said = await self._answer(credential, form, secret)
+                found, noted = _token_in(said), False
+        except VaultError as error:
+            detail["problem"] = str(error)[:200]
+            await self._note(EdgeEventKind.REFRESH_FAILED, credential, detail)
+            raise
+        if not noted:
+            await self._note(EdgeEventKind.REFRESHED, credential, detail)
+        return found
+
+    async def _note(
+        self, kind: EdgeEventKind, credential: Credential, detail: Mapping[str, Any]
+    ) -> None:
+        event = self._notary.event(kind, credential.connector, detail)
+        await self._rows.note(event)
+
+    async def _refresh(
+        self, kept: _Kept, row: Sealed, key: bytes, secret: bytes
+    ) -> tuple[tuple[bytes, float], bool]:
+        """Return an access token, and whether the log was told of it already."""
+        credential, noted = row.credential, False
         client_secret, first = secret, secret
         if credential.settings["client_auth"] != "none":
             client_secret, first = pair(secret)
-        try:
-            return await self._refresh(kept, row, key, (first, client_secret))
-        except VaultError as error:
-            detail = {"version": credential.version, "problem": str(error)[:200]}
-            failed = EdgeEventKind.REFRESH_FAILED
-            await self._rows.note(
-                self._notary.event(failed, credential.connector, detail)
-            )
-            raise
-
-    async def _refresh(
-        self, kept: _Kept, row: Sealed, key: bytes, given: tuple[bytes, bytes]
-    ) -> tuple[bytes, float]:
-        credential, (first, client_secret) = row.credential, given
         async with self._rows.rotating(credential) as rotation:
             newest = await rotation.newest()
             seq, token = 0, first
@@ -212,9 +222,10 @@ class Tokens:
                     EdgeEventKind.REFRESHED, credential.connector, detail
                 )
                 await rotation.put(seq + 1, sealed, event)
+                noted = True
                 kept.refresh_tokens = (token, after.encode("ascii"))
         # Only here is what was put durable, and only now may the token be used.
-        return found
+        return found, noted
 
     async def _answer(
         self, credential: Credential, form: Mapping[str, str], client_secret: bytes

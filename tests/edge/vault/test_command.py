@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -19,21 +21,28 @@ from broker.core.warrants.events import EVENT_DETAIL_FIELDS_MAX, parse_event
 from broker.core.words.warrant import EDGE_EVENT_TYP
 from broker.edge.egress.upstreams import Upstreams
 from broker.edge.vault.assemble import keyring_of
-from broker.edge.vault.command import PROBE_ARGUMENTS_MAX, Bench, add_parser
+from broker.edge.vault.command import Bench, add_parser
 from broker.edge.vault.command import run as run_command
+from broker.edge.vault.gate import ORDER_BYTES_MAX, Gate
 from broker.edge.vault.keeper import Draft
 from broker.edge.vault.kinds import VaultError
 from tests.edge.lab import ROOT
-from tests.edge.process import MANIFESTS, EdgeProcess
+from tests.edge.process import EdgeProcess
 from tests.edge.vault.conftest import make_safe
 from tests.edge.vault.fake_rows import FakeRows
 
 ANOTHER = "a-new-secret-of-the-retail-crm"
-PROBE = ("--tool", "customers.get", "--customer", "sofia_li_9219")
+SOFIA = "sofia_li_9219"
 
 
 def run(edge: EdgeProcess, *argv: str) -> subprocess.CompletedProcess[bytes]:
     return edge.command("credentials", *argv)
+
+
+def order(edge: EdgeProcess, version: int, **changes: Any) -> tuple[str, str]:
+    """Return the option that names an order for this test, made now."""
+    changes = {"customer_id": SOFIA} | changes
+    return "--order", edge.ordered("customers.get", {}, version=version, **changes)
 
 
 def value(edge: EdgeProcess, text: str, mode: int = 0o600) -> tuple[str, str]:
@@ -71,15 +80,17 @@ async def test_a_credential_is_rotated_tried_switched_and_taken_back(
 ) -> None:
     wrong = run(edge, "rotate", "--connector", "retail", *value(edge, ANOTHER))
     assert b"version 2, not in use yet" in wrong.stdout, wrong.stderr
-    tried = run(edge, "test", "--connector", "retail", "--version", "2", *PROBE)
+    tried = run(
+        edge, "test", "--connector", "retail", "--version", "2", *order(edge, 2)
+    )
     assert (tried.returncode, b"credential_refused" in tried.stdout) == (1, True)
     switch = ("switch", "--connector", "retail", "--version")
-    refused = run(edge, *switch, "2", *PROBE)
+    refused = run(edge, *switch, "2", *order(edge, 2))
     assert (refused.returncode, b"stays in use" in refused.stderr) == (1, True)
     assert versions(edge) == [(2, ""), (1, "used")]
     right = value(edge, crm.credential)
     assert run(edge, "rotate", "--connector", "retail", *right).returncode == 0
-    taken = run(edge, *switch, "3", *PROBE)
+    taken = run(edge, *switch, "3", *order(edge, 3))
     assert taken.returncode == 0, taken.stderr
     assert await read(edge) == 200
     assert run(edge, "rollback", "--connector", "retail").returncode == 0
@@ -146,7 +157,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         vault=vault,
         keyring=keyring_of(vault, upstreams),
         upstreams=upstreams,
-        tools=MANIFESTS,
+        gate=cast("Any", None),
     )
     await upstreams.close()
 
@@ -163,29 +174,39 @@ async def says(bench: Bench, argv: list[str]) -> str:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ("test --connector mail --tool customers.get", "no credential"),
+        ("test --connector retail --version 1", "--order"),
+        ("test --connector retail --version 1 --order /none", "cannot be read"),
+        ("switch --connector retail --version 1", "--order"),
         ("rotate --connector mail --value-fd 0", "add one first"),
-        ("test --connector retail", "customers.get"),
-        ("test --connector retail --tool orders.refund", "no harmless"),
-        ("test --connector retail --tool customers.get", "no customer"),
         ("switch --connector retail --version 9 --untested", "no version"),
         ("rollback --connector retail", "no earlier"),
         ("remove --connector retail --version 1", "is in use"),
         ("rotate --connector retail --set x", "NAME=VALUE"),
         ("rotate --connector retail", "--value-file"),
         ("add --connector x --base-url http://crm.test --value-fd 99", "descriptor"),
-        ("test --connector retail --tool orders.get --arg x=1", "no argument"),
     ],
 )
 async def test_what_the_command_line_says_wrongly_is_named(bench, argv, said) -> None:
     assert said in await says(bench, argv.split())
 
 
-async def test_a_probe_has_a_largest_number_of_arguments(bench) -> None:
-    test = ["test", "--connector", "retail", "--tool", "orders.get"]
-    one = ["--arg", "order_id=#W0000000"]
-    assert "cannot be filled" in await says(bench, test + one * PROBE_ARGUMENTS_MAX)
-    assert "at most" in await says(bench, test + one * (PROBE_ARGUMENTS_MAX + 1))
+async def test_an_order_has_a_largest_size(bench, tmp_path) -> None:
+    order = tmp_path / "order.jwt"
+    test = ["test", "--connector", "retail", "--version", "1", "--order", str(order)]
+    made = Gate(
+        keys=dict,
+        edge="edge-1",
+        tenant="demo",
+        environment="dev",
+        tools={},
+        spend=cast("Any", None),
+        now=lambda: datetime.now(UTC),
+    )
+    bench = replace(bench, gate=made)
+    order.write_text("x" * ORDER_BYTES_MAX)
+    assert "no order of the broker" in await says(bench, test)
+    order.write_text("x" * (ORDER_BYTES_MAX + 1))
+    assert "longer than" in await says(bench, test)
 
 
 def test_no_option_takes_a_value_itself(capsys) -> None:

@@ -19,6 +19,7 @@ from broker.ports import Ran
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from broker.core.warrants.probes import ProbeOrder
     from broker.core.words.warrant import Warrant
 
 CUSTOMER = "noah_brown_6181"
@@ -54,6 +55,9 @@ class FakeExecutor:
             msg = "down"
             raise ExecutorUnavailableError(msg)
         return "edge-1", "boot-1"
+
+    def order(self, order: ProbeOrder) -> str:
+        return f"order:{order.order_id}"
 
     async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:  # noqa: PLR0911
         await self.address()
