@@ -11,6 +11,9 @@ PY := $(VENV)/bin/python -P
 ARGS ?=
 # Two workers are enough for two cores; one stack is shared by the whole run.
 JOBS ?= 2
+# How many runs `make chaos` plays; the seed alone says what dies in them, and when.
+RUNS ?= 20
+SEED ?= 1
 
 # The tree itself is on the path, before anything installed (docs/adr/0003).
 export PYTHONPATH := $(CURDIR)
@@ -77,8 +80,9 @@ money: $(TEST) $(LOCALSTRIPE) ## Refund 500 times against a careless provider, w
 	@$(PY) -m tests.bench.money $(ARGS)
 
 .PHONY: chaos
-chaos: $(TEST) ## Stop each part of a real stack, and see that nothing hangs, is lost or done twice
+chaos: $(TEST) ## Stop and kill the parts of a real stack: nothing hangs, is lost or done twice (RUNS=200 SEED=7)
 	@$(PY) -m pytest -q tests/chaos $(ARGS)
+	@$(PY) -m tests.chaos --runs $(RUNS) --seed $(SEED)
 
 .PHONY: bench
 bench: $(TEST) ## Measure size and speed, each row against its own baseline

@@ -41,6 +41,7 @@ class Settings:
         receipt_key: Public half of the edge's receipt key, pinned.
         signing_kek_file: The key that wraps signing keys, unless transit does.
         signing_transit: Where Vault or OpenBao wraps them; None if a file's key does.
+        codec_origins: Pages that may have payloads of Temporal's opened; none.
     """
 
     state: Path
@@ -68,6 +69,7 @@ class Settings:
     receipt_key: Path
     signing_kek_file: Path
     signing_transit: Transit | None
+    codec_origins: tuple[str, ...] = ()
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -117,6 +119,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             or Path(_need(env, "STATE")) / "broker" / "signing.kek"
         ),
         signing_transit=_transit(env),
+        codec_origins=tuple(
+            one for one in env.get("COUNTERFOIL_CODEC_ORIGINS", "").split(",") if one
+        ),
     )
 
 

@@ -21,14 +21,14 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from broker.core.approvals.codec import CODEC_NONCE_BYTES, CodecKeys, seal, unseal
+from broker.core.approvals.codec import CODEC_NONCE_BYTES, KeySource, seal, unseal
 
 
 class SealingCodec(PayloadCodec, WithSerializationContext):
     """Seals each payload for the one run that it belongs to; refuses all others."""
 
-    def __init__(self, keys: CodecKeys, *, workflow_id: str = "") -> None:
-        """Keep the keys; ``with_context`` names the run."""
+    def __init__(self, keys: KeySource, *, workflow_id: str = "") -> None:
+        """Keep who gives the keys of now; ``with_context`` names the run."""
         self._keys = keys
         self._workflow_id = workflow_id
 
@@ -48,7 +48,7 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
 
     def _sealed(self, payload: Payload) -> Payload:
         metadata, data = seal(
-            self._keys,
+            self._keys(),
             payload.SerializeToString(),
             nonce=os.urandom(CODEC_NONCE_BYTES),
             workflow_id=self._workflow_id,
@@ -57,12 +57,12 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
 
     def _opened(self, payload: Payload) -> Payload:
         data = unseal(
-            self._keys, payload.metadata, payload.data, workflow_id=self._workflow_id
+            self._keys(), payload.metadata, payload.data, workflow_id=self._workflow_id
         )
         return Payload.FromString(data)
 
 
-def sealing_converter(keys: CodecKeys) -> DataConverter:
+def sealing_converter(keys: KeySource) -> DataConverter:
     """Return the converter that seals payloads, and what failures say as well."""
     return replace(
         DataConverter.default,

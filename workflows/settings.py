@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.core.approvals.codec import CodecError, CodecKeys, parse_codec_keys
+from broker.core.approvals.codec import (
+    CodecError,
+    CodecKeys,
+    KeySource,
+    parse_codec_keys,
+)
 from broker.core.canonical import CanonicalError, parse_json
 from broker.core.identity.assertions import parse_client_id
 from broker.core.jwk import JwsError, PrivateKey, private_from_jwk
@@ -44,7 +50,7 @@ class Settings:
     broker_urls: tuple[str, ...]
     client_id: str
     client_key: PrivateKey
-    codec_keys: CodecKeys
+    codec_keys: KeySource
     temporal_address: str
     temporal_namespace: str
     temporal_task_queue: str
@@ -73,7 +79,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         broker_urls=urls,
         client_id=_client_id(folder / "client.id"),
         client_key=_client_key(folder / "client.jwk"),
-        codec_keys=_codec_keys(folder / "codec.key"),
+        codec_keys=CodecFile(folder / "codec.key"),
         temporal_address=_need(env, "TEMPORAL_ADDRESS"),
         temporal_namespace=env.get("COUNTERFOIL_TEMPORAL_NAMESPACE", "counterfoil"),
         temporal_task_queue=env.get("COUNTERFOIL_TEMPORAL_TASK_QUEUE", "counterfoil"),
@@ -115,6 +121,36 @@ def _client_key(path: Path) -> PrivateKey:
     except (CanonicalError, JwsError):
         msg = f"{path} holds no private key"
         raise SettingsError(msg) from None
+
+
+class CodecFile:
+    """The keys of a file as it stands now: whoever rotates them tells nobody."""
+
+    def __init__(self, path: Path) -> None:
+        """Load them.
+
+        Raises:
+            SettingsError: The file is missing, malformed or open to others.
+        """
+        self._path = path
+        self._stamp = _stamp(path)
+        self._keys = _codec_keys(path)
+
+    def __call__(self) -> CodecKeys:
+        """Return the keys; a file that cannot be read leaves them as they were."""
+        stamp = _stamp(self._path)
+        if stamp is not None and stamp != self._stamp:
+            with suppress(SettingsError):
+                self._keys, self._stamp = _codec_keys(self._path), stamp
+        return self._keys
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _codec_keys(path: Path) -> CodecKeys:

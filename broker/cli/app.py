@@ -18,6 +18,7 @@ COMMAND_MODULES = [
     "broker.cli.tools",
     "broker.cli.approvals",
     "broker.cli.unknowns",
+    "broker.cli.codec",
     "broker.cli.limits.standing",
     "broker.cli.limits.budgets",
     "broker.cli.audit",

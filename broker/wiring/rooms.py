@@ -28,7 +28,7 @@ from broker.effects.registry import Registry
 from broker.effects.replay import ReplayMemory, Valkey
 from broker.effects.scribe import Scribe
 from broker.effects.temporal.client import Place, Timekeeper
-from broker.effects.temporal.keyfile import CODEC_FILE, load_codec_keys
+from broker.effects.temporal.keyfile import CODEC_FILE, CodecFile
 from broker.effects.votes import Votes
 from broker.registry.authority import Realm
 from broker.wiring.keys import KeyTender, signing_ring
@@ -196,9 +196,12 @@ def timekeeper(settings: Settings) -> Timekeeper:
         user=settings.temporal_proxy_user,
         password=settings.temporal_password,
     )
-    return Timekeeper(
-        place, keys=load_codec_keys(settings.state / "broker" / CODEC_FILE)
-    )
+    return Timekeeper(place, keys=codec(settings))
+
+
+def codec(settings: Settings) -> CodecFile:
+    """Return the keys of what goes to Temporal, as their file says at any moment."""
+    return CodecFile(settings.state / "broker" / CODEC_FILE)
 
 
 def rates(settings: Settings, database: Database) -> ValkeyRates:

@@ -22,6 +22,7 @@ from broker.effects.limits.books import Books
 from broker.effects.scribe import Scribe
 from broker.settings import read_settings
 from broker.sweeper import sweep_for_ever
+from broker.wiring import rooms
 from broker.wiring.replica import Replica, build
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _lifespan(settings: Settings) -> Lifespan:
             keeper=replica.keeper,
         )
         app.state.issuer = settings.issuer
+        app.state.codec = rooms.codec(settings)
+        app.state.codec_origins = settings.codec_origins
         app.state.console = replica.console
         app.state.tasks = set()
         async with _running(replica):

@@ -63,7 +63,7 @@ def test_everything_is_read_and_slashes_are_forgiven(tmp_path: Path) -> None:
     assert found.broker_urls == (ISSUER, "http://127.0.0.1:8401")
     assert found.client_id == CLIENT
     assert found.client_key.kid == key_of("worker").kid
-    assert found.codec_keys == KEYS
+    assert found.codec_keys() == KEYS
     assert found.temporal_password == "pass"
     assert found.temporal_namespace == "counterfoil"
     assert found.part == "worker-1"

@@ -2,10 +2,17 @@
 
 from fastapi import APIRouter
 
-from broker.api.admin import agent_keys, kill_switch, registry, signing_keys, unknown
+from broker.api.admin import (
+    agent_keys,
+    codec,
+    kill_switch,
+    registry,
+    signing_keys,
+    unknown,
+)
 
 router = APIRouter()
-for room in (registry, agent_keys, signing_keys, kill_switch, unknown):
+for room in (registry, agent_keys, signing_keys, kill_switch, unknown, codec):
     router.include_router(room.router)
 
 __all__ = ["router"]

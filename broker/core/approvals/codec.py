@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -55,9 +56,17 @@ class CodecKey:
 
 @dataclass(frozen=True, slots=True)
 class CodecKeys:
-    """The keys of one file, newest first."""
+    """The keys of one file, newest first; a source that always gives itself."""
 
     keys: tuple[CodecKey, ...]
+
+    def __call__(self) -> CodecKeys:
+        """Return the keys as they are."""
+        return self
+
+
+KeySource: TypeAlias = Callable[[], CodecKeys]
+"""Gives the keys of now: they may change while approvals are open."""
 
 
 def codec_key(secret: bytes) -> CodecKey:
@@ -113,7 +122,13 @@ def seal(
     """
     key = keys.keys[0]
     sealed = AESGCM(key.secret).encrypt(nonce, data, _context(workflow_id))
-    return {"encoding": ENCODING, "kid": key.kid.encode()}, nonce + sealed
+    metadata = {
+        "encoding": ENCODING,
+        "kid": key.kid.encode(),
+        # Who shows a history to an operator has the payload alone, without its run.
+        "run": workflow_id.encode(),
+    }
+    return metadata, nonce + sealed
 
 
 def unseal(
@@ -139,6 +154,44 @@ def unseal(
     except (InvalidTag, ValueError):
         msg = "a payload was changed, or sealed for another run"
         raise CodecError(msg) from None
+
+
+def unseal_alone(keys: CodecKeys, metadata: Mapping[str, bytes], data: bytes) -> bytes:
+    """Return a payload for an operator to look at: it names its run itself.
+
+    Nothing may be decided from it: it was sealed for the run that it names, and stands
+    perhaps in another.
+
+    Raises:
+        CodecError: As `unseal`, or it names no run.
+    """
+    run = metadata.get("run", b"").decode("utf-8", "replace")
+    return unseal(keys, metadata, data, workflow_id=run)
+
+
+def with_newest(keys: CodecKeys, fresh: CodecKey) -> CodecKeys:
+    """Return the keys with this one in front, wherever it stood before.
+
+    Raises:
+        CodecError: There would be more than CODEC_KEYS_MAX.
+    """
+    return _ring((fresh, *(key for key in keys.keys if key != fresh)))
+
+
+def with_known(keys: CodecKeys, fresh: CodecKey) -> CodecKeys:
+    """Return the keys with this one last: it opens, and does not seal yet.
+
+    Raises:
+        CodecError: There would be more than CODEC_KEYS_MAX.
+    """
+    return _ring((*(key for key in keys.keys if key != fresh), fresh))
+
+
+def _ring(keys: tuple[CodecKey, ...]) -> CodecKeys:
+    if len(keys) > CODEC_KEYS_MAX:
+        msg = f"a ring holds at most {CODEC_KEYS_MAX} keys"
+        raise CodecError(msg)
+    return CodecKeys(keys)
 
 
 def _context(workflow_id: str) -> bytes:

@@ -26,6 +26,7 @@ class EntryKind(StrEnum):
     DECISION = "authorize.decision"
     ASKED = "approve.asked"
     CARRIED = "approve.carried"
+    DECODED = "approve.decoded"
     VOTE = "approve.vote"
     APPROVAL_ENDED = "approve.ended"
     SANDBOX = "execute.sandbox"

@@ -38,7 +38,7 @@ from broker.effects.temporal.codec import sealing_converter
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from broker.core.approvals.codec import CodecKeys
+    from broker.core.approvals.codec import KeySource
 
 CONNECT_S_MAX: Final = 4.0
 CALL_S_MAX: Final = 5.0
@@ -73,7 +73,7 @@ class Place:
 class Timekeeper:
     """Starts runs and tells them news; Temporal is the clock, and decides nothing."""
 
-    def __init__(self, place: Place, *, keys: CodecKeys) -> None:
+    def __init__(self, place: Place, *, keys: KeySource) -> None:
         """Keep where it is; nothing is connected yet."""
         self._place = place
         self._keys = keys
@@ -180,7 +180,7 @@ class Timekeeper:
             return self._client
 
 
-async def connect(place: Place, *, keys: CodecKeys) -> Client:
+async def connect(place: Place, *, keys: KeySource) -> Client:
     """Connect, through the proxy if there is one.
 
     Raises:

@@ -19,7 +19,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from broker.core.approvals.codec import CODEC_NONCE_BYTES, CodecKeys, seal, unseal
+from broker.core.approvals.codec import CODEC_NONCE_BYTES, KeySource, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class SealingCodec(PayloadCodec, WithSerializationContext):
     """Seals each payload for the one run that it belongs to; refuses all others."""
 
-    def __init__(self, keys: CodecKeys, *, workflow_id: str = "") -> None:
-        """Keep the keys; ``with_context`` names the run."""
+    def __init__(self, keys: KeySource, *, workflow_id: str = "") -> None:
+        """Keep who gives the keys of now; ``with_context`` names the run."""
         self._keys = keys
         self._workflow_id = workflow_id
 
@@ -45,7 +45,7 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
         """Seal payloads for this run."""
         sealed = [
             seal(
-                self._keys,
+                self._keys(),
                 one.SerializeToString(),
                 nonce=os.urandom(CODEC_NONCE_BYTES),
                 workflow_id=self._workflow_id,
@@ -58,13 +58,13 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
         """Open payloads of this run; one in clear is refused (CodecError)."""
         run = self._workflow_id
         opened = [
-            unseal(self._keys, one.metadata, one.data, workflow_id=run)
+            unseal(self._keys(), one.metadata, one.data, workflow_id=run)
             for one in payloads
         ]
         return [Payload.FromString(data) for data in opened]
 
 
-def sealing_converter(keys: CodecKeys) -> DataConverter:
+def sealing_converter(keys: KeySource) -> DataConverter:
     """Return the converter that seals payloads, and what failures say as well."""
     return replace(
         DataConverter.default,

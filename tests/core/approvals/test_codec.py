@@ -22,6 +22,9 @@ from broker.core.approvals.codec import (
     parse_codec_keys,
     seal,
     unseal,
+    unseal_alone,
+    with_known,
+    with_newest,
 )
 
 NONCE = b"n" * CODEC_NONCE_BYTES
@@ -40,7 +43,11 @@ def test_what_was_sealed_for_a_run_opens_there_and_shows_nothing(
 ) -> None:
     metadata, sealed = seal(KEYS, data, nonce=NONCE, workflow_id=run)
     assert unseal(KEYS, metadata, sealed, workflow_id=run) == data
-    assert metadata == {"encoding": ENCODING, "kid": NEW.kid.encode()}
+    assert metadata == {
+        "encoding": ENCODING,
+        "kid": NEW.kid.encode(),
+        "run": run.encode(),
+    }
     if len(data) > 8:
         assert data not in sealed
     with pytest.raises(CodecError, match="another run"):
@@ -97,6 +104,33 @@ def test_after_a_rotation_the_new_key_seals_and_the_old_one_still_opens() -> Non
     assert metadata["kid"] == NEW.kid.encode()
     with pytest.raises(CodecError, match="not known"):
         unseal(CodecKeys((OLD,)), metadata, sealed, workflow_id="r")
+
+
+def test_a_payload_names_its_run_for_who_looks_at_it_alone() -> None:
+    metadata, sealed = seal(KEYS, b"x", nonce=NONCE, workflow_id="r")
+    assert metadata["run"] == b"r"
+    assert unseal_alone(KEYS, metadata, sealed) == b"x"
+    for run in (b"s", b"", b"\xff"):
+        with pytest.raises(CodecError):
+            unseal_alone(KEYS, metadata | {"run": run}, sealed)
+    # For a run itself, what the payload says of its run counts for nothing.
+    with pytest.raises(CodecError):
+        unseal(KEYS, metadata | {"run": b"s"}, sealed, workflow_id="s")
+
+
+def test_a_new_key_is_known_first_and_seals_then_in_a_ring_of_so_many() -> None:
+    fresh = codec_key(b"f" * CODEC_KEY_BYTES)
+    known = with_known(KEYS, fresh)
+    assert known.keys == (NEW, OLD, fresh)
+    assert with_newest(known, fresh).keys == (fresh, NEW, OLD)
+    assert with_known(known, NEW).keys == (OLD, fresh, NEW)
+    full = CodecKeys(
+        tuple(codec_key(bytes([n]) * CODEC_KEY_BYTES) for n in range(CODEC_KEYS_MAX))
+    )
+    assert with_newest(full, full.keys[-1]).keys[0] == full.keys[-1]
+    for more in (with_known, with_newest):
+        with pytest.raises(CodecError, match=f"at most {CODEC_KEYS_MAX}"):
+            more(full, fresh)
 
 
 def test_a_key_file_holds_one_to_some_keys_newest_first() -> None:

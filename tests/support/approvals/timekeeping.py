@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 
 from broker import flow
 from broker.approving import ending
-from broker.core.approvals.codec import CodecKeys, codec_key
+from broker.core.approvals.codec import CodecKeys, KeySource, codec_key
 from broker.core.words.errors import BrokerError, NotFoundError
 from broker.effects.temporal.client import Place, Timekeeper, connect
 from broker.effects.temporal.outbox import Outbox
@@ -105,12 +105,13 @@ class Stage:
     timekeeper: Timekeeper
     outbox: Outbox
     broker: HouseBroker
+    keys: KeySource
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
         """Let a worker work, with a connection of its own."""
         worker = Worker(
-            await connect(place(self.access, self.queue), keys=KEYS),
+            await connect(place(self.access, self.queue), keys=self.keys),
             task_queue=self.queue,
             workflows=[Approval],
             activities=BrokerActivities(self.broker).all(),  # type: ignore[arg-type]
@@ -163,13 +164,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(house: House, access: Access, queue: str) -> AsyncIterator[Stage]:
+async def open_stage(
+    house: House, access: Access, queue: str, *, keys: KeySource = KEYS
+) -> AsyncIterator[Stage]:
     """Set the stage; nothing works yet."""
     here = place(access, queue)
-    timekeeper = Timekeeper(here, keys=KEYS)
+    timekeeper = Timekeeper(here, keys=keys)
     outbox = Outbox(house.database, keeper=timekeeper)
-    client = await connect(here, keys=KEYS)
-    yield Stage(house, queue, access, client, timekeeper, outbox, HouseBroker(house))
+    client = await connect(here, keys=keys)
+    broker = HouseBroker(house)
+    yield Stage(house, queue, access, client, timekeeper, outbox, broker, keys)
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -229,6 +229,12 @@ class House:
         found = await self.ledger.history.of_action(action_id)
         return [open_entry(entry.leaf, public) for entry in found]
 
+    async def all_entries(self) -> list[dict[str, Any]]:
+        """Return the log's first entries, opened."""
+        key = key_of("entry", Algorithm.EDDSA)
+        found = await self.ledger.history.entries(0)
+        return [open_entry(entry.leaf, {key.kid: key.public()}) for entry in found]
+
     async def held(self) -> int:
         """Return the minor units that the agent's daily budget holds."""
         sql = "SELECT coalesce(sum(held), 0) FROM budget WHERE rule_id = 'agent-day'"
