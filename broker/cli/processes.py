@@ -4,7 +4,7 @@ import sys
 
 from broker.cli.guard import foreign_owners, ownership_problem
 
-COMMANDS = ("serve", "migrate")
+COMMANDS = ("serve", "migrate", "history")
 
 
 def run(name: str) -> None:
@@ -27,5 +27,9 @@ def run(name: str) -> None:
 
             migrate()
             bootstrap()
+        case "history":
+            from broker.cli.history.load import load  # noqa: PLC0415
+
+            load()
         case _:
             sys.exit(f"no process is called {name}")

@@ -77,6 +77,7 @@ def to_payload(record: ActionRecord) -> dict[str, Any]:
         "asked": _asked(record.asked),
         "asked_again_at": again.isoformat() if again else None,
         "decided": dict(record.decided) if record.decided is not None else None,
+        "simulated": record.simulated,
     }
 
 
@@ -136,6 +137,7 @@ def from_payload(
         expires_at=columns.expires_at,
         decided=sealed["decided"],
         asked_again_at=datetime.fromisoformat(again) if again else None,
+        simulated=sealed["simulated"],
     )
 
 

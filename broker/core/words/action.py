@@ -176,7 +176,8 @@ class ActionRecord:
     ``findings`` are the guards' (code, argument, text) triples;
     ``warrant_id`` is the last warrant made for it; ``digest`` what an approval covers.
     ``decided`` is what the decision was made from, as core/sealed/decided.py writes it;
-    ``asked_again_at`` is when people were asked anew, None if they were asked once.
+    ``asked_again_at`` is when people were asked anew, None if they were asked once;
+    ``simulated`` marks what never happened and stands in a demo's history.
     """
 
     request: ActionRequest
@@ -201,3 +202,4 @@ class ActionRecord:
     expires_at: datetime | None
     decided: Mapping[str, Any] | None = None
     asked_again_at: datetime | None = None
+    simulated: bool = False

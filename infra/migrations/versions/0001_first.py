@@ -26,6 +26,7 @@ _FILES = (
     "policy.sql",
     "console.sql",
     "keys.sql",
+    "simulated.sql",
 )
 
 
