@@ -102,6 +102,8 @@ def _waiting_json(waiting: Waiting) -> dict[str, Any]:
         "role": one.role,
         "approvers_min": one.approvers_min,
         "votes": one.votes,
+        "findings": list(one.findings),
+        "simulated": one.simulated,
         "created_at": write_moment(one.created_at),
         "expires_at": write_moment(one.expires_at),
         "expires_in_s": int(one.left_s),

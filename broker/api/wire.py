@@ -40,6 +40,8 @@ def action_json(record: ActionRecord, *, note: str = "") -> dict[str, Any]:
         "args_digest": record.request.arguments_digest,
         "created_at": record.created_at.isoformat(),
     }
+    if record.simulated:
+        body["simulated"] = True
     if record.standing_approval:
         body["standing_approval"] = record.standing_approval
     if record.findings:

@@ -67,6 +67,7 @@ def list_(
             "customer": lambda row: row["customer_ref"][:8],
             "votes": lambda row: f"{row['votes']} of {row['approvers_min']}",
             "expires in": lambda row: duration_of(row["expires_in_s"]),
+            "may be wrong": lambda row: printable(", ".join(row["findings"])),
             "you": lambda row: (
                 "may sign" if row["may_approve"] else printable(row["why_not"]["text"])
             ),
@@ -207,6 +208,7 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
     known = f"{customer['verification']}, {customer['channel']}"
     missing, role = now["votes_missing"], asked["quorum"]["role"]
     lines = [
+        *(["SIMULATED  this never happened"] if asked["simulated"] else []),
         f"{asked['verb']}: {amount}",
         f"customer   {who} ({known}), ref {customer['ref'][:8]}",
         *(

@@ -74,6 +74,10 @@ def up(
     bare: Annotated[
         bool, typer.Option("--bare", help="Leave out the demo agent's first calls.")
     ] = False,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Load sixty simulated days into a demo, once."),
+    ] = False,
     production: Annotated[
         bool, typer.Option("--production", help="Stamp a new state production.")
     ] = False,
@@ -83,12 +87,20 @@ def up(
 
     Parts that the environment names by URL are used and not started.
     """
+    if history and production:
+        _fail(
+            "production takes no simulated history",
+            hint="leave out --history, or use a demo state",
+            code=Exit.USAGE,
+            as_json=as_json,
+        )
     order = start.Order(
         state=state.absolute(),
         stamp=Stamp.PRODUCTION if production else Stamp.DEMO,
         brokers=brokers,
         workers=workers,
         first_calls=not bare and not production,
+        history=history,
     )
     begin = start.background if detach else start.foreground
     raise typer.Exit(begin(order, display(as_json=as_json)))

@@ -8,6 +8,7 @@ approval and keep its clock; what is asked is read from the sealed action.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
@@ -49,6 +50,9 @@ VOTES_MAX: Final = 200
 
 NAME_PARTS_MAX: Final = 8
 
+UNREADABLE: Final = "unreadable"
+"""Stands among the findings of a waiting action whose sealed record does not open."""
+
 _REQUEST = "SELECT * FROM approval WHERE approval_id = $1"
 _VOTES = """
 SELECT v.vote_id, v.person_id, p.*
@@ -63,9 +67,16 @@ SELECT b.*, a.state AS action_state, a.tool, a.agent_id, a.customer_ref,
   FROM approval b JOIN action a USING (action_id)
 """
 _FIND = f"{_DESK} WHERE b.approval_id = $1"
-_WAITING = f"""{_DESK}
- WHERE b.state = 'pending' AND b.role = ANY ($1)
- ORDER BY b.expires_at, b.approval_id LIMIT $2
+_LISTED = """
+SELECT d.*, r.subject AS r_subject, r.purpose AS r_purpose, r.retention AS r_retention,
+       r.data_class AS r_data_class, r.payload_id AS r_payload_id, r.sealed AS r_sealed
+"""
+_WAITING = f"""{_LISTED}
+  FROM ({_DESK} WHERE b.state = 'pending' AND b.role = ANY ($1)
+         ORDER BY b.expires_at, b.approval_id LIMIT $2) d
+  JOIN action s USING (action_id)
+  JOIN payload r ON r.payload_id = s.request_payload
+ ORDER BY d.expires_at, d.approval_id
 """
 _DUE = """
 SELECT action_id FROM approval
@@ -220,8 +231,8 @@ class Votes:
     async def waiting(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
         """Return pending approvals for these roles, the next to expire first."""
         found = await self._database.rows(_WAITING, list(roles), limit)
-        listed = [_on_desk(row) for row in found]
-        return [one for one in listed if one is not None]
+        listed = [(_on_desk(row), await self._findings(row)) for row in found]
+        return [replace(one, findings=said) for one, said in listed if one is not None]
 
     async def ended(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
         """Return approvals for these roles that ended, the latest first."""
@@ -288,6 +299,14 @@ class Votes:
             return {}
         return outcome_from(opened).result or {}
 
+    async def _findings(self, row: asyncpg.Record) -> tuple[str, ...]:
+        """Return what guards found, by the sealed record: a column could be changed."""
+        try:
+            opened = await self._vault.open(rows.draft_from(row, "r_"), row["r_sealed"])
+            return tuple(sorted({code for code, _, _ in opened["findings"]}))
+        except (ErasedError, KeyError, TypeError, ValueError):
+            return (UNREADABLE,)
+
     async def _verified(self, row: asyncpg.Record, voter: Voter) -> Vote | None:
         try:
             opened = await self._vault.open(rows.draft_from(row), row["sealed"])
@@ -341,4 +360,5 @@ def _on_desk(row: asyncpg.Record) -> OnDesk | None:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         left_s=row["left_s"],
+        simulated=row["simulated"],
     )

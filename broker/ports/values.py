@@ -298,7 +298,9 @@ class OnDesk:
     """One approval as its columns say: for lists and for the clock, never to decide.
 
     ``left_s`` is what is left until the expiry, 0 if it has passed; ``votes`` how many
-    rows there are. ``action_state`` is where its action is.
+    rows there are. ``action_state`` is where its action is. ``findings`` are the codes
+    of what guards found, by the sealed record, while it waits. ``simulated`` marks a
+    demo's history.
     """
 
     approval_id: str
@@ -316,6 +318,8 @@ class OnDesk:
     created_at: datetime
     expires_at: datetime
     left_s: float
+    findings: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

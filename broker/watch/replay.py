@@ -58,6 +58,7 @@ class Recorded:
     code: str
     quorum: tuple[int, str] | None
     decided: Decided
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,12 @@ class Tally:
     """What a replay found; `add` joins two.
 
     ``flips`` maps to (count, sum in minor units); ``shown`` are the first of them as
-    (action id, before, after, rule that decides now).
+    (action id, before, after, rule that decides now). ``simulated`` of the replayed
+    are of a demo's simulated history.
     """
 
     replayed: int = 0
+    simulated: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     flips: dict[Flip, tuple[int, int]] = field(default_factory=dict)
@@ -111,6 +114,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take another tally in."""
         self.replayed += other.replayed
+        self.simulated += other.simulated
         self.left_out += other.left_out
         self.outcomes += other.outcomes
         for flip, (count, total) in other.flips.items():
@@ -142,6 +146,7 @@ def replay(
         again = decision_of(one.decided, candidate)
         after = label(again)
         found.replayed += 1
+        found.simulated += one.simulated
         found.outcomes[after] += 1
         if before == after:
             continue
@@ -208,6 +213,7 @@ def to_json(tally: Tally) -> dict[str, Any]:
     """Return a tally as JSON, to be joined elsewhere."""
     return {
         "replayed": tally.replayed,
+        "simulated": tally.simulated,
         "flipped": tally.flipped,
         "left_out": dict(tally.left_out),
         "outcomes": dict(tally.outcomes),
@@ -231,6 +237,7 @@ def from_json(raw: Mapping[str, Any]) -> Tally:
     """Read a tally back."""
     return Tally(
         replayed=raw["replayed"],
+        simulated=raw.get("simulated", 0),
         left_out=Counter(raw["left_out"]),
         outcomes=Counter(raw["outcomes"]),
         flips={

@@ -24,6 +24,7 @@ def budget_document(row: BudgetRow) -> dict[str, Any]:
         "limit": row.limit_seen,
         "left": left(row),
         "frozen": row.total.frozen,
+        "simulated": row.simulated,
     }
 
 
@@ -37,6 +38,7 @@ def reservation_document(row: ReservationRow) -> dict[str, Any]:
         "posted": row.posted,
         "state": row.state.value,
         "updated_at": write_moment(row.updated_at),
+        "simulated": row.simulated,
     }
 
 

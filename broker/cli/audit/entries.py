@@ -103,6 +103,8 @@ def show(
     else:
         typer.echo(f"entry {entry.seq}, integrated {entry.integrated_at.isoformat()}")
         typer.echo(json.dumps(opened, indent=2, ensure_ascii=False))
+        if _simulated(opened):
+            typer.secho("simulated history: this never happened", fg="yellow", err=True)
         if not problem:
             typer.secho("signature verified", fg="green", err=True)
     if problem:
@@ -133,12 +135,13 @@ def list_(
         said = opened or {}
         fields = {"at": said.get("at"), "kind": said.get("kind"), "problem": problem}
         if as_json:
-            write_json(_row(entry) | fields)
+            write_json(_row(entry) | fields | {"simulated": _simulated(said)})
         else:
             state_word = f"NOT VERIFIED: {problem}" if problem else entry.entry_id
+            stamp = "  simulated" if _simulated(said) else ""
             typer.echo(
                 f"{entry.seq:>8}  {fields['at'] or '':27}  "
-                f"{fields['kind'] or '':24}  {state_word}"
+                f"{fields['kind'] or '':24}  {state_word}{stamp}"
             )
     if not entries:
         fail(
@@ -167,6 +170,10 @@ def _opened(entry: Entry, keys: Keys) -> tuple[dict[str, Any] | None, str]:
     if opened["entry_id"] != entry.entry_id:
         return opened, "the table has it under another id"
     return opened, ""
+
+
+def _simulated(opened: dict[str, Any] | None) -> bool:
+    return bool((opened or {}).get("detail", {}).get("simulated"))
 
 
 def _row(entry: Entry) -> dict[str, Any]:

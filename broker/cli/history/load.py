@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
+from broker.cli.history.money import is_over
 from broker.cli.history.play import SEED, History, World, played
-from broker.cli.history.shop import Shop
+from broker.cli.history.shop import shop_at
 from broker.cli.history.stage import STAMP
-from broker.cli.history.store import is_over
+from broker.cli.stack.planning.plan import LOG, OWN
 from broker.cli.stack.state import CHECKOUT
 from broker.core.jwk import PrivateKey
 from broker.core.record import envelope
@@ -35,7 +36,7 @@ from broker.effects.vault import PayloadVault
 from broker.registry.authority import Realm
 
 DATA: Final = CHECKOUT / "infra" / "democrm" / "data" / "retail_db.json.gz"
-STORE_S_MAX: Final = 60.0
+STORE_S: Final = 60.0
 
 _LOADED = "SELECT EXISTS (SELECT FROM simulation)"
 _NOTE = """
@@ -46,14 +47,14 @@ _STAGED = "SELECT count(*) FROM audit_stage"
 # Counters of windows that are over: somebody may have worked then, so they are added.
 _BUDGETS = """
 INSERT INTO budget AS b (budget_id, window_start, rule_id, span, unit, scope, posted,
-                         version, limit_seen)
+                         version, limit_seen, simulated)
 SELECT l.budget_id, l.window_start, l.rule_id, l.span, l.unit, l.scope, l.posted, 1,
-       l.limit_seen
+       l.limit_seen, true
   FROM jsonb_to_recordset($1) AS l(budget_id text, window_start timestamptz,
          rule_id text, span text, unit text, scope jsonb, posted bigint,
          limit_seen bigint)
     ON CONFLICT (budget_id, window_start)
-    DO UPDATE SET posted = b.posted + EXCLUDED.posted
+    DO UPDATE SET posted = b.posted + EXCLUDED.posted, simulated = true
 """
 _MEMBERS = """
 INSERT INTO budget_member (budget_id, window_start, member)
@@ -73,9 +74,7 @@ def load(environment: Mapping[str, str] = os.environ) -> None:
     if environment.get("COUNTERFOIL_STAMP") != "demo":
         sys.exit("this state is stamped production, which takes no simulated history")
     state = Path(environment["COUNTERFOIL_STATE"])
-    file = environment.get("COUNTERFOIL_DATABASE_PASSWORD_FILE", "")
-    password = read_secret(Path(file)).decode().strip() if file else ""
-    database = Database(environment["COUNTERFOIL_DATABASE_URL"], password=password)
+    database, logbook = _database(environment, OWN), _database(environment, LOG)
     keys = load_keys(state / "broker")
     shelf = CatalogShelf(Path(environment["COUNTERFOIL_CATALOG"]))
     realm = Realm(
@@ -84,22 +83,34 @@ def load(environment: Mapping[str, str] = os.environ) -> None:
         {keys.authority.kid: keys.authority.public()},
     )
     try:
-        asyncio.run(_load(database, keys, shelf, realm))
+        asyncio.run(_load((database, logbook), keys, shelf, realm))
     except HistoryError as error:
         sys.exit(str(error))
 
 
+def _database(environment: Mapping[str, str], prefix: str) -> Database:
+    url = environment[f"{prefix}DATABASE_URL"]
+    file = environment.get(f"{prefix}DATABASE_PASSWORD_FILE", "")
+    password = read_secret(Path(file)).decode().strip() if file else ""
+    return Database(url, password=password)
+
+
 async def _load(
-    database: Database, keys: KeyRing, shelf: CatalogShelf, realm: Realm
+    databases: tuple[Database, Database],
+    keys: KeyRing,
+    shelf: CatalogShelf,
+    realm: Realm,
 ) -> None:
+    database, logbook = databases
     try:
         if await database.value(_LOADED):
             return
         world = await world_of(database, keys, shelf=shelf, realm=realm)
         await stored(database, await played(world, seed=SEED), key=keys.entry)
-        await integrated(database, keys.entry)
+        await integrated(logbook, keys.entry)
     finally:
         await database.close()
+        await logbook.close()
 
 
 async def world_of(
@@ -132,7 +143,7 @@ async def world_of(
         people=await authority.approvers(),
         shelf=shelf,
         vault=PayloadVault(database, kek=keys.payload_kek),
-        shop=Shop(DATA),
+        shop=shop_at(DATA),
         loaded_at=datetime.now(UTC),
     )
 
@@ -163,7 +174,7 @@ async def stored(database: Database, history: History, *, key: PrivateKey) -> No
 
 
 async def integrated(database: Database, key: PrivateKey) -> None:
-    """Bring what is staged into the log, as a broker does that finds it."""
+    """Bring what is staged into the log as a broker does that finds it, in its role."""
     ledger = PostgresLedger(
         database, keys=lambda: {key.kid: key.public()}, alarm=lambda _word, _more: None
     )
@@ -202,8 +213,8 @@ async def _rows(connection: Connection, history: History) -> None:
 
 
 async def _money(connection: Connection, history: History) -> None:
-    store = history.store
-    budgets = store.budgets()
+    money = history.money
+    budgets = money.budgets()
     document = [
         {
             "budget_id": line.budget_id,
@@ -217,15 +228,15 @@ async def _money(connection: Connection, history: History) -> None:
         }
         for line, total in budgets
     ]
-    await connection.execute(_BUDGETS, document, timeout=STORE_S_MAX)
+    await connection.execute(_BUDGETS, document, timeout=STORE_S)
     members = [
         (*line.key, member)
         for line, _ in budgets
         if line.unit == CUSTOMERS_UNIT
-        for member in store.members(line.key)
+        for member in money.members(line.key)
     ]
     columns = [[row[at] for row in members] for at in range(3)]
-    await connection.execute(_MEMBERS, *columns, timeout=STORE_S_MAX)
+    await connection.execute(_MEMBERS, *columns, timeout=STORE_S)
     taken = [
         {
             "action_id": action_id,
@@ -236,9 +247,9 @@ async def _money(connection: Connection, history: History) -> None:
             "state": one.state,
             STAMP: True,
         }
-        for action_id, all_ in history.kept.taken.items()
+        for action_id, all_ in money.taken.items()
         for one in all_
-        if is_over(one.line.window, one.line.window_start, loaded_at=store.loaded_at)
+        if is_over(one.line.window, one.line.window_start, loaded_at=money.loaded_at)
     ]
     await _copy(connection, "reservation", taken)
 
@@ -255,5 +266,5 @@ async def _copy(
         table,
         records=[tuple(row[name] for name in columns) for row in found],
         columns=columns,
-        timeout=STORE_S_MAX,
+        timeout=STORE_S,
     )

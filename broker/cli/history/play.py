@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from broker import case as cases
 from broker import evidence, flow
 from broker.approving import ballots, ending
+from broker.cli.history.money import Money
 from broker.cli.history.shop import ATTACKER, Fate, Shop, Visit, Wish, visits
 from broker.cli.history.stage import (
     STAMP,
@@ -84,10 +85,10 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A history that was played: its rows, its store, and the days that it covers."""
+    """A history that was played: its rows, its money, and the days that it covers."""
 
     kept: Kept
-    store: MemoryStore
+    money: Money
     first: datetime
     days: int
     seed: int
@@ -101,18 +102,20 @@ async def played(world: World, *, seed: int = SEED, days: int = DAYS) -> History
     """
     today = datetime.combine(world.loaded_at.date(), time(), UTC)
     first = today - timedelta(days=days)
-    player = _Player(world, seed=seed, first=first)
+    player = _Player(world, seed=seed, first=first, end=today)
     for visit in visits(world.shop, seed=seed, first=first, days=days):
         await player.serve(visit)
     player.store.kept.entries.sort(key=lambda entry: entry.at)
-    return History(player.store.kept, player.store, first, days, seed)
+    return History(player.store.kept, player.store.money, first, days, seed)
 
 
 class _Player:
     """Plays one conversation after the other."""
 
-    def __init__(self, world: World, *, seed: int, first: datetime) -> None:
-        self._world = world
+    def __init__(
+        self, world: World, *, seed: int, first: datetime, end: datetime
+    ) -> None:
+        self._world, self._end = world, end
         self._dice = Random(seed + 1)  # noqa: S311  (a drawn history)
         self._clock = SetClock(first)
         vault = StampingVault(world.vault)
@@ -234,19 +237,24 @@ class _Player:
         needed, fate = request.quorum.approvers_min, visit.fate
         if fate is Fate.APPROVE and len(able) < needed:
             fate = Fate.EXPIRE
+        # A history ends before the day on which it is loaded, and so does all of it.
+        if fate is Fate.EXPIRE and request.expires_at >= self._end:
+            fate = Fate.WITHDRAW
+        left_s = (self._end - self._clock.now()).total_seconds()
+        thinks_s = min(visit.thinks_s, left_s / (needed + 1))
         match fate:
             case Fate.APPROVE:
                 for person_id in self._dice.sample(able, needed):
-                    self._clock.pass_s(visit.thinks_s)
+                    self._clock.pass_s(thinks_s)
                     await self._vote(asked, person_id, VoteWord.APPROVE, _NO_REASON)
             case Fate.REJECT:
-                self._clock.pass_s(visit.thinks_s)
+                self._clock.pass_s(thinks_s)
                 person_id = self._dice.choice(able or sorted(self._world.people))
                 planted = visit.wish is Wish.PLANTED
                 why = _PLANTED if planted else _REJECTED
                 await self._vote(asked, person_id, VoteWord.REJECT, why)
             case Fate.WITHDRAW:
-                self._clock.pass_s(visit.thinks_s)
+                self._clock.pass_s(thinks_s)
                 await ending.withdraw(self._ports, asked)
             case Fate.EXPIRE:
                 self._clock.at = request.expires_at

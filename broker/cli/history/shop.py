@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,6 +20,7 @@ from typing import Any, Final
 VISITS_A_DAY: Final = (14, 15, 13, 14, 16, 8, 6)
 """How many come, Monday first."""
 
+_STATUSES: Final = ("delivered", "pending")
 OPENS_H, CLOSES_H = 8, 20
 ATTACKER: Final = "gift_card_9990001"
 """Where planted notes want money to go: nobody's payment method."""
@@ -106,6 +108,12 @@ class Visit:
     fails: bool
 
 
+@cache
+def shop_at(path: Path) -> Shop:
+    """Return the shop whose records lie there, read once."""
+    return Shop(path)
+
+
 class Shop:
     """The shop's records, as its CRM answers."""
 
@@ -138,7 +146,7 @@ def visits(shop: Shop, *, seed: int, first: datetime, days: int) -> Iterator[Vis
         days: How many.
     """
     dice = Random(seed)  # noqa: S311  (a history is drawn, nothing is kept secret)
-    delivered, pending = shop.with_status("delivered"), shop.with_status("pending")
+    piles = {name: _Pile(dice, shop.with_status(name)) for name in _STATUSES}
     for day in range(days):
         morning = first + timedelta(days=day)
         count = VISITS_A_DAY[morning.weekday()] + dice.randint(-2, 2)
@@ -146,8 +154,22 @@ def visits(shop: Shop, *, seed: int, first: datetime, days: int) -> Iterator[Vis
         for second in sorted(dice.sample(range(open_s), count)):
             at = morning + timedelta(hours=OPENS_H, seconds=second)
             (wish,) = dice.choices([*_WISHES], weights=[*_WISHES.values()])
-            order = dice.choice(pending if wish is Wish.CANCEL else delivered)
-            yield _visit(dice, at, shop, order, wish)
+            pile = piles["pending" if wish is Wish.CANCEL else "delivered"]
+            yield _visit(dice, at, shop, pile.next(), wish)
+
+
+class _Pile:
+    """Orders in a drawn order: one comes back only when all have come."""
+
+    def __init__(self, dice: Random, orders: list[Mapping[str, Any]]) -> None:
+        self._dice, self._orders = dice, orders
+        self._left: list[Mapping[str, Any]] = []
+
+    def next(self) -> Mapping[str, Any]:
+        """Return the next one."""
+        if not self._left:
+            self._left = self._dice.sample(self._orders, len(self._orders))
+        return self._left.pop()
 
 
 def _visit(

@@ -1,9 +1,4 @@
-"""What a history leaves behind, in memory: the Store port, and the rows to be stored.
-
-Money is counted as the database counts it, in every window, so that a simulated day is
-a day. But only fixed windows that are over when the history is loaded are written down:
-what has a limit today, be it this month or for ever, is not taken by what never was.
-"""
+"""What a history leaves behind, in memory: a Store port, and the rows to store."""
 
 from __future__ import annotations
 
@@ -12,19 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from broker.cli.history.money import Money, is_over
 from broker.cli.history.stage import STAMP, Seen
 from broker.core import limit
 from broker.core.sealed.interaction import to_payload
 from broker.core.words.action import ActionRecord, ActionState
 from broker.core.words.approval import ApprovalRequest, ApprovalState, Vote
-from broker.core.words.budget import (
-    COUNT_UNIT,
-    CUSTOMERS_UNIT,
-    BudgetKey,
-    Line,
-    Total,
-    Window,
-)
+from broker.core.words.budget import BudgetKey, Line, Total, Window
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.moment import read_moment
 from broker.core.words.subject import Interaction
@@ -45,14 +34,8 @@ from broker.ports import (
     Vault,
 )
 
-_FIXED: Final = frozenset({Window.HOUR, Window.DAY, Window.MONTH})
 _NOT_SIGNED: Final = {"typ": None, "person_kid": None, "vote_sha256": None}
 _LEASE: Final = timedelta(seconds=20)
-
-
-def is_over(window: Window, since: datetime, *, loaded_at: datetime) -> bool:
-    """Return whether a window is a fixed one that ended before ``loaded_at``."""
-    return window in _FIXED and since < limit.window_start(window, loaded_at)
 
 
 def stamped(entry: AuditEntry, *, loaded_at: datetime) -> AuditEntry:
@@ -77,16 +60,6 @@ def stamped(entry: AuditEntry, *, loaded_at: datetime) -> AuditEntry:
 
 
 @dataclass(slots=True)
-class Taken:
-    """What one action takes of one budget."""
-
-    line: Line
-    amount: int
-    state: str = "held"
-    posted: int | None = None
-
-
-@dataclass(slots=True)
 class Kept:
     """The rows that a history consists of, as the tables have them."""
 
@@ -97,8 +70,6 @@ class Kept:
     votes: list[dict[str, Any]] = field(default_factory=list)
     payloads: list[Sealed] = field(default_factory=list)
     entries: list[AuditEntry] = field(default_factory=list)
-    taken: dict[str, list[Taken]] = field(default_factory=dict)
-    read: dict[BudgetKey, Line] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -117,12 +88,11 @@ class MemoryStore:
         self.kept = Kept()
         self._vault, self._shelf, self._clock, self._seen = vault, shelf, clock, seen
         self.loaded_at = loaded_at
+        self.money = Money(loaded_at)
         self._records: dict[str, ActionRecord] = {}
         self._where: dict[str, Interaction] = {}
         self._requests: dict[str, ApprovalRequest] = {}
         self._votes: dict[str, list[Vote]] = {}
-        self._totals: dict[BudgetKey, Total] = {}
-        self._members: dict[BudgetKey, set[str]] = {}
 
     # ------------------------------------------------------------------ conversations
 
@@ -191,8 +161,10 @@ class MemoryStore:
         }
         self._records[action_id] = record
         self._keep((new.payload,), new.entries)
-        self._count_reads([x for x in new.lines if x.of_reading], record.customer_ref)
-        self._hold(action_id, [x for x in new.lines if not x.of_reading])
+        self.money.count_reads(
+            [x for x in new.lines if x.of_reading], record.customer_ref
+        )
+        self.money.hold(action_id, [x for x in new.lines if not x.of_reading])
         if new.approval is not None:
             self._ask(new.approval)
         claim = None
@@ -213,8 +185,8 @@ class MemoryStore:
         over = tuple(line.rule_id for line in lines if not limit.fits(line))
         if over:
             return NoRoom(over)
-        self._end_money(action_id, "voided", None)
-        self._hold(action_id, lines)
+        self.money.end(action_id, "voided", None)
+        self.money.hold(action_id, lines)
         self._keep((), (entry,))
         return self._claimed(action_id, warrant_id)
 
@@ -228,7 +200,7 @@ class MemoryStore:
         entry: AuditEntry,
     ) -> bool:
         """End an action of which nothing was sent."""
-        self._end_money(action_id, "voided", None)
+        self.money.end(action_id, "voided", None)
         self._move(action_id, state, code=code)
         ended = {
             ActionState.CANCELLED: ApprovalState.WITHDRAWN,
@@ -245,10 +217,10 @@ class MemoryStore:
         record = finish.claim.record
         action_id = record.request.action_id
         state = "posted" if finish.money == "post" else "voided"
-        self._end_money(action_id, state, finish.post_minor_units)
+        self.money.end(action_id, state, finish.post_minor_units)
         self._move(action_id, finish.state, code=finish.code, payload=finish.payload)
         self._keep((finish.payload,), finish.entries)
-        self._count_reads(finish.readings, record.customer_ref)
+        self.money.count_reads(finish.readings, record.customer_ref)
         self._seen.show(record.request.interaction_id, finish.values)
         for connector, kind, name, units in finish.ceilings:
             self._seen.paid[connector, kind, name] = units
@@ -285,7 +257,7 @@ class MemoryStore:
         if ballot.state is ApprovalState.APPROVED:
             self._move(action_id, ActionState.READY)
             return
-        self._end_money(action_id, "voided", None)
+        self.money.end(action_id, "voided", None)
         refused = ActionState.REFUSED
         self._move(action_id, refused, code="rejected", payload=ballot.outcome)
 
@@ -305,70 +277,11 @@ class MemoryStore:
         ended = {"state": state.value, "ended_at": self._clock.now()}
         self.kept.approvals[approval_id] |= ended
 
-    # ---------------------------------------------------------------------------- money
-
     async def totals(
         self, keys: Sequence[BudgetKey], *, besides: str, member: str
     ) -> Mapping[BudgetKey, Total]:
         """Return what these budgets have taken so far, this action left out."""
-        own: dict[BudgetKey, int] = {}
-        for one in self.kept.taken.get(besides, ()):
-            if one.state == "held":
-                own[one.line.key] = own.get(one.line.key, 0) + one.amount
-        found = {}
-        for key in keys:
-            total = self._totals.get(key, Total())
-            known = member in self._members.get(key, ())
-            held = total.held - own.get(key, 0)
-            found[key] = replace(total, held=held, known=known)
-        return found
-
-    def _hold(self, action_id: str, lines: Sequence[Line]) -> None:
-        if lines:
-            taken = [Taken(line, line.amount) for line in lines]
-            self.kept.taken[action_id] = taken
-        for line in lines:
-            self._add(line, held=line.amount)
-
-    def _end_money(self, action_id: str, state: str, posted: int | None) -> None:
-        for one in self.kept.taken.get(action_id, ()):
-            if one.state != "held":
-                continue
-            moved = one.amount
-            if posted is not None and one.line.unit != COUNT_UNIT:
-                moved = posted
-            one.state, one.posted = state, moved
-            self._add(one.line, held=-one.amount)
-            if state == "posted" and one.line.window is not Window.PENDING:
-                self._add(one.line, posted=moved)
-
-    def _count_reads(self, lines: Sequence[Line], customer_ref: str) -> None:
-        for line in lines:
-            members = self._members.setdefault(line.key, set())
-            if line.unit != CUSTOMERS_UNIT or customer_ref not in members:
-                self._add(line, posted=line.amount)
-                self.kept.read[line.key] = line
-            members.add(customer_ref)
-
-    def _add(self, line: Line, *, held: int = 0, posted: int = 0) -> None:
-        was = self._totals.get(line.key, Total())
-        self._totals[line.key] = Total(was.posted + posted, was.held + held)
-
-    def budgets(self) -> list[tuple[Line, Total]]:
-        """Return every budget whose window is over, with what it has taken."""
-        lines = {
-            one.line.key: one.line for all_ in self.kept.taken.values() for one in all_
-        }
-        lines |= self.kept.read
-        return [
-            (line, self._totals[key])
-            for key, line in sorted(lines.items())
-            if is_over(line.window, line.window_start, loaded_at=self.loaded_at)
-        ]
-
-    def members(self, key: BudgetKey) -> list[str]:
-        """Return the customers that a budget has counted."""
-        return sorted(self._members.get(key, ()))
+        return self.money.totals(keys, besides=besides, member=member)
 
     # ------------------------------------------------------------------------ the parts
 

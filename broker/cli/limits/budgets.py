@@ -305,7 +305,9 @@ def _budgets_table(at: Desk, rows: list[Mapping[str, Any]]) -> None:
             "held": number("held"),
             "limit": number("limit"),
             "left": number("left"),
-            "": lambda row: "frozen" if row["frozen"] else "",
+            "": lambda row: ", ".join(
+                word for word in ("frozen", "simulated") if row[word]
+            ),
         },
     )
 
@@ -327,6 +329,7 @@ def _reservations_table(
             "posted": lambda row: (
                 "" if row["posted"] is None else quantity(row["posted"], unit(row))
             ),
+            "": lambda row: "simulated" if row["simulated"] else "",
         },
     )
 

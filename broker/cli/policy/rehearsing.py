@@ -143,6 +143,8 @@ def money(row: Mapping[str, Any]) -> str:
 def summary(tally: Mapping[str, Any]) -> Iterator[str]:
     """Yield how much was looked at, and what could not be."""
     yield f"{tally['flipped']} of {tally['replayed']} actions come out differently"
+    if tally.get("simulated"):
+        yield f"{tally['simulated']} of them are simulated history: they never happened"
     for why, count in sorted(tally["left_out"].items()):
         if count:
             yield f"left out: {count} ({why})"

@@ -14,7 +14,7 @@ from broker.cli.stack.machine.host import Host, platform_refusal, refusal, this_
 from broker.cli.stack.machine.ports import NoFreePortError, Reservations
 from broker.cli.stack.planning.given import given_by
 from broker.cli.stack.planning.plan import Wish, plan
-from broker.cli.stack.planning.production import require_fit
+from broker.cli.stack.planning.production import require_demo, require_fit
 from broker.cli.stack.state import (
     AlreadyRunningError,
     Stamp,
@@ -37,6 +37,7 @@ class Order:
         brokers: Replicas of the broker.
         workers: Replicas of the worker.
         first_calls: Let the demo agent make them on a fresh state.
+        history: Load a simulated one, once per state.
     """
 
     state: Path
@@ -44,6 +45,7 @@ class Order:
     brokers: int
     workers: int
     first_calls: bool
+    history: bool = False
 
 
 def foreground(order: Order, display: Display) -> int:
@@ -88,6 +90,8 @@ def _prepare(order: Order, display: Display) -> Host | None:
             return None
         state = open_state(order.state, stamp=order.stamp)
         require_fit(state, given, wanted=order.stamp)
+        if order.history:
+            require_demo(state)
         pid = running_pid(order.state)
         if pid is not None:
             raise AlreadyRunningError(pid)
@@ -113,6 +117,7 @@ def _run(
                 workers=order.workers,
                 given=given_by(env.callers()),
                 caller=dict(env.callers()),
+                history=order.history,
             )
             return asyncio.run(
                 up.run(

@@ -108,6 +108,7 @@ def asked(
         "agent_said": [_word(one) for one in words if one.speaker != "customer"],
         "agent": record.requester.agent_id,
         "agent_reason": record.request.reason,
+        "simulated": record.simulated,
     }
 
 

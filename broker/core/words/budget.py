@@ -307,7 +307,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """A budget as it is shown to people; ``limit_seen`` is that of its newest line."""
+    """A budget as it is shown to people; ``limit_seen`` is that of its newest line.
+
+    ``simulated`` says that a simulated history has a part in it.
+    """
 
     budget_id: str
     window_start: datetime
@@ -317,6 +320,7 @@ class BudgetRow:
     scope: tuple[tuple[str, str], ...]
     total: Total
     limit_seen: int
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,3 +334,4 @@ class ReservationRow:
     posted: int | None
     state: ReservationState
     updated_at: datetime
+    simulated: bool = False

@@ -75,4 +75,5 @@ class PostgresPast:
             code=reasons[0]["code"] if reasons else "",
             quorum=(asked["approvers_min"], asked["role"]) if asked else None,
             decided=from_json(sealed["decided"]),
+            simulated=sealed["simulated"],
         )

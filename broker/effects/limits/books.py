@@ -33,7 +33,7 @@ LOOK_AGAIN_S = 0.4
 
 _ALL = """
 SELECT budget_id, window_start, rule_id, span, unit, scope, posted, held, version,
-       frozen, limit_seen
+       frozen, limit_seen, simulated
   FROM budget
 """
 

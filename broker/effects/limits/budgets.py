@@ -38,7 +38,7 @@ _BUDGETS = """
 SELECT budget_id, window_start, rule_id, span, unit, scope,
        budget_posted(budget_id, span, posted, coalesce($5, clock_timestamp()))
          AS posted,
-       held, version, frozen, limit_seen
+       held, version, frozen, limit_seen, simulated
   FROM budget
  WHERE ($1::text IS NULL OR starts_with(budget_id, $1))
    AND ($3::text IS NULL OR rule_id = $3)
@@ -47,7 +47,8 @@ SELECT budget_id, window_start, rule_id, span, unit, scope,
  LIMIT $2
 """
 _RESERVATIONS = """
-SELECT action_id, budget_id, window_start, amount, posted, state, updated_at
+SELECT action_id, budget_id, window_start, amount, posted, state, updated_at,
+       simulated
   FROM reservation
  WHERE ($1::text IS NULL OR starts_with(budget_id, $1))
    AND ($2::uuid IS NULL OR action_id = $2)
@@ -160,6 +161,7 @@ class PostgresBudgets:
                 posted=row["posted"],
                 state=ReservationState(row["state"]),
                 updated_at=row["updated_at"],
+                simulated=row["simulated"],
             )
             for row in rows
         ]
@@ -287,4 +289,5 @@ def budget_row(row: asyncpg.Record) -> BudgetRow:
         scope=tuple(sorted(row["scope"].items())),
         total=Total(row["posted"], row["held"], row["version"], row["frozen"]),
         limit_seen=row["limit_seen"],
+        simulated=row["simulated"],
     )

@@ -36,6 +36,8 @@ ALTER TABLE reservation
   ADD CONSTRAINT simulated_reservation_holds_nothing
     CHECK (NOT simulated OR state IN ('posted', 'voided'));
 
+ALTER TABLE budget ADD COLUMN simulated boolean NOT NULL DEFAULT false;
+
 CREATE FUNCTION simulated_stays() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -10,7 +10,7 @@ from broker.cli.stack.machine.ports import Reservations
 from broker.cli.stack.parts import Namespaces, in_order
 from broker.cli.stack.planning import plan as plans
 from broker.cli.stack.planning.given import Given, given_by
-from broker.cli.stack.planning.plan import NO_SANDBOX, REPLICAS_MAX, Wish
+from broker.cli.stack.planning.plan import HISTORY_S_MAX, NO_SANDBOX, REPLICAS_MAX, Wish
 from broker.cli.stack.planning.production import refusals, require_fit
 from broker.cli.stack.state import Stamp, StateError, open_state
 
@@ -261,3 +261,16 @@ def test_production_refuses_everything_that_is_for_demonstration(tmp_path) -> No
         "connectors without a sandbox",
     ):
         assert phrase in str(caught.value)
+
+
+def test_a_history_is_loaded_as_the_owner_before_any_broker_and_only_when_wished(state):
+    assert "history" not in by_name(state)
+    parts = by_name(state, history=True)
+    history = parts["history"]
+    assert history.after == ("migrate",)
+    assert "history" in parts["broker-0"].after
+    assert history.ready_s_max == HISTORY_S_MAX
+    told = history.environment
+    assert "counterfoil@" in told["COUNTERFOIL_DATABASE_URL"]
+    # Its entries get into the log as a broker's do.
+    assert "cf_broker@" in told["COUNTERFOIL_LOG_DATABASE_URL"]

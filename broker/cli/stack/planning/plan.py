@@ -26,6 +26,10 @@ BROKER_PORT = 8400
 CRM_PORT = 8460
 REPLICAS_MAX = 16
 MIGRATE_S_MAX = 60.0
+HISTORY_S_MAX = 180.0
+OWN, LOG = "COUNTERFOIL_", "COUNTERFOIL_LOG_"
+"""How variables begin, and those by which a history's entries get into the log."""
+
 NO_SANDBOX = (
     "NO SANDBOX: COUNTERFOIL_SANDBOX=off; connector code runs unconfined, and no tool "
     "of Tier 3 runs"
@@ -41,12 +45,14 @@ class Wish:
         workers: Replicas of the worker, likewise.
         given: What already runs elsewhere.
         caller: The caller's environment.
+        history: Load a simulated one.
     """
 
     brokers: int = 1
     workers: int = 1
     given: Given = field(default_factory=Given)
     caller: Mapping[str, str] = field(default_factory=dict)
+    history: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,7 @@ def plan(state: State, *, host: Host, wish: Wish, reserved: Reservations) -> Pla
         crm_url=crm_url,
     )
     parts = [*backing.parts, *_once(told)]
+    parts += [_history(told)] if wish.history else []
     parts += [] if given.crm_url else [_democrm(told)]
     parts += [] if given.signer_socket else [_signer(told)]
     parts += [] if given.edge_socket else [_edge(told)]
@@ -188,6 +195,21 @@ def _once(told: Told) -> tuple[Part, Part]:
     return make_roles, migrate
 
 
+def _history(told: Told) -> Part:
+    """Return what loads a simulated history; the brokers start after it."""
+    broker = told.database(accounts.BROKER)
+    return Part(
+        name="history",
+        argv=_module("broker.cli", "history"),
+        environment=told.base("history")
+        | told.database(accounts.OWNER)
+        | {LOG + name.removeprefix(OWN): value for name, value in broker.items()},
+        probe=Ends(),
+        after=("migrate",),
+        ready_s_max=HISTORY_S_MAX,
+    )
+
+
 def _democrm(told: Told) -> Part:
     listen = told.crm_url.removeprefix("http://")
     return Part(
@@ -258,7 +280,7 @@ def _broker(told: Told, number: int) -> Part:
         },
         address=url,
         probe=_page(url, "/readyz"),
-        after=("migrate",),
+        after=("migrate", "history"),
         uses=("valkey", "temporal", "signer", "edge", "runner"),
         rule=confined(told.state, name=name, folder="broker"),
     )

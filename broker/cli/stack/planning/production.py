@@ -32,6 +32,17 @@ def require_fit(state: State, given: Given, *, wanted: Stamp) -> None:
         raise StateError(msg, hint="see docs/operate.md, or use a demo state")
 
 
+def require_demo(state: State) -> None:
+    """Return if the state may take a simulated history.
+
+    Raises:
+        StateError: It is stamped production.
+    """
+    if state.stamp is not Stamp.DEMO:
+        msg = f"{state.path} is stamped production, and takes no simulated history"
+        raise StateError(msg, hint="leave out --history, or use a demo state")
+
+
 def refusals(state: State, given: Given) -> list[str]:
     """Return what production refuses about this stack, each as a phrase."""
     problems: list[str] = []
