@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,11 @@ async def house(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[House]:
 @pytest.fixture
 def keys(tmp_path: Path) -> KeyRing:
     """Return the keys that the house works with, among others."""
-    made = generate_keys(tmp_path)
-    return KeyRing(
-        token=made.token,
-        warrant=made.warrant,
+    return replace(
+        generate_keys(tmp_path),
         entry=key_of("entry", Algorithm.EDDSA),
         authority=key_of("authority", Algorithm.EDDSA),
-        console=made.console,
         payload_kek=b"k" * 32,
-        nonce_secret=made.nonce_secret,
-        tokens=made.tokens,
     )
 
 
