@@ -47,6 +47,7 @@ from broker.core.words.subject import (
 from broker.ports import (
     AuthorityView,
     Desk,
+    Executor,
     NewTurn,
     OnDesk,
     PayloadDraft,
@@ -138,7 +139,7 @@ class _Player:
             handles=self._seen,
             vault=vault,
             store=cast("Store", self.store),
-            executor=self._shop,
+            executor=cast("Executor", self._shop),
             journal=QuietJournal(),
             # Nothing of a history is asked at these.
             replay=cast("Replay", None),

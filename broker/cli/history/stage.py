@@ -166,7 +166,7 @@ class Seen:
 
 @dataclass(slots=True)
 class ShopInMemory:
-    """The Executor port: the shop's data answer, and nothing is sent anywhere.
+    """What of the Executor port a history needs: the shop's data answer, and nothing is sent anywhere.
 
     ``fails`` lets the next read of an order fail.
     """
@@ -179,10 +179,6 @@ class ShopInMemory:
     async def address(self) -> tuple[str, str]:
         """Return an edge that does not exist."""
         return STAMP, STAMP
-
-    async def ask(self, warrant_id: str, action_id: str) -> Ran:
-        """Refuse: no claim of a history lapses."""
-        raise NotImplementedError
 
     async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:
         """Answer as the CRM would."""
