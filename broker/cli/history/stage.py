@@ -166,7 +166,7 @@ class Seen:
 
 @dataclass(slots=True)
 class ShopInMemory:
-    """What of the Executor port a history needs: the shop's data answer, and nothing is sent anywhere.
+    """The Executor as a history needs it: the shop's data answer, nothing is sent.
 
     ``fails`` lets the next read of an order fail.
     """
