@@ -62,7 +62,6 @@ CREATE TABLE reservation (
   updated_at   timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (action_id, budget_id)
 ) WITH (fillfactor = 80);
-CREATE INDEX reservation_by_budget ON reservation (budget_id, window_start);
 COMMENT ON TABLE reservation IS
   'What one action takes from one budget. All rows of an action move together.';
 
@@ -214,7 +213,6 @@ DECLARE
   was     text;
   own     bigint := 0;
   line    record;
-  present int;
   checked int := 0;
   over    jsonb := '[]';
   stale   jsonb := '[]';
@@ -225,19 +223,27 @@ BEGIN
   SELECT array_agg(l.budget_id), array_agg(l.window_start), array_agg(l.amount),
          array_agg(l."limit"), array_agg(l.per_action), array_agg(l.version)
     INTO ids, starts, amounts, limits, caps, seen
-    FROM jsonb_to_recordset(p_lines) AS l(budget_id text, window_start timestamptz,
-           amount bigint, "limit" bigint, per_action bigint, version bigint);
+    FROM (SELECT * FROM jsonb_to_recordset(p_lines) AS o(budget_id text,
+            window_start timestamptz, amount bigint, "limit" bigint, per_action bigint,
+            version bigint)
+           ORDER BY o.budget_id, o.window_start) AS l;
   PERFORM pg_advisory_xact_lock(hashtextextended(p_action::text, 0));
-  SELECT (SELECT r.state FROM reservation r WHERE r.action_id = p_action LIMIT 1),
-         (SELECT count(*) FROM unnest(ids, starts) AS l(budget_id, window_start)
-            JOIN budget USING (budget_id, window_start))
-    INTO was, present;
+  SELECT r.state INTO was FROM reservation r WHERE r.action_id = p_action LIMIT 1;
   IF was IS NOT NULL AND was <> 'held' THEN
     RETURN jsonb_build_object('admitted', was = 'executing', 'state', was,
                               'over', over, 'stale', stale);
   END IF;
-  IF present < cardinality(ids) THEN
-    PERFORM budgets_create(p_lines);
+  FOR i IN 1..coalesce(cardinality(ids), 0) LOOP
+    PERFORM FROM budget b WHERE b.budget_id = ids[i] AND b.window_start = starts[i];
+    IF NOT FOUND THEN
+      PERFORM budgets_create(p_lines);
+      EXIT;
+    END IF;
+  END LOOP;
+  IF was IS NULL AND reserve_new(p_action, ids, starts, amounts, limits, caps, seen, at)
+  THEN
+    RETURN jsonb_build_object('admitted', true,
+      'state', CASE WHEN ids IS NOT NULL THEN 'held' END, 'over', over, 'stale', stale);
   END IF;
   IF was IS NOT NULL THEN
     PERFORM budgets_lock(p_action, ids, starts);
@@ -286,6 +292,84 @@ BEGIN
   RETURN jsonb_build_object('admitted', true,
     'state', CASE WHEN ids IS NOT NULL THEN 'held' END, 'over', over, 'stale', stale);
 END
+$$;
+
+-- Take the lines of an action that holds nothing yet, if all have room; return whether
+-- they were taken. If one has none, nothing is left behind but the locks, and the caller
+-- finds out which.
+--
+-- This is what nearly every action does, so little is done while others wait for a busy
+-- budget: what the action holds is written before the first lock. Rows of budgets exist.
+CREATE FUNCTION reserve_new(
+  p_action uuid, p_ids text[], p_starts timestamptz[], p_amounts bigint[],
+  p_limits bigint[], p_caps bigint[], p_seen bigint[], p_at timestamptz
+) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  fitting int;
+  slides  boolean;
+BEGIN
+  -- The table refuses two lines of one budget, and amounts that are none.
+  INSERT INTO reservation (action_id, budget_id, window_start, amount, state)
+  SELECT p_action, l.budget_id, l.window_start, l.amount, 'held'
+    FROM unnest(p_ids, p_starts, p_amounts) AS l(budget_id, window_start, amount);
+  IF cardinality(p_ids) = 1 THEN
+    -- One statement locks, asks and takes.
+    UPDATE budget b
+       SET held = b.held + p_amounts[1], version = b.version + 1,
+           limit_seen = p_limits[1]
+     WHERE b.budget_id = p_ids[1] AND b.window_start = p_starts[1]
+       AND b.span NOT LIKE 'last%'
+       AND reserve_fits(b.posted + b.held, b.frozen, b.version,
+                        p_amounts[1], p_limits[1], p_caps[1], p_seen[1]);
+    IF FOUND THEN
+      RETURN true;
+    END IF;
+  END IF;
+  SELECT count(*) FILTER (WHERE reserve_fits(
+           b.posted + b.held, b.frozen, b.version, b.amount, b.most, b.cap, b.seen)),
+         bool_or(b.span LIKE 'last%')
+    INTO fitting, slides
+    FROM (SELECT b.posted, b.held, b.frozen, b.version, b.span,
+                 l.amount, l.most, l.cap, l.seen
+            FROM unnest(p_ids, p_starts, p_amounts, p_limits, p_caps, p_seen)
+                   AS l(budget_id, window_start, amount, most, cap, seen)
+            JOIN budget b USING (budget_id, window_start)
+           ORDER BY b.budget_id, b.window_start
+             FOR UPDATE OF b) AS b;
+  IF slides THEN
+    -- Buckets are other rows: they are read by a statement after the locks.
+    SELECT count(*) INTO fitting
+      FROM unnest(p_ids, p_starts, p_amounts, p_limits, p_caps, p_seen)
+             AS l(budget_id, window_start, amount, most, cap, seen)
+      JOIN budget b USING (budget_id, window_start)
+     WHERE reserve_fits(budget_posted(b.budget_id, b.span, b.posted, p_at) + b.held,
+                        b.frozen, b.version, l.amount, l.most, l.cap, l.seen);
+  END IF;
+  IF fitting < cardinality(p_ids) THEN
+    DELETE FROM reservation WHERE action_id = p_action;
+    RETURN false;
+  END IF;
+  UPDATE budget b
+     SET held = b.held + l.amount, version = b.version + 1, limit_seen = l.most
+    FROM unnest(p_ids, p_starts, p_amounts, p_limits)
+           AS l(budget_id, window_start, amount, most)
+   WHERE b.budget_id = l.budget_id AND b.window_start = l.window_start;
+  RETURN true;
+END
+$$;
+
+-- Whether one line of a new action has room. A limit of null is none.
+CREATE FUNCTION reserve_fits(
+  p_taken bigint, p_frozen boolean, p_version bigint,
+  p_amount bigint, p_limit bigint, p_cap bigint, p_seen bigint
+) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT NOT p_frozen AND p_taken + p_amount <= p_limit
+         AND p_amount <= coalesce(p_cap, p_amount)
+         AND coalesce(p_seen, p_version) = p_version
 $$;
 
 -- What an action holds of one budget, 0 if nothing. By the primary key: the planner
@@ -738,7 +822,8 @@ $$;
 
 REVOKE ALL ON FUNCTION
   budget_bucket_of, budget_since, budget_posted, budgets_slide, budgets_current,
-  budgets_create, budgets_lock, reserve, reservation_own,
+  budgets_create, budgets_lock, reserve, reserve_new, reserve_fits,
+  reservation_own,
   reservation_clear, reservation_answer,
   reservation_lock, reservation_may, reservation_contradictions, reservation_execute,
   reservation_unknown, reservation_void, reservation_post, readings_lock,
