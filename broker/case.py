@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core import admission, approve, authorize, guard, limit
 from broker.core.canonical import CanonicalError, canonical, digest
+from broker.core.identity import chain
 from broker.core.words.action import (
     CITATIONS_MAX,
     IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -88,7 +89,9 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     _check_fields(ask)
     interaction = await ports.store.interaction(ask.interaction_id)
     scopes = [scope for scope, _ in ask.caller.epochs.scopes]
-    view = await ports.authority.view(ask.caller.subject_id, scopes)
+    view = await ports.authority.view(
+        ask.caller.subject_id, scopes, chain=_above(ask.caller)
+    )
     now = ports.clock.now()
     refusal = admission.admit(ask.caller, interaction, epochs=view.epochs, now=now)
     refusal = _STOPPED if view.stopped else refusal
@@ -96,17 +99,19 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
         return refusal or Reason("no_such_interaction", "no such interaction")
     if view.agent is None:
         return Reason("agent_inactive", "this agent is not active")
+    if view.broken:
+        return Reason("chain_broken", view.broken)
     tool = ports.shelf.tool(ask.tool)
     granted = ask.caller.grant.tools
     if (
         tool is None
         or tool.receipt.find is not None  # a reading of the broker's own
-        or tool.name not in view.agent.tools
+        or not all(tool.name in one.tools for one in (view.agent, *view.chain))
         or (granted and tool.name not in granted)
     ):
         raise no_such_tool()
     bound = guard.bind(tool, ask.arguments)
-    over_grant = _over_grant(ask.caller, bound)
+    over_grant = admission.over_grant(ask.caller, tool, bound)
     if over_grant is not None:
         return over_grant
     request = ActionRequest(
@@ -120,14 +125,16 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
         idempotency_key=ask.idempotency_key,
         asked_at=now,
     )
+    owners = [one.owner for one in view.chain]
+    requester = admission.requester_of(ask.caller, owners=owners)
     case = Case(
         request=request,
-        requester=requester_of(ask.caller),
+        requester=requester,
         tool=tool,
         bound=bound,
         interaction=interaction,
         view=view,
-        facts=await _facts(ports, tool, bound, interaction),
+        facts=await _facts(ports, tool, bound, interaction, requester),
         caller=ask.caller,
     )
     return _with_standing(ports, case)
@@ -142,7 +149,9 @@ async def reopened(
     """
     interaction = await ports.store.interaction(stored.request.interaction_id)
     scopes = [scope for scope, _ in stored.requester.epochs]
-    view = await ports.authority.view(stored.requester.agent_id, scopes)
+    view = await ports.authority.view(
+        stored.requester.agent_id, scopes, chain=_above(stored.requester)
+    )
     tool = ports.shelf.tool(stored.request.tool)
     if view.stopped and not to_record:
         return _STOPPED
@@ -150,6 +159,8 @@ async def reopened(
         return Reason("manifest_changed", "the tool changed after the decision")
     if interaction is None or (view.agent is None and not to_record):
         return Reason("agent_inactive", "agent or interaction is not active any more")
+    if view.broken and not to_record:
+        return Reason("chain_broken", view.broken)
     bound = guard.bind(tool, stored.request.arguments)
     case = Case(
         request=stored.request,
@@ -158,7 +169,7 @@ async def reopened(
         bound=bound,
         interaction=interaction,
         view=view,
-        facts=await _facts(ports, tool, bound, interaction),
+        facts=await _facts(ports, tool, bound, interaction, stored.requester),
     )
     # What one standing approval has paid for, no other one covers.
     only = stored.standing_approval
@@ -247,6 +258,8 @@ def question(case: Case, *, now: datetime) -> authorize.Question:
         hour=now.hour,
         weekday=now.isoweekday(),
         totals=case.totals or {},
+        chain=case.view.chain,
+        on_behalf_of=chain.behalf_of(case.requester.principal),
     )
 
 
@@ -254,11 +267,13 @@ def dedupe_key(case: Case) -> tuple[str, str]:
     """Return (key, fingerprint) under which a repeated call is the same action.
 
     Reads run anew and have no key. With an Idempotency-Key, that key is the identity
-    and the fingerprint tells a misuse; without one, the call itself is.
+    and the fingerprint tells a misuse; without one, the call itself is, whichever agent
+    of a chain it comes through.
     """
+    who = case.requester
     fingerprint = digest(
         [
-            case.requester.agent_id,
+            chain.root_of(who.agent_id, principal=who.principal, actors=who.actors),
             case.request.interaction_id,
             case.tool.name,
             case.request.arguments_digest,
@@ -273,18 +288,6 @@ def dedupe_key(case: Case) -> tuple[str, str]:
     )
 
 
-def requester_of(caller: Caller) -> Requester:
-    """Freeze who asked."""
-    return Requester(
-        agent_id=caller.subject_id,
-        instance_id=caller.instance_id,
-        kid=caller.kid,
-        grant_id=caller.grant_id,
-        proof_of_possession=caller.proof_of_possession,
-        epochs=caller.epochs.scopes,
-    )
-
-
 def no_such_tool() -> ForbiddenError:
     """Return the one answer for unknown tools and tools that are not granted."""
     return ForbiddenError(
@@ -292,13 +295,9 @@ def no_such_tool() -> ForbiddenError:
     )
 
 
-def _over_grant(caller: Caller, bound: Bound) -> Reason | None:
-    cap = caller.grant.amount_max_minor_units
-    if cap is None or bound.amount is None:
-        return None
-    if bound.amount.currency != caller.grant.currency or bound.amount.minor_units > cap:
-        return Reason("above_token_grant", "the token does not cover this amount")
-    return None
+def _above(who: Caller | Requester) -> tuple[str, ...]:
+    """Return the agents on whose authority somebody acts, the nearest first."""
+    return chain.agents_of(who.principal, who.actors)[1:]
 
 
 def epochs_of(case: Case, requester: Requester) -> tuple[tuple[str, int], ...]:
@@ -314,11 +313,20 @@ def _with_standing(ports: Ports, case: Case, *, only: str = "") -> Case:
     consequential = case.tool.tier is Tier.CONSEQUENTIAL
     if not (consequential and case.requester.proof_of_possession):
         return case
+    # It was signed for named agents: it covers a chain only if it names them all, and
+    # if none of their owners signed it.
+    agents = {one.agent_id for one in case.view.chain}
     standing = approve.standing_for(
         case.request,
         case.bound,
         agent_id=case.requester.agent_id,
-        standing=[one for one in case.view.standing if only in {"", one.approval_id}],
+        standing=[
+            one
+            for one in case.view.standing
+            if only in {"", one.approval_id}
+            and agents <= one.agents
+            and not {*case.requester.barred} & {*one.signed_by}
+        ],
         now=ports.clock.now(),
     )
     if standing is None:
@@ -328,7 +336,11 @@ def _with_standing(ports: Ports, case: Case, *, only: str = "") -> Case:
 
 
 async def _facts(
-    ports: Ports, tool: Tool, bound: Bound, interaction: Interaction
+    ports: Ports,
+    tool: Tool,
+    bound: Bound,
+    interaction: Interaction,
+    requester: Requester,
 ) -> LimitFacts:
     kinds = {o.kind for o in tool.binding.objects if o.cap}
     named = [
@@ -339,7 +351,9 @@ async def _facts(
         tenant=interaction.tenant,
         environment=interaction.environment,
         use_case=interaction.use_case,
-        agent_id=interaction.agent_id,
+        agent_id=requester.agent_id,
+        chain=_above(requester),
+        counts=requester.counts,
         tool=tool.name,
         customer_ref=interaction.customer_ref,
         amount=bound.amount,

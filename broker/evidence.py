@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from broker.case import STANDING_RULE, dedupe_key
 from broker.conversation import with_customer
 from broker.core import approve, execute, record
+from broker.core.identity.chain import delegation_of
 from broker.core.sealed import action as stored
 from broker.core.words.action import (
     ActionRecord,
@@ -111,7 +112,7 @@ async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
         environment=ask.caller.environment,
         context=record.context_of(ask.caller, None),
         action={"tool": ask.tool if ports.shelf.tool(ask.tool) else None},
-        detail={"reasons": [{"code": reason.code}]},
+        detail={"reasons": [{"code": reason.code}]} | delegation_of(ask.caller),
         replica=ports.replica,
     )
     await ports.journal.record(entry)
@@ -179,6 +180,7 @@ async def keep_unexecuted(
             "code": reason.code,
             "sent": False,
             **(more or {}),
+            **delegation_of(action.requester),
         },
         replica=ports.replica,
     )
@@ -270,9 +272,7 @@ def _approval(ports: Ports, case: Case, decision: Decision) -> ApprovalRequest |
         ),
         quorum=decision.quorum,
         amount=case.bound.amount,
-        barred=approve.barred(
-            owner=case.view.agent.owner, requester=case.requester.agent_id
-        ),
+        barred=approve.barred(owner=case.view.agent.owner, requester=case.requester),
         state=ApprovalState.PENDING,
         created_at=asked_at,
         expires_at=asked_at + timedelta(seconds=decision.quorum.expires_s),
@@ -373,7 +373,7 @@ async def entry_of(
         action=record.action_of(
             case.request, tool=case.tool, bound=case.bound, arguments_hmac=arguments
         ),
-        detail=detail,
+        detail={**detail, **delegation_of(who)},
         payloads=tuple(sealed.ref for sealed in payloads),
         replica=ports.replica,
     )

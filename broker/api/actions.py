@@ -17,6 +17,7 @@ from broker.api.bodies import Body, documented, read
 from broker.api.security import agent, spent_s
 from broker.approving import ending
 from broker.case import Ask
+from broker.core.identity.chain import is_part_of
 from broker.core.words.action import (
     CITATIONS_MAX,
     IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -224,7 +225,7 @@ async def own_action(ports: Ports, caller: Caller, action_id: str) -> ActionReco
     bound_to = caller.grant.interaction_id
     if (
         record is None
-        or record.requester.agent_id != caller.subject_id
+        or not is_part_of(caller, record.requester)
         or (bound_to and record.request.interaction_id != bound_to)
     ):
         msg = "there is no such action of yours"
@@ -244,7 +245,11 @@ async def own_actions(
     found: list[ActionRecord] = []
     for action_id in await ports.store.newest(agent_id=caller.subject_id, limit=depth):
         record = await ports.store.action(action_id)
-        if record is None or bound_to not in {"", record.request.interaction_id}:
+        if (
+            record is None
+            or bound_to not in {"", record.request.interaction_id}
+            or not is_part_of(caller, record.requester)
+        ):
             continue
         found.append(record)
         if len(found) == limit:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.identity.chain import person_of, root_of
+from broker.core.words.action import Requester
 from broker.core.words.decision import Reason
 from broker.core.words.subject import SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from broker.core.words.action import Bound
     from broker.core.words.subject import Caller, Interaction
+    from broker.core.words.tool import Tool
 
 
 def admit(
@@ -27,7 +31,8 @@ def admit(
 ) -> Reason | None:
     """Return why this caller may not act here now, or None.
 
-    An interaction that does not exist and one of another agent give the same reason.
+    An interaction that does not exist and one of another agent give the same reason. A
+    delegated caller acts in the conversations of its chain's root, and in no other.
     """
     return next(
         (
@@ -36,6 +41,40 @@ def admit(
             if failed
         ),
         None,
+    )
+
+
+def over_grant(caller: Caller, tool: Tool, bound: Bound) -> Reason | None:
+    """Return why the token does not cover this call, or None if it does."""
+    highest = caller.grant.tier_max
+    if highest is not None and tool.tier > highest:
+        return Reason("above_token_grant", "the token does not cover this tier")
+    cap = caller.grant.amount_max_minor_units
+    if cap is None or bound.amount is None:
+        return None
+    if bound.amount.currency != caller.grant.currency or bound.amount.minor_units > cap:
+        return Reason("above_token_grant", "the token does not cover this amount")
+    return None
+
+
+def requester_of(caller: Caller, *, owners: Iterable[str] = ()) -> Requester:
+    """Freeze who asked, and who else has a part in it.
+
+    ``owners`` are those of the agents on whose authority the caller acts.
+    """
+    lender = person_of(caller.principal)
+    people = {*owners, *([lender] if lender else ())}
+    return Requester(
+        agent_id=caller.subject_id,
+        instance_id=caller.instance_id,
+        kid=caller.kid,
+        grant_id=caller.grant_id,
+        proof_of_possession=caller.proof_of_possession,
+        epochs=caller.epochs.scopes,
+        principal=caller.principal,
+        actors=caller.actors,
+        barred=tuple(sorted(people)),
+        counts=caller.counts,
     )
 
 
@@ -58,7 +97,8 @@ def _checks(
     if interaction is None:
         yield True, unknown
         return
-    yield interaction.agent_id != caller.subject_id, unknown
+    root = root_of(caller.subject_id, principal=caller.principal, actors=caller.actors)
+    yield interaction.agent_id != root, unknown
     yield interaction.tenant != caller.tenant, unknown
     yield interaction.environment != caller.environment, unknown
     bound_to = caller.grant.interaction_id
@@ -66,6 +106,12 @@ def _checks(
     yield (
         other,
         Reason("other_interaction", "the token is bound to another interaction"),
+    )
+    customer = caller.grant.customer_ref
+    other_customer = customer not in {"", interaction.customer_ref}
+    yield (
+        other_customer,
+        Reason("other_customer", "the token is bound to another customer"),
     )
     closed = interaction.closed_at is not None and interaction.closed_at <= now
     yield closed, Reason("interaction_closed", "the interaction has ended")

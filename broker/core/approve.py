@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from broker.core.words.action import ActionRecord, ActionRequest, Bound
+    from broker.core.words.action import (
+        ActionRecord,
+        ActionRequest,
+        Bound,
+        Requester,
+    )
     from broker.core.words.approval import Approver, StandingApproval, Vote
     from broker.core.words.money import Money
     from broker.core.words.tool import Tool
@@ -114,16 +119,20 @@ def asked_of(
         ),
         quorum=record.asked.quorum,
         amount=bound.amount,
-        barred=barred(owner=owner, requester=record.requester.agent_id),
+        barred=barred(owner=owner, requester=record.requester),
         state=ApprovalState.PENDING,
         created_at=asked_at,
         expires_at=asked_at + timedelta(seconds=record.asked.quorum.expires_s),
     )
 
 
-def barred(*, owner: str, requester: str) -> frozenset[str]:
-    """Return who may not sign: whoever asked, and the owner of the agent that did."""
-    return frozenset({owner, requester})
+def barred(*, owner: str, requester: Requester) -> frozenset[str]:
+    """Return who may not sign: whoever asked, and the owner of the agent that did.
+
+    Where agents act for others that is everybody's owner, and the person at the end of
+    the chain: who lends authority to an agent does not sign for what it does with it.
+    """
+    return frozenset({owner, requester.agent_id, *requester.barred})
 
 
 def carries(asked: Escalate, now: Decision) -> bool:

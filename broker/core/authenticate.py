@@ -228,5 +228,7 @@ def admit(presented: Presented, *, standing: Standing) -> Caller:
         expires_at=token.expires_at,
         epochs=token.epochs,
         grant=token.grant,
+        principal=token.principal,
         actors=token.actors,
+        counts=token.counts,
     )

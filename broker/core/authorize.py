@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import cedarpy
 
@@ -108,7 +108,9 @@ class Question:
     ``amount_minor_units`` is 0 for tools that move no money; ``totals`` maps each
     budget rule of the policy to what is posted or held in its window now, this action
     not included; ``hour`` is the hour of the day and ``weekday`` the day of the week
-    (Monday is 1), both in UTC.
+    (Monday is 1), both in UTC. ``chain`` are the agents on whose authority this one
+    acts, ``on_behalf_of`` the kind of party at the end of it; both empty for an agent
+    that asks for itself.
     """
 
     agent: AgentFacts
@@ -131,6 +133,8 @@ class Question:
     hour: int
     weekday: int
     totals: Mapping[str, int]
+    chain: tuple[AgentFacts, ...] = ()
+    on_behalf_of: str = ""
 
 
 # What a rule may look at, and its type. Cedar is given no schema when it is asked, so
@@ -152,6 +156,11 @@ _CONTEXT: Mapping[str, tuple[Callable[[Question], object], type]] = {
     "release": (lambda asked: asked.release, str),
     "hour": (lambda asked: asked.hour, int),
     "weekday": (lambda asked: asked.weekday, int),
+    "chain": (
+        lambda asked: tuple(one.agent_id for one in (asked.agent, *asked.chain)),
+        tuple,
+    ),
+    "on_behalf_of": (lambda asked: asked.on_behalf_of, str),
 }
 _APPROVED = "approved"
 _SUMS, _COUNTS = "sum_within", "count_within"
@@ -164,22 +173,33 @@ def decide(question: Question, book: RuleBook) -> Decision:
     Three facts are checked before any policy is asked, so that no policy can grant
     them: the tool is granted to the agent, the tier is within the agent's ceiling,
     and a standing approval counts only with proof of possession.
+
+    Who acts on the authority of other agents may do what each of them may: the question
+    is asked for every agent of the chain, and the strictest answer counts.
     """
-    bare = _outside_the_grant(question)
+    mine = _decide_for(question, question.agent, book)
+    above = (_decide_for(question, agent, book) for agent in question.chain)
+    return max((mine, *above), key=_severity)
+
+
+def _decide_for(question: Question, agent: AgentFacts, book: RuleBook) -> Decision:
+    """Decide as if this agent alone asked."""
+    bare = _outside_the_grant(question, agent)
     if bare is not None:
         return Deny((bare,))
     cut = book.slices.get(question.tool)
     context = None if cut is None else _context(question, book, cut)
     if cut is None or context is None:
         return Deny((_ERROR,))
-    now = _ask(question, book, cut.rules, context)
+    asked = _Asked(question, agent, book)
+    now = _ask(asked, cut.rules, context)
     if isinstance(now, Permit) or now.reasons[0] is _ERROR or cut.signed is None:
         return now
     settled = any(reason.rule in cut.settled for reason in now.reasons)
     again = cut.rules if settled else cut.signed
     # "approved" stands last in the context.
     context = f"{context.removesuffix('false}')}true}}"
-    signed = _ask(question, book, again, context)
+    signed = _ask(asked, again, context)
     if isinstance(signed, Permit):
         return _escalation(now, signed, book)
     # What forbids is the same in both answers; the second names it without the noise
@@ -196,26 +216,47 @@ def hold(decision: Decision, findings: tuple[Reason, ...], book: RuleBook) -> De
     return decision
 
 
-def _outside_the_grant(question: Question) -> Reason | None:
-    if question.tool not in question.agent.tools:
+def _severity(decision: Decision) -> tuple[int, int, float]:
+    """Order decisions: a deny, more signatures, less time to sign."""
+    match decision:
+        case Permit():
+            return 0, 0, 0
+        case Escalate():
+            return 1, decision.quorum.approvers_min, -decision.quorum.expires_s
+        case Deny():
+            return 2, 0, 0
+        case _:
+            assert_never(decision)
+
+
+def _outside_the_grant(question: Question, agent: AgentFacts) -> Reason | None:
+    if question.tool not in agent.tools:
         return Reason("tool_not_granted", f"{question.tool} is not granted")
-    if question.tier > question.agent.tier_max:
+    if question.tier > agent.tier_max:
         return Reason(
             "tier_above_ceiling", f"tier {question.tier} is above the agent's"
         )
     return None
 
 
-def _ask(
-    question: Question, book: RuleBook, rules: cedarpy.PolicySet, context: str
-) -> Permit | Deny:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, about one agent of its chain, to one policy."""
+
+    question: Question
+    agent: AgentFacts
+    book: RuleBook
+
+
+def _ask(asked: _Asked, rules: cedarpy.PolicySet, context: str) -> Permit | Deny:
+    book = asked.book
     request = {
-        "principal": {"type": "Agent", "id": question.agent.agent_id},
-        "action": {"type": "Action", "id": question.tool},
-        "resource": {"type": "Connector", "id": question.connector},
+        "principal": {"type": "Agent", "id": asked.agent.agent_id},
+        "action": {"type": "Action", "id": asked.question.tool},
+        "resource": {"type": "Connector", "id": asked.question.connector},
         "context": context,
     }
-    result = cedarpy.is_authorized(request, rules, _entities(question.agent, book))
+    result = cedarpy.is_authorized(request, rules, _entities(asked.agent, book))
     if result.diagnostics.errors or result.decision is cedarpy.Decision.NoDecision:
         return Deny((_ERROR,))
     named = _determining(result, book)

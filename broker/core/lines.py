@@ -29,6 +29,7 @@ from broker.core.words.errors import InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from broker.core.gcra import RateStep
@@ -41,6 +42,7 @@ PROCESS_SHARE = 4
 
 _KEY_CHARS = 32
 UNCOVERED = "uncovered"
+TOKEN_COUNT = "token_count"  # noqa: S105  (a rule's name)
 
 
 def rate_keys(rules: Sequence[RateRule], facts: LimitFacts) -> tuple[RateKey, ...]:
@@ -55,14 +57,16 @@ def rate_keys(rules: Sequence[RateRule], facts: LimitFacts) -> tuple[RateKey, ..
         ValueError: two rules with one name.
     """
     keys = []
-    values = scope_values(facts)
     for rule in rules:
-        scope = scope_of(rule.per, values)
-        if scope is None or not concerns(rule.tools, facts.tool):
+        if not concerns(rule.tools, facts.tool):
             continue
-        name = hash_of([rule.rule_id, facts.environment, *scope])[:_KEY_CHARS]
-        key = f"{{{facts.tenant}}}:{facts.environment}:rate:{rule.rule_id}:{name}"
-        keys.append(RateKey(key, rule.rule_id, rule.interval_us, rule.burst))
+        for values in _parties(rule.per, facts):
+            scope = scope_of(rule.per, values)
+            if scope is None:
+                continue
+            name = hash_of([rule.rule_id, facts.environment, *scope])[:_KEY_CHARS]
+            key = f"{{{facts.tenant}}}:{facts.environment}:rate:{rule.rule_id}:{name}"
+            keys.append(RateKey(key, rule.rule_id, rule.interval_us, rule.burst))
     check_set("rate keys", [rate.key for rate in keys], most=RATE_KEYS_MAX)
     return tuple(sorted(keys, key=lambda rate: rate.key))
 
@@ -115,12 +119,11 @@ def lines_for(
     if facts.amount is not None and facts.amount.minor_units == 0:
         detail = "the amount must be at least one minor unit"
         raise InvalidError(detail)
-    values = scope_values(facts)
     lines = [
         line
         for rule in rules
         if concerns(rule.tools, facts.tool) and _unit_fits(rule, facts)
-        for line in _lines(rule, facts, values, now=now)
+        for line in _lines(rule, facts, now=now)
     ]
     if facts.amount is not None and all(line.kind == "count" for line in lines):
         nothing = BudgetRule(
@@ -130,7 +133,8 @@ def lines_for(
             window=Window.DAY,
             limit=0,
         )
-        lines += _lines(nothing, facts, values, now=now)
+        lines += _lines(nothing, facts, now=now)
+    lines += _counted(facts, now=now)
     check_set("lines", [line.budget_id for line in lines], most=LINES_MAX)
     return tuple(sorted(lines, key=lambda line: line.key))
 
@@ -144,11 +148,10 @@ def watched_keys(
     them: a policy may forbid a cancellation because of refunds. All objects count.
     """
     starts = {window: window_start(window, now) for window in Window}
-    values = scope_values(facts)
     return {
         (_budget_id(rule, facts, scope), starts[rule.window]): rule.rule_id
         for rule in rules
-        for _, scope in _scopes(rule, facts, values)
+        for _, scope in _scopes(rule, facts)
     }
 
 
@@ -169,10 +172,24 @@ def record_lines(
     )
 
 
-def _lines(
-    rule: BudgetRule, facts: LimitFacts, values: Mapping[Scope, str], *, now: datetime
-) -> Iterator[Line]:
-    for thing, scope in _scopes(rule, facts, values):
+def _counted(facts: LimitFacts, *, now: datetime) -> Iterator[Line]:
+    """Give a line for each count that the token, or one above it, was limited to."""
+    for name, most in facts.counts:
+        place = [facts.tenant, facts.environment]
+        yield Line(
+            rule_id=TOKEN_COUNT,
+            budget_id=hash_of([TOKEN_COUNT, COUNT_UNIT, *place, name]),
+            window=Window.EVER,
+            window_start=window_start(Window.EVER, now),
+            unit=COUNT_UNIT,
+            limit=most,
+            amount=1,
+            scope=(("token", name),),
+        )
+
+
+def _lines(rule: BudgetRule, facts: LimitFacts, *, now: datetime) -> Iterator[Line]:
+    for thing, scope in _scopes(rule, facts):
         yield Line(
             rule_id=rule.rule_id,
             budget_id=_budget_id(rule, facts, scope),
@@ -188,20 +205,34 @@ def _lines(
 
 
 def _scopes(
-    rule: BudgetRule, facts: LimitFacts, values: Mapping[Scope, str]
+    rule: BudgetRule, facts: LimitFacts
 ) -> Iterator[tuple[CappedObject | None, list[str]]]:
-    if Scope.OBJECT not in rule.per:
-        scope = scope_of(rule.per, values)
-        if scope is not None:
-            yield None, scope
-        return
     # Naming an object twice does not move money on it twice.
-    for thing in dict.fromkeys(facts.objects):
-        if rule.object_kind in {"", thing.kind}:
-            named = {**values, Scope.OBJECT: f"{thing.kind}:{thing.ref}"}
-            scope = scope_of(rule.per, named)
+    things: tuple[CappedObject | None, ...] = (None,)
+    if Scope.OBJECT in rule.per:
+        things = tuple(
+            thing
+            for thing in dict.fromkeys(facts.objects)
+            if rule.object_kind in {"", thing.kind}
+        )
+    for values in _parties(rule.per, facts):
+        for thing in things:
+            named = f"{thing.kind}:{thing.ref}" if thing else ""
+            scope = scope_of(rule.per, {**values, Scope.OBJECT: named})
             if scope is not None:
                 yield thing, scope
+
+
+def _parties(per: AbstractSet[Scope], facts: LimitFacts) -> Iterator[dict[Scope, str]]:
+    """Give what an action has of each scope, for every agent that it counts for.
+
+    What an agent has another do for it counts for both: nobody gets a second budget, or
+    a second rate, by delegating.
+    """
+    values = scope_values(facts)
+    agents = (facts.agent_id, *facts.chain) if Scope.AGENT in per else (facts.agent_id,)
+    for agent in dict.fromkeys(agents):
+        yield {**values, Scope.AGENT: agent}
 
 
 def scope_values(facts: LimitFacts) -> dict[Scope, str]:

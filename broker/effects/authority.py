@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from broker.core.identity.chain import broken
 from broker.core.words.errors import StoreUnavailableError
 from broker.effects.parsed import Parsed
 from broker.ports import AuthorityView, Shadowed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from broker.effects.database import Database
     from broker.effects.registry import Registry
     from broker.ports import Policy
+    from broker.registry.agents import AgentRow
     from broker.registry.authority import AuthorityRow
     from broker.registry.people import PersonRow
     from broker.registry.standing import SignedStanding
@@ -55,15 +57,19 @@ class SignedAuthority:
         self._standing = Parsed(parse_standing_approval)
         self._signers: tuple[str, ...] = ()
 
-    async def view(self, agent_id: str, scopes: Sequence[str]) -> AuthorityView:
+    async def view(
+        self, agent_id: str, scopes: Sequence[str], *, chain: Sequence[str] = ()
+    ) -> AuthorityView:
         """Return what holds now for this agent and these revocation scopes.
+
+        ``chain`` are the agents on whose authority it acts, the nearest first.
 
         Raises:
             StoreUnavailableError: The database does not answer, or there is no policy
                 that verifies: nothing can be decided.
         """
         found = await self._database.value(
-            _VIEW, agent_id, list(self._signers), list(scopes)
+            _VIEW, [agent_id, *chain], list(self._signers), list(scopes)
         )
         rows = [await self._registry.in_force(*head) for head in found["heads"]]
         by_kind: dict[str, list[AuthorityRow]] = {}
@@ -72,9 +78,11 @@ class SignedAuthority:
                 by_kind.setdefault(row.kind, []).append(row)
         policy = self._in_force(next(iter(by_kind.get("policy", [])), None))
         policy = self._narrowed(policy, by_kind.get("limit", []))
-        agent = self._agents.of(next(iter(by_kind.get("agent", [])), None))
+        agents = self._active(by_kind.get("agent", []))
+        agent = agents.get(agent_id)
+        above = [agents.get(one) for one in chain]
         standing: tuple[StandingApproval, ...] = ()
-        if agent is not None and agent.active:
+        if agent is not None:
             standing = await self._standing_for(
                 agent_id,
                 agent.owner,
@@ -82,11 +90,13 @@ class SignedAuthority:
                 people=by_kind.get("person", []),
             )
         return AuthorityView(
-            agent=agent.facts() if agent is not None and agent.active else None,
+            agent=agent.facts() if agent is not None else None,
             epochs=found["epochs"],
             policy=policy,
             standing=standing,
             stopped=self._stopped(by_kind.get("kill_switch", [])),
+            chain=tuple(one.facts() for one in above if one is not None),
+            broken=broken([one.link() if one else None for one in (agent, *above)]),
         )
 
     async def policy(self) -> Policy:
@@ -118,6 +128,10 @@ class SignedAuthority:
         """Return what an active channel may say, or None."""
         channel = self._channels.of(await self._registry.get("channel", channel_id))
         return channel.facts() if channel is not None and channel.active else None
+
+    def _active(self, rows: Sequence[AuthorityRow]) -> dict[str, AgentRow]:
+        agents = [self._agents.of(row) for row in rows]
+        return {one.agent_id: one for one in agents if one is not None and one.active}
 
     def _stopped(self, rows: Sequence[AuthorityRow]) -> bool:
         """Return whether the kill switch is on; a row that says nothing means yes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.effects.parsed import Parsed
-from broker.registry.clients import parse_client
+from broker.registry.clients import chain_stands, parse_client
 from broker.registry.kit.permissions import ToolUse
 from broker.registry.people import parse_person
 from broker.registry.records import Admission, Instance, KeyUse
@@ -65,13 +65,20 @@ class Identities:
     async def standing(
         self, token: AccessToken
     ) -> tuple[frozenset[str], Mapping[str, int]]:
-        """Return the keys of an active holder, else none, and the epochs now."""
+        """Return the keys of an active holder, else none, and the epochs now.
+
+        A holder that acts on the authority of others is active while all of them are.
+        """
         scopes = [scope for scope, _ in token.epochs.scopes]
         row, epochs = await self._registry.now(
             token.kind.value, token.subject_id, scopes
         )
-        client = self._clients.of(row)
-        return (client.kids if client else frozenset()), epochs
+        holder = self._clients.of(row)
+        if holder is None or (
+            token.actors and not await chain_stands(token, holder, client=self.client)
+        ):
+            return frozenset(), epochs
+        return holder.kids, epochs
 
     async def person(self, person_id: str) -> PersonRow | None:
         """Return a person, or None if there is no such row."""

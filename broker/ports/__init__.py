@@ -139,8 +139,13 @@ class Shelf(Protocol):
 class Authority(Protocol):
     """Signed rows: agents, people, policies, standing approvals, epochs."""
 
-    async def view(self, agent_id: str, scopes: Sequence[str]) -> AuthorityView:
-        """Return what holds now for this agent and these revocation scopes."""
+    async def view(
+        self, agent_id: str, scopes: Sequence[str], *, chain: Sequence[str] = ()
+    ) -> AuthorityView:
+        """Return what holds now for this agent and these revocation scopes.
+
+        ``chain`` are the agents on whose authority it acts, the nearest first.
+        """
 
     async def policy(self) -> Policy:
         """Return the policy in force.

@@ -46,7 +46,8 @@ class AuthorityView:
     """What the signed rows say now about one agent, read in one round trip.
 
     ``agent`` is None if there is no active agent whose row verifies; ``stopped`` says
-    that the kill switch is on.
+    that the kill switch is on. ``chain`` are the other agents of its chain, ``broken``
+    says why that does not stand, empty if it does.
     """
 
     agent: AgentFacts | None
@@ -54,6 +55,8 @@ class AuthorityView:
     policy: Policy
     standing: tuple[StandingApproval, ...]
     stopped: bool = False
+    chain: tuple[AgentFacts, ...] = ()
+    broken: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.authorize import AgentFacts
 from broker.core.identity.assertions import KEY_SLOTS_MAX
+from broker.core.identity.chain import Link
 from broker.core.words.effect import Tier
 from broker.core.words.errors import ConflictError, InvalidError
 from broker.registry.reading import (
@@ -24,18 +25,21 @@ from broker.registry.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from broker.core.words.identity import RegisteredKey
     from broker.registry.authority import AuthorityRow
 
 AGENT_TOOLS_MAX: Final = 200
+DELEGATES_MAX: Final = 16
+"""Agents that one agent may delegate to."""
+
 OVERLAP_S_MAX: Final = 7 * 86_400
 """How long an agent's earlier key may still authenticate beside its new one."""
 
 _FIELDS = frozenset(
-    {"name", "owner", "use_case", "tier_max", "tools", "keys", "status"}
+    {"name", "owner", "use_case", "tier_max", "tools", "keys", "status", "delegates"}
 )
 
 
@@ -56,7 +60,10 @@ _MOVES = {
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
-    """What the newest signed row of an agent says."""
+    """What the newest signed row of an agent says.
+
+    ``delegates`` are the agents that may act on its authority, by id.
+    """
 
     agent_id: str
     revision: int
@@ -68,6 +75,7 @@ class AgentRow:
     tools: frozenset[str]
     keys: tuple[RegisteredKey, ...]
     status: AgentStatus
+    delegates: frozenset[str] = frozenset()
 
     @property
     def active(self) -> bool:
@@ -84,6 +92,10 @@ class AgentRow:
             tier_max=self.tier_max,
             tools=self.tools,
         )
+
+    def link(self) -> Link:
+        """Return what a chain of agents looks at."""
+        return Link(self.agent_id, self.use_case, self.delegates)
 
 
 def parse_agent(row: AuthorityRow) -> AgentRow:
@@ -105,12 +117,14 @@ def parse_agent(row: AuthorityRow) -> AgentRow:
         tools=frozenset(items(body, "tools", count_max=AGENT_TOOLS_MAX)),
         keys=read_keys(body),
         status=AgentStatus(word(body, "status", {*AgentStatus})),
+        delegates=_delegates(body),
     )
 
 
 def agent_body(agent: AgentRow) -> dict[str, Any]:
     """Return the body that `parse_agent` reads."""
-    return {
+    delegates = {"delegates": sorted(agent.delegates)} if agent.delegates else {}
+    return delegates | {
         "name": agent.name,
         "owner": agent.owner,
         "use_case": agent.use_case,
@@ -153,6 +167,40 @@ def with_tools(
         msg = f"an agent has up to {AGENT_TOOLS_MAX} tools"
         raise InvalidError(msg, pointer="/tools")
     return replace(agent, tools=tools)
+
+
+def with_delegate(agent: AgentRow, delegate: AgentRow) -> AgentRow:
+    """Return the agent with one more that may act on its authority.
+
+    Raises:
+        ConflictError: One of them is revoked, or it may already.
+        InvalidError: It is itself, serves another use case, or there are too many.
+    """
+    if AgentStatus.REVOKED in {agent.status, delegate.status}:
+        msg = "a revoked agent neither delegates nor is delegated to"
+        raise ConflictError(msg)
+    if delegate.agent_id in agent.delegates:
+        msg = "nothing would change"
+        raise ConflictError(msg)
+    if delegate.agent_id == agent.agent_id or delegate.use_case != agent.use_case:
+        msg = "an agent delegates to another one of its use case"
+        raise InvalidError(msg, pointer="/agent")
+    if len(agent.delegates) >= DELEGATES_MAX:
+        msg = f"an agent delegates to up to {DELEGATES_MAX}"
+        raise InvalidError(msg, pointer="/agent")
+    return replace(agent, delegates=agent.delegates | {delegate.agent_id})
+
+
+def without_delegate(agent: AgentRow, delegate_id: str) -> AgentRow:
+    """Return the agent with one less that may act on its authority.
+
+    Raises:
+        ConflictError: It may not to begin with.
+    """
+    if delegate_id not in agent.delegates:
+        msg = "nothing would change"
+        raise ConflictError(msg)
+    return replace(agent, delegates=agent.delegates - {delegate_id})
 
 
 def with_new_key(
@@ -203,3 +251,11 @@ def without_key(agent: AgentRow, kid: str) -> AgentRow:
         msg = "this is the agent's only key"
         raise ConflictError(msg, hint="suspend or revoke the agent instead")
     return replace(agent, keys=left)
+
+
+def _delegates(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of delegates; a row without the field has none."""
+    if "delegates" not in body:
+        return frozenset()
+    ids = items(body, "delegates", count_max=DELEGATES_MAX)
+    return frozenset(uuid({"delegates": one}, "delegates") for one in ids)

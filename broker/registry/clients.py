@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.identity.assertions import ClientId
+from broker.core.identity.chain import agents_of, broken, person_of
 from broker.core.words.subject import SubjectKind
 from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_service
@@ -13,7 +14,10 @@ from broker.registry.people import parse_person
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:
-    from broker.core.words.identity import RegisteredKey
+    from collections.abc import Awaitable, Callable
+
+    from broker.core.identity.chain import Link
+    from broker.core.words.identity import AccessToken, RegisteredKey
     from broker.registry.authority import AuthorityRow
 
 
@@ -21,13 +25,16 @@ if TYPE_CHECKING:
 class ClientRow:
     """A client with its keys; one that is not active has none.
 
-    ``tools`` are what an agent may be granted at all; nobody else has any.
+    ``tools`` and ``tier_max`` are what an agent may be granted at all; nobody else has
+    any. ``link`` is what a chain looks at, None for whoever is no active agent.
     """
 
     client: ClientId
     revision: int
     keys: tuple[RegisteredKey, ...]
     tools: frozenset[str] = frozenset()
+    tier_max: int = 0
+    link: Link | None = None
 
     @property
     def kids(self) -> frozenset[str]:
@@ -42,11 +49,20 @@ def parse_client(row: AuthorityRow) -> ClientRow:
         RowError: It is of another kind, or a field is wrong.
     """
     keys: tuple[RegisteredKey, ...]
-    tools: frozenset[str] = frozenset()
+    client = ClientId(SubjectKind.AGENT, row.row_id)
     match row.kind:
         case "agent":
             agent = parse_agent(row)
-            keys, tools = (agent.keys, agent.tools) if agent.active else ((), tools)
+            if not agent.active:
+                return ClientRow(client, row.revision, ())
+            return ClientRow(
+                client,
+                row.revision,
+                agent.keys,
+                tools=agent.tools,
+                tier_max=agent.tier_max,
+                link=agent.link(),
+            )
         case "person":
             person = parse_person(row)
             keys = person.keys if person.active else ()
@@ -57,4 +73,34 @@ def parse_client(row: AuthorityRow) -> ClientRow:
             msg = "only agents, people and services are clients"
             raise RowError(msg)
     client = ClientId(SubjectKind(row.kind), row.row_id)
-    return ClientRow(client, row.revision, keys, tools)
+    return ClientRow(client, row.revision, keys)
+
+
+async def chain_stands(
+    token: AccessToken,
+    holder: ClientRow,
+    *,
+    client: Callable[[ClientId], Awaitable[ClientRow | None]],
+) -> bool:
+    """Return whether everybody on whose authority a token's holder acts still stands.
+
+    Args:
+        token: The token.
+        holder: The row of whoever holds it.
+        client: What looks a row up.
+    """
+    above = [
+        ClientId(SubjectKind.AGENT, agent_id)
+        for agent_id in agents_of(token.principal, token.actors)[1:]
+    ]
+    lender = person_of(token.principal)
+    named = [*above, ClientId(SubjectKind.PERSON, lender)] if lender else above
+    rows = [await client(one) for one in named]
+    # A key that was dropped ends the tokens that it got, and what came of them.
+    if len(rows) != len(token.lent_with) or any(
+        row is None or kid not in row.kids
+        for row, kid in zip(rows, token.lent_with, strict=True)
+    ):
+        return False
+    links = [row.link if row else None for row in rows[: len(above)]]
+    return not broken([holder.link, *links])

@@ -179,7 +179,8 @@ def _barred(record: ActionRecord, case: Case, person: Approver) -> frozenset[str
     if record.decided is not None:
         with contextlib.suppress(ValueError):
             owners.add(decided.from_json(record.decided).question.agent.owner)
-    return frozenset({record.requester.agent_id, *(owners or {person.person_id})})
+    asked = {record.requester.agent_id, *record.requester.barred}
+    return frozenset({*asked, *(owners or {person.person_id})})
 
 
 async def _finish(

@@ -21,7 +21,7 @@ from broker.core.approve import (
     tally,
 )
 from broker.core.guard import bind
-from broker.core.words.action import Bound
+from broker.core.words.action import Bound, Requester
 from broker.core.words.approval import (
     ApprovalRequest,
     ApprovalState,
@@ -222,7 +222,15 @@ def test_owner_requester_and_whoever_lacks_the_role_may_not_sign(
 
 
 def test_whoever_asked_and_the_owner_are_barred() -> None:
-    assert barred(owner="o", requester="r") == {"o", "r"}
+    asked = Requester("r", "i", "k", "g", proof_of_possession=True, epochs=())
+    assert barred(owner="o", requester=asked) == {"o", "r"}
+    chained = replace(asked, barred=("parents-owner", "lender"))
+    assert barred(owner="o", requester=chained) == {
+        "o",
+        "r",
+        "parents-owner",
+        "lender",
+    }
 
 
 # ----------------------------------------------------------------------- what it means

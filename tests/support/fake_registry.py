@@ -23,7 +23,7 @@ from broker.registry.authority import (
     row_claims,
     verify_row,
 )
-from broker.registry.clients import parse_client
+from broker.registry.clients import chain_stands, parse_client
 from broker.registry.kit.permissions import ToolUse
 from broker.registry.people import parse_person
 from broker.registry.reading import RowError
@@ -172,8 +172,12 @@ class FakeIdentities:
         row, epochs = await self.registry.now(
             token.kind.value, token.subject_id, scopes
         )
-        client = self.clients.of(row)
-        return (client.kids if client else frozenset()), epochs
+        holder = self.clients.of(row)
+        if holder is None or (
+            token.actors and not await chain_stands(token, holder, client=self.client)
+        ):
+            return frozenset(), epochs
+        return holder.kids, epochs
 
     async def person(self, person_id: str) -> PersonRow | None:
         return self.people.of(await self.registry.get("person", person_id))

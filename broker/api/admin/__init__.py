@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from broker.api.admin import (
     agent_keys,
     codec,
+    delegations,
     kill_switch,
     registry,
     signing_keys,
@@ -12,7 +13,15 @@ from broker.api.admin import (
 )
 
 router = APIRouter()
-for room in (registry, agent_keys, signing_keys, kill_switch, unknown, codec):
+for room in (
+    registry,
+    agent_keys,
+    delegations,
+    signing_keys,
+    kill_switch,
+    unknown,
+    codec,
+):
     router.include_router(room.router)
 
 __all__ = ["router"]

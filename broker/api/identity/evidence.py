@@ -38,8 +38,13 @@ def entry_of(
     )
 
 
-def token_entry(desk: Desk, token: AccessToken) -> AuditEntry:
-    """Return the entry that says under which authority somebody acts from now on."""
+def token_entry(
+    desk: Desk, token: AccessToken, *, parent: AccessToken | None = None
+) -> AuditEntry:
+    """Return the entry that says under which authority somebody acts from now on.
+
+    ``parent`` is the token that it was exchanged for.
+    """
     context: dict[str, Any] = {
         "instance": token.instance_id,
         "kid": token.client_kid,
@@ -52,7 +57,7 @@ def token_entry(desk: Desk, token: AccessToken) -> AuditEntry:
         context["interaction"] = token.grant.interaction_id
     if token.customer_ref:
         context["customer_ref"] = token.customer_ref
-    detail = {
+    detail: dict[str, Any] = {
         "subject": token.subject,
         "token": token.token_id,
         "audience": token.audience,
@@ -62,6 +67,15 @@ def token_entry(desk: Desk, token: AccessToken) -> AuditEntry:
         "policy": token.policy,
         "granted": write_detail(token.grant),
     }
+    if token.may_act:
+        detail["may_act"] = token.may_act
+    if token.actors:
+        detail["delegation"] = {
+            "principal": token.principal,
+            "actors": list(token.actors),
+            "link": token.delegation_id,
+            "parent": parent.token_id if parent else None,
+        }
     return entry_of(desk, EntryKind.TOKEN, detail, context=context)
 
 

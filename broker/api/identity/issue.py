@@ -16,18 +16,11 @@ from authlib.oauth2.base import OAuth2Error
 from authlib.oauth2.rfc6749.errors import UnsupportedGrantTypeError
 
 from broker.api.identity.evidence import entry_of, note_refusal, token_entry
-from broker.api.identity.front import first_proof
-from broker.api.identity.server import (
-    CLIENT_CREDENTIALS,
-    InvalidClientError,
-    InvalidDetailsError,
-    InvalidProofError,
-    InvalidScopeError,
-    InvalidTargetError,
-    Plan,
-    TokenRequest,
-    TokenServer,
-)
+from broker.api.identity.grants.delegated import delegated
+from broker.api.identity.grants.errors import InvalidClientError, NonceError
+from broker.api.identity.grants.remember import arrived, the_interaction
+from broker.api.identity.grants.request import Plan, TokenRequest
+from broker.api.identity.server import GRANTS, TokenServer
 from broker.core.authenticate import (
     access_token_claims,
     instance_id,
@@ -38,20 +31,14 @@ from broker.core.identity.grants import write_detail
 from broker.core.identity.tokens import ACCESS_TOKEN_TTL_S_MAX
 from broker.core.jws import sign
 from broker.core.words.entry import EntryKind
-from broker.core.words.errors import (
-    NonceNeededError,
-    UnauthenticatedError,
-    UnavailableError,
-)
+from broker.core.words.errors import UnauthenticatedError, UnavailableError
 from broker.core.words.identity import ACCESS_TOKEN_TYP, AccessToken
 from broker.core.words.subject import Epochs, SubjectKind
-from broker.registry.records import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.api.identity.desk import Desk
-    from broker.core.words.subject import Interaction
 
 RETRY_AFTER_S: Final = 2
 
@@ -65,24 +52,6 @@ class Answer:
     status: int
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class NonceError(OAuth2Error):  # type: ignore[misc]  # Authlib has no types
-    """The proof must carry a nonce. Source: RFC 9449 section 8."""
-
-    error = "use_dpop_nonce"
-
-    def __init__(self, nonce: str) -> None:
-        """Keep the nonce to use."""
-        super().__init__("the DPoP proof must carry this nonce")
-        self.nonce = nonce
-
-
-class CrowdedError(OAuth2Error):  # type: ignore[misc]
-    """Too many different keys in too short a time."""
-
-    error = "temporarily_unavailable"
-    status_code = 429
 
 
 async def answer_token(
@@ -140,7 +109,8 @@ async def _token(request: TokenRequest) -> Answer:
     token = await _granted(request, plan)
     # If we die before the next line, nothing was issued; after it, an entry stands for
     # a token that nobody got, and that ends by itself.
-    await desk.journal.record(token_entry(desk, token))
+    parent = plan.exchanged.subject if plan.exchanged else None
+    await desk.journal.record(token_entry(desk, token, parent=parent))
     request.sign = lambda: _response(request, token)
     status, body, _ = grant.create_token_response()
     return Answer(status, body)
@@ -151,33 +121,23 @@ async def _granted(request: TokenRequest, plan: Plan) -> AccessToken:
 
     Raises:
         OAuth2Error: The proof or the assertion was used before, there are too many
-            instances, or the interaction is not this agent's.
+            instances, or what it asks for is not to be had.
     """
+    if plan.exchanged is not None:
+        return await delegated(request, plan, plan.exchanged)
     desk, client = request.desk, plan.client.client
     jkt = plan.proof.jkt if plan.proof else ""
     instance = instance_id(str(client), jkt=jkt or plan.assertion.kid)
-    grant_id = desk.ids.new()
+    grant_id, most = desk.ids.new(), plan.grant.count_max
     scopes = revocation_scopes(
         str(client), environment=desk.environment, instance=instance, grant=grant_id
     )
-    await _use_proof(request, plan)
-    admission = await desk.identities.admit(
-        Arrival(
-            subject=str(client),
-            kid=plan.assertion.kid,
-            instance_id=instance,
-            jkt=jkt or plan.assertion.kid,
-            one_use=plan.assertion.one_use,
-            scopes=scopes,
-        )
-    )
-    if admission.word == "replayed":
-        msg = "the client assertion was used before"
-        raise InvalidClientError(msg)
-    if admission.word != "ok":
-        msg = "too many instances of this client within an hour"
-        raise CrowdedError(msg)
-    interaction = await _interaction(request, plan)
+    epochs = await arrived(request, plan, instance=instance, scopes=scopes)
+    interaction = None
+    if client.kind is SubjectKind.AGENT:
+        wanted = plan.grant.interaction_id
+        interaction = await the_interaction(request, wanted, agent_id=client.subject_id)
+    now = request.now.replace(microsecond=0)
     return AccessToken(
         kind=client.kind,
         subject_id=client.subject_id,
@@ -189,46 +149,15 @@ async def _granted(request: TokenRequest, plan: Plan) -> AccessToken:
         jkt=jkt,
         tenant=desk.tenant,
         environment=desk.environment,
-        issued_at=request.now.replace(microsecond=0),
-        expires_at=request.now.replace(microsecond=0)
-        + timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX),
-        epochs=Epochs(tuple((s, admission.epochs.get(s, 0)) for s in sorted(scopes))),
+        issued_at=now,
+        expires_at=now + timedelta(seconds=ACCESS_TOKEN_TTL_S_MAX),
+        epochs=Epochs(tuple((s, epochs.get(s, 0)) for s in sorted(scopes))),
         grant=plan.grant,
         policy=await desk.identities.policy_version(),
         customer_ref=interaction.customer_ref if interaction else "",
+        may_act=plan.may_act,
+        counts=((grant_id, most),) if most is not None else (),
     )
-
-
-async def _use_proof(request: TokenRequest, plan: Plan) -> None:
-    if plan.proof is None:
-        return
-    try:
-        first = await first_proof(request.desk, plan.proof, now=request.now)
-    except NonceNeededError as error:
-        raise NonceError(error.nonce) from None
-    if not first:
-        msg = "the DPoP proof was used before"
-        raise InvalidProofError(msg)
-
-
-async def _interaction(request: TokenRequest, plan: Plan) -> Interaction | None:
-    """Return the interaction of a bound token; unknown and foreign are the same."""
-    wanted = plan.grant.interaction_id
-    if not wanted:
-        return None
-    found = await request.desk.interactions.interaction(wanted)
-    if (
-        found is None
-        or found.agent_id != plan.client.client.subject_id
-        or found.closed_at is not None
-    ):
-        msg = "there is no such open interaction for this client"
-        if "authorization_details" in request.form:
-            raise InvalidDetailsError(msg)
-        if "scope" in request.form:
-            raise InvalidScopeError(msg)
-        raise InvalidTargetError(msg)
-    return found
 
 
 def _response(request: TokenRequest, token: AccessToken) -> dict[str, Any]:
@@ -237,11 +166,11 @@ def _response(request: TokenRequest, token: AccessToken) -> dict[str, Any]:
     body: dict[str, Any] = {
         "access_token": sign(claims, key=desk.keys.token, typ=ACCESS_TOKEN_TYP),
         "token_type": "DPoP" if token.jkt else "Bearer",
-        "expires_in": ACCESS_TOKEN_TTL_S_MAX,
+        "expires_in": int((token.expires_at - token.issued_at).total_seconds()),
     }
     if "scope" in request.form:
         body["scope"] = request.form["scope"]
-    if "authorization_details" in request.form:
+    if "authorization_details" in request.form or token.actors:
         body["authorization_details"] = [write_detail(token.grant)]
     return body
 
@@ -251,14 +180,16 @@ async def _revocation(request: TokenRequest) -> Answer:
     token = _readable(request)
     # A token that is not this client's is left alone; the answer does not tell.
     if token is not None and token.subject == client:
+        # Of a chain this link and what hangs on it, not whoever lent the authority.
+        scope = f"grant:{token.delegation_id or token.grant_id}"
         detail = {
             "subject": client,
             "by": client,
-            "scopes": [f"grant:{token.grant_id}"],
+            "scopes": [scope],
             "token": token.token_id,
         }
         entry = entry_of(request.desk, EntryKind.REVOCATION, detail)
-        await request.desk.registry.revoke([f"grant:{token.grant_id}"], entry)
+        await request.desk.registry.revoke([scope], entry)
     return Answer(200, {})
 
 
@@ -274,7 +205,7 @@ async def _introspection(request: TokenRequest) -> Answer:
     if token.client_kid not in kids or not token.epochs.current_under(dict(epochs)):
         return inactive
     claims = access_token_claims(token, issuer=request.desk.issuer)
-    told = ("iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "cnf")
+    told = ("iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "cnf", "act")
     body = {name: claims[name] for name in told if name in claims}
     kind = "DPoP" if token.jkt else "Bearer"
     return Answer(200, {"active": True, "token_type": kind} | body)
@@ -313,5 +244,6 @@ def _refusal(error: OAuth2Error, headers: Mapping[str, str] | None = None) -> An
     status, body, _ = error()
     # Authlib leaves it out here; what it would say repeats the request.
     if isinstance(error, UnsupportedGrantTypeError):
-        body["error_description"] = f"the only grant is {CLIENT_CREDENTIALS}"
+        known = ", ".join(grant.GRANT_TYPE for grant in GRANTS)
+        body["error_description"] = f"the grants are {known}"
     return Answer(status, body, headers or {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.api.identity.desk import TOKEN_PATH
 from broker.api.identity.resources import API, is_resource
-from broker.api.identity.server import CLIENT_CREDENTIALS
+from broker.api.identity.server import GRANTS
 from broker.core.identity.grants import DETAILS_TYPE
 from broker.core.identity.signing_keys import JWKS_AGE_S
 
@@ -45,7 +45,7 @@ def server_metadata(desk: Desk) -> dict[str, Any]:
         "introspection_endpoint": issuer + INTROSPECT_PATH,
         # Required, and never empty (RFC 8414 section 3.2): this one returns nothing.
         "response_types_supported": ["none"],
-        "grant_types_supported": [CLIENT_CREDENTIALS],
+        "grant_types_supported": [grant.GRANT_TYPE for grant in GRANTS],
         "token_endpoint_auth_methods_supported": _METHODS,
         "token_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGORITHMS,
         "revocation_endpoint_auth_methods_supported": _METHODS,

@@ -3,7 +3,8 @@
 Agents use ``/v1`` (REST and MCP) or ``/mcp`` (MCP alone); ``/mcp/<interaction>`` is MCP
 within one interaction, which binds the token to it, so that a client that knows nothing
 but a URL gets exactly the token that it may have. People use ``/console``, our own
-services ``/internal``.
+services ``/internal``. A person's token for ``/delegation/<agent>`` opens nothing: that
+agent exchanges it, and then acts on this person's behalf.
 
 Source: RFC 8707; RFC 9728 section 3.
 """
@@ -20,6 +21,7 @@ MCP: Final = "/mcp"
 CONSOLE: Final = "/console"
 INTERNAL: Final = "/internal"
 
+_DELEGATION = re.compile(r"/delegation/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _MCP_BOUND = re.compile(r"/mcp/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _FIXED = {
     SubjectKind.AGENT: frozenset({API, MCP}),
@@ -64,4 +66,12 @@ def grant_of(kind: SubjectKind, resource: str, *, issuer: str) -> Grant | None:
     bound = _MCP_BOUND.fullmatch(path)
     if bound is not None and kind is SubjectKind.AGENT:
         return Grant(interaction_id=bound[1])
+    if kind is SubjectKind.PERSON and _DELEGATION.fullmatch(path):
+        return Grant()
     return None
+
+
+def delegate_of(resource: str, *, issuer: str) -> str:
+    """Return the agent that a token for this resource is lent to, or nothing."""
+    match = _DELEGATION.fullmatch(resource.removeprefix(issuer))
+    return f"agent:{match[1]}" if match else ""

@@ -31,6 +31,7 @@ def agent_json(
         "status": agent.status.value,
         "revision": agent.revision,
         "keys": [_key_json(slot, uses) for slot in agent.keys],
+        "delegates": sorted(agent.delegates),
     }
 
 

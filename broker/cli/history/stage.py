@@ -88,7 +88,9 @@ class SetAuthority:
     seen: AuthorityView
     people: Mapping[str, Approver]
 
-    async def view(self, agent_id: str, scopes: Sequence[str]) -> AuthorityView:
+    async def view(
+        self, agent_id: str, scopes: Sequence[str], *, chain: Sequence[str] = ()
+    ) -> AuthorityView:
         """Return what was set."""
         return self.seen
 

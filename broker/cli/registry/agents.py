@@ -232,6 +232,7 @@ def lines_of(agent: Mapping[str, Any]) -> list[str]:
         f"tier      up to {agent['tier_max']}",
         f"tools     {', '.join(agent['tools']) or 'none'}",
     ]
+    lines.extend(f"delegate  {one}" for one in agent.get("delegates", []))
     for key in agent["keys"]:
         used = key.get("last_used")
         when = "" if "last_used" not in key else f", last used {used or 'never'}"

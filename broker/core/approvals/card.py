@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.canonical import digest
 from broker.core.guard import value_at
+from broker.core.identity.chain import delegation_of
 from broker.core.words.moment import write_moment
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def asked(
         "agent": record.requester.agent_id,
         "agent_reason": record.request.reason,
         "simulated": record.simulated,
+        **delegation_of(record.requester),
     }
 
 

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.canonical import CanonicalError, parse_json
+from broker.core.words.effect import Tier
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.core.words.subject import Grant
 
@@ -25,11 +26,23 @@ DETAILS_BYTES_MAX: Final = 4_096
 DETAILS_DEPTH_MAX: Final = 3
 GRANT_TOOLS_MAX: Final = 64
 SCOPE_CHARS_MAX: Final = 2_048
+COUNT_MAX: Final = 1_000_000
+"""Most actions that a grant can be limited to: more is no limit worth its row."""
 
 _FIELDS = frozenset(
-    {"type", "interaction", "tools", "amount_max_minor_units", "currency"}
+    {
+        "type",
+        "interaction",
+        "tools",
+        "amount_max_minor_units",
+        "currency",
+        "tier_max",
+        "count_max",
+        "customer",
+    }
 )
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CUSTOMER = re.compile(r"[A-Za-z0-9._-]{1,128}")
+INTERACTION_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOOL = re.compile(r"[a-z][a-z0-9_]{0,31}(?:\.[a-z][a-z0-9_]{0,31}){1,3}")
 
 
@@ -78,6 +91,9 @@ def read_detail(detail: Mapping[str, Any]) -> Grant:
         amount_max_minor_units=amount_max,
         currency=currency,
         interaction_id=_interaction(detail),
+        tier_max=_whole(detail, "tier_max", low=min(Tier), high=max(Tier)),
+        count_max=_whole(detail, "count_max", low=1, high=COUNT_MAX),
+        customer_ref=_customer(detail),
     )
 
 
@@ -91,6 +107,12 @@ def write_detail(grant: Grant) -> dict[str, Any]:
     if grant.amount_max_minor_units is not None:
         detail["amount_max_minor_units"] = grant.amount_max_minor_units
         detail["currency"] = grant.currency
+    if grant.tier_max is not None:
+        detail["tier_max"] = grant.tier_max
+    if grant.count_max is not None:
+        detail["count_max"] = grant.count_max
+    if grant.customer_ref:
+        detail["customer"] = grant.customer_ref
     return detail
 
 
@@ -110,7 +132,7 @@ def parse_scope(scope: str) -> Grant:
     interaction, tools = "", set[str]()
     for word in words:
         kind, _, name = word.partition(":")
-        if kind == "interaction" and not interaction and _UUID.fullmatch(name):
+        if kind == "interaction" and not interaction and INTERACTION_ID.fullmatch(name):
             interaction = name
         elif kind == "tool" and _TOOL.fullmatch(name):
             tools.add(name)
@@ -129,11 +151,8 @@ def narrow(wide: Grant, by: Grant) -> Grant:
     Raises:
         GrantError: Nothing is allowed by both.
     """
-    if "" not in {wide.interaction_id, by.interaction_id} and (
-        wide.interaction_id != by.interaction_id
-    ):
-        msg = "two different interactions are named"
-        raise GrantError(msg)
+    interaction = _one(wide.interaction_id, by.interaction_id, "interactions")
+    customer = _one(wide.customer_ref, by.customer_ref, "customers")
     tools = wide.tools & by.tools if wide.tools and by.tools else wide.tools | by.tools
     if wide.tools and by.tools and not tools:
         msg = "no tool is left"
@@ -142,27 +161,30 @@ def narrow(wide: Grant, by: Grant) -> Grant:
     if len({g.currency for g in capped}) > 1:
         msg = "two different currencies are named"
         raise GrantError(msg)
-    caps = [g.amount_max_minor_units for g in capped]
     return Grant(
         tools=tools,
-        amount_max_minor_units=min((c for c in caps if c is not None), default=None),
+        amount_max_minor_units=_least(
+            wide.amount_max_minor_units, by.amount_max_minor_units
+        ),
         currency=capped[0].currency if capped else "",
-        interaction_id=wide.interaction_id or by.interaction_id,
+        interaction_id=interaction,
+        tier_max=_least(wide.tier_max, by.tier_max),
+        count_max=_least(wide.count_max, by.count_max),
+        customer_ref=customer,
     )
 
 
 def is_within(child: Grant, parent: Grant) -> bool:
     """Return whether a child allows nothing that its parent does not, on every axis."""
     tools = not parent.tools or (bool(child.tools) and child.tools <= parent.tools)
-    interaction = parent.interaction_id in {"", child.interaction_id}
-    if parent.amount_max_minor_units is None:
-        return tools and interaction
     return (
         tools
-        and interaction
-        and child.currency == parent.currency
-        and child.amount_max_minor_units is not None
-        and child.amount_max_minor_units <= parent.amount_max_minor_units
+        and parent.interaction_id in {"", child.interaction_id}
+        and parent.customer_ref in {"", child.customer_ref}
+        and parent.currency in {"", child.currency}
+        and _no_more(child.amount_max_minor_units, parent.amount_max_minor_units)
+        and _no_more(child.tier_max, parent.tier_max)
+        and _no_more(child.count_max, parent.count_max)
     )
 
 
@@ -171,10 +193,45 @@ def granted_tools(grant: Grant, row: AbstractSet[str]) -> frozenset[str]:
     return frozenset(row & grant.tools if grant.tools else row)
 
 
+def _no_more(child: int | None, parent: int | None) -> bool:
+    return parent is None or (child is not None and child <= parent)
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((n for n in (one, other) if n is not None), default=None)
+
+
+def _one(wide: str, by: str, what: str) -> str:
+    if "" not in {wide, by} and wide != by:
+        msg = f"two different {what} are named"
+        raise GrantError(msg)
+    return wide or by
+
+
+def _whole(detail: Mapping[str, Any], name: str, *, low: int, high: int) -> int | None:
+    if name not in detail:
+        return None
+    value = detail[name]
+    if type(value) is not int or not low <= value <= high:
+        msg = f"{name} is an integer from {low} to {high}"
+        raise GrantError(msg)
+    return value
+
+
+def _customer(detail: Mapping[str, Any]) -> str:
+    customer = detail.get("customer", "")
+    if "customer" in detail and not (
+        isinstance(customer, str) and _CUSTOMER.fullmatch(customer)
+    ):
+        msg = "customer is no reference"
+        raise GrantError(msg)
+    return str(customer)
+
+
 def _interaction(detail: Mapping[str, Any]) -> str:
     interaction = detail.get("interaction", "")
     if "interaction" in detail and not (
-        isinstance(interaction, str) and _UUID.fullmatch(interaction)
+        isinstance(interaction, str) and INTERACTION_ID.fullmatch(interaction)
     ):
         msg = "interaction is no id"
         raise GrantError(msg)

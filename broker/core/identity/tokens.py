@@ -16,6 +16,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from broker.core.identity.chain import (
+    ACTORS_MAX,
+    parse_agent,
+    parse_principal,
+)
 from broker.core.identity.claims import CLOCK_AHEAD_S_MAX, text_claim, time_claim
 from broker.core.identity.grants import GrantError, read_detail, write_detail
 from broker.core.jwk import JwsError, Problem
@@ -32,8 +37,9 @@ if TYPE_CHECKING:
 
 ACCESS_TOKEN_TTL_S_MAX: Final = 300
 TOKEN_BYTES_MAX: Final = 8_192
-ACTORS_MAX: Final = 3
-EPOCHS_MAX: Final = 8
+EPOCHS_MAX: Final = 14
+"""Scopes that one token names: for each of four agents itself and its running copy, for
+each of three links the link, the grant, the environment, and one to spare."""
 
 _CLAIM_CHARS = 512
 _HOLDERS = frozenset({SubjectKind.AGENT, SubjectKind.PERSON, SubjectKind.SERVICE})
@@ -102,7 +108,7 @@ def access_token_claims(token: AccessToken, *, issuer: str) -> dict[str, Any]:
     """Return the claims of an access token, to be signed as ``at+jwt`` with ES256."""
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": token.subject,
+        "sub": token.principal or token.subject,
         "client_id": token.subject,
         "aud": token.audience,
         "iat": int(token.issued_at.timestamp()),
@@ -123,6 +129,14 @@ def access_token_claims(token: AccessToken, *, issuer: str) -> dict[str, Any]:
         claims["authorization_details"] = [write_detail(token.grant)]
     if token.customer_ref:
         claims["customer_ref"] = token.customer_ref
+    if token.delegation_id:
+        claims["did"] = token.delegation_id
+    if token.lent_with:
+        claims["lent_with"] = list(token.lent_with)
+    if token.may_act:
+        claims["may_act"] = {"sub": token.may_act}
+    if token.counts:
+        claims["counts"] = dict(token.counts)
     act: dict[str, Any] | None = None
     for actor in reversed(token.actors):
         act = {"sub": actor} | ({"act": act} if act else {})
@@ -204,7 +218,9 @@ def _signed(token: str, keys: Mapping[str, PublicKey]) -> tuple[dict[str, Any], 
 
 
 def _read(claims: Mapping[str, Any], kid: str) -> AccessToken:
-    kind, subject_id = _subject(claims)
+    actors = _actors(claims)
+    kind, subject_id = _holder(claims)
+    holder = f"{kind.value}:{subject_id}"
     issued_at, expires_at = time_claim(claims, "iat"), time_claim(claims, "exp")
     policy = claims.get("pol")
     if issued_at is None or expires_at is None or type(policy) is not int:
@@ -226,7 +242,12 @@ def _read(claims: Mapping[str, Any], kid: str) -> AccessToken:
         grant=_grant(claims),
         policy=policy,
         customer_ref=_text(claims, "customer_ref") if "customer_ref" in claims else "",
-        actors=_actors(claims),
+        principal=_principal(claims, holder, actors),
+        actors=actors,
+        delegation_id=_text(claims, "did") if "did" in claims else "",
+        may_act=_may_act(claims),
+        lent_with=_lent_with(claims, actors),
+        counts=_counts(claims),
     )
 
 
@@ -234,12 +255,65 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return text_claim(claims, name, chars_max=_CLAIM_CHARS)
 
 
-def _subject(claims: Mapping[str, Any]) -> tuple[SubjectKind, str]:
-    text = _text(claims, "sub")
-    match = _SUBJECT.fullmatch(text)
-    if match is None or match[1] not in _HOLDERS or claims.get("client_id") != text:
+def _holder(claims: Mapping[str, Any]) -> tuple[SubjectKind, str]:
+    match = _SUBJECT.fullmatch(_text(claims, "client_id"))
+    if match is None or match[1] not in _HOLDERS:
         raise UnauthenticatedError(_REFUSED, hint=_HINT)
     return SubjectKind(match[1]), match[2]
+
+
+def _principal(claims: Mapping[str, Any], holder: str, actors: tuple[str, ...]) -> str:
+    """Return on whose authority a token is, empty for its holder's own.
+
+    A token with actors is never read as one of its subject, nor one of its holder.
+    """
+    subject = _text(claims, "sub")
+    if not actors:
+        if subject != holder or "did" in claims:
+            raise UnauthenticatedError(_REFUSED, hint=_HINT)
+        return ""
+    if (
+        actors[0] != holder
+        or "did" not in claims
+        or parse_principal(subject) is None
+        or not all(parse_agent(actor) for actor in actors)
+        or len({subject, *actors}) != len(actors) + 1
+    ):
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return subject
+
+
+def _may_act(claims: Mapping[str, Any]) -> str:
+    if "may_act" not in claims:
+        return ""
+    match claims["may_act"]:
+        case {"sub": str(agent), **rest} if parse_agent(agent) and not rest:
+            return agent
+        case _:
+            # A restriction that is not understood must not be dropped.
+            raise UnauthenticatedError(_REFUSED, hint=_HINT)
+
+
+def _lent_with(claims: Mapping[str, Any], actors: tuple[str, ...]) -> tuple[str, ...]:
+    kids = claims.get("lent_with", [])
+    if (
+        not isinstance(kids, list)
+        or len(kids) > len(actors)
+        or not all(isinstance(kid, str) and kid for kid in kids)
+    ):
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return tuple(kids)
+
+
+def _counts(claims: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    counts = claims.get("counts", {})
+    if (
+        not isinstance(counts, dict)
+        or len(counts) > ACTORS_MAX + 1
+        or not all(type(most) is int and most > 0 for most in counts.values())
+    ):
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return tuple(sorted(counts.items()))
 
 
 def _jkt(claims: Mapping[str, Any]) -> str:

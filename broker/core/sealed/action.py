@@ -71,6 +71,10 @@ def to_payload(record: ActionRecord) -> dict[str, Any]:
             "grant_id": requester.grant_id,
             "proof": requester.proof_of_possession,
             "epochs": [list(pair) for pair in requester.epochs],
+            "principal": requester.principal,
+            "actors": list(requester.actors),
+            "barred": list(requester.barred),
+            "counts": [list(pair) for pair in requester.counts],
         },
         "reasons": [_reason(r) for r in record.reasons],
         "findings": [list(finding) for finding in record.findings],
@@ -92,7 +96,7 @@ def from_payload(
     if sealed["action_id"] != columns.action_id:
         msg = "the sealed half belongs to another action"
         raise ValueError(msg)
-    who, again = sealed["requester"], sealed["asked_again_at"]
+    again = sealed["asked_again_at"]
     return ActionRecord(
         request=ActionRequest(
             action_id=columns.action_id,
@@ -109,14 +113,7 @@ def from_payload(
             reversal_of=sealed["reversal_of"],
             disposition=sealed["disposition"],
         ),
-        requester=Requester(
-            agent_id=who["agent_id"],
-            instance_id=who["instance_id"],
-            kid=who["kid"],
-            grant_id=who["grant_id"],
-            proof_of_possession=who["proof"],
-            epochs=tuple((scope, epoch) for scope, epoch in who["epochs"]),
-        ),
+        requester=_requester(sealed["requester"]),
         tenant=columns.tenant,
         environment=columns.environment,
         customer_ref=columns.customer_ref,
@@ -138,6 +135,21 @@ def from_payload(
         decided=sealed["decided"],
         asked_again_at=datetime.fromisoformat(again) if again else None,
         simulated=sealed["simulated"],
+    )
+
+
+def _requester(who: Mapping[str, Any]) -> Requester:
+    return Requester(
+        agent_id=who["agent_id"],
+        instance_id=who["instance_id"],
+        kid=who["kid"],
+        grant_id=who["grant_id"],
+        proof_of_possession=who["proof"],
+        epochs=tuple((scope, epoch) for scope, epoch in who["epochs"]),
+        principal=who["principal"],
+        actors=tuple(who["actors"]),
+        barred=tuple(who["barred"]),
+        counts=tuple((name, most) for name, most in who["counts"]),
     )
 
 

@@ -7,7 +7,7 @@ each budget had taken. ``to_json`` and ``from_json`` are inverse.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from broker.core.authorize import AgentFacts, Question
@@ -62,6 +62,7 @@ def to_json(decided: Decided) -> dict[str, Any]:
     """Return it as JSON to be sealed."""
     question = _plain(decided.question)
     question["agent"] = _plain(decided.question.agent)
+    question["chain"] = [_plain(agent) for agent in decided.question.chain]
     return {
         "question": question,
         "verdict": decided.verdict.value,
@@ -80,8 +81,9 @@ def from_json(sealed: Mapping[str, Any]) -> Decided:
     try:
         raw = dict(sealed["question"])
         agent = _read(AgentFacts, raw.pop("agent"))
+        chain = tuple(_read(AgentFacts, one) for one in raw.pop("chain", ()))
         return Decided(
-            question=_read(Question, raw | {"agent": agent}),
+            question=replace(_read(Question, raw | {"agent": agent}), chain=chain),
             verdict=VerdictWord(sealed["verdict"]),
             findings=tuple(sealed["findings"]),
             taken=tuple(Taken(*one) for one in sealed["taken"]),

@@ -156,7 +156,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asked, frozen with the action so that settle can decide everything again."""
+    """Who asked, frozen with the action so that settle can decide everything again.
+
+    ``principal`` and ``actors`` are the chain that it was asked through, empty if the
+    agent asked for itself; ``barred`` are people who had a part in the chain and may
+    not sign; ``counts`` are what the action is charged to (`Caller`).
+    """
 
     agent_id: str
     instance_id: str
@@ -164,6 +169,10 @@ class Requester:
     grant_id: str
     proof_of_possession: bool
     epochs: tuple[tuple[str, int], ...]
+    principal: str = ""
+    actors: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,9 @@ class LimitFacts:
 
     ``customer_ref`` is opaque (a keyed hash), empty while no customer is bound;
     ``standing_approval`` is empty unless the action is decided under one. ``reads``
-    says that it reads and changes nothing.
+    says that it reads and changes nothing. ``chain`` are further agents on whose
+    authority it is asked, which it counts for as well; ``counts`` are (name, most) of
+    what the token lets it be one of.
     """
 
     tenant: str
@@ -176,6 +178,8 @@ class LimitFacts:
     objects: tuple[CappedObject, ...] = ()
     connector: str = ""
     reads: bool = False
+    chain: tuple[str, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names that could reach into another's counters, and too many."""
@@ -186,7 +190,8 @@ class LimitFacts:
         if not (self.use_case and self.agent_id and self.tool):
             refuse("use_case, agent_id and tool are needed")
         values = [self.use_case, self.agent_id, self.tool, self.customer_ref]
-        values += [self.standing_approval, self.connector]
+        values += [self.standing_approval, self.connector, *self.chain]
+        values += [name for name, _ in self.counts]
         values += [part for thing in self.objects for part in (thing.kind, thing.ref)]
         if max(map(len, values)) > SCOPE_VALUE_CHARS_MAX:
             refuse(f"a scope's value is longer than {SCOPE_VALUE_CHARS_MAX}")

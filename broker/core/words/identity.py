@@ -79,6 +79,13 @@ class AccessToken:
     ``client_kid`` is the key that the client authenticated with, ``policy`` the policy
     version at issue, ``customer_ref`` the opaque reference of the interaction's
     customer (empty while unbound).
+
+    Of a delegated token ``kind`` and ``subject_id`` are whoever holds it, which is the
+    current actor; ``principal`` is on whose authority, and ``actors`` are all who act,
+    the current one first. ``delegation_id`` names this link of the chain, ``may_act``
+    the one agent that may exchange it; ``lent_with`` are the keys that everybody above
+    authenticated with, the nearest first; ``counts`` are (name, most) of counts that it
+    is charged to.
     """
 
     kind: SubjectKind
@@ -97,11 +104,16 @@ class AccessToken:
     grant: Grant
     policy: int = 0
     customer_ref: str = ""
+    principal: str = ""
     actors: tuple[str, ...] = ()
+    delegation_id: str = ""
+    may_act: str = ""
+    lent_with: tuple[str, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
 
     @property
     def subject(self) -> str:
-        """Return the subject as tokens and entries name it, such as ``agent:<id>``."""
+        """Return its holder as tokens and entries name it, such as ``agent:<id>``."""
         return f"{self.kind.value}:{self.subject_id}"
 
 

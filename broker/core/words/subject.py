@@ -42,12 +42,20 @@ class Epochs:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token lets its holder ask for: narrowing only, never more than the row."""
+    """What a token lets its holder ask for: narrowing only, never more than the row.
+
+    ``tier_max`` is the highest tier, ``count_max`` how many actions may be admitted
+    under it, ``customer_ref`` the one customer it is about; None and empty leave an
+    axis open.
+    """
 
     tools: frozenset[str] = frozenset()
     amount_max_minor_units: int | None = None
     currency: str = ""
     interaction_id: str = ""
+    tier_max: int | None = None
+    count_max: int | None = None
+    customer_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,9 @@ class Caller:
     """An authenticated caller: what the verified token and proof say.
 
     ``proof_of_possession`` is true only if a DPoP proof by the key in ``cnf`` was
-    verified for this very call (RFC 9449).
+    verified for this very call (RFC 9449). ``principal`` and ``actors`` are empty for
+    a caller that acts on its own authority (`broker.core.identity.chain`); ``counts``
+    are the (name, most) of every count that an action under this token is charged to.
     """
 
     kind: SubjectKind
@@ -70,7 +80,9 @@ class Caller:
     expires_at: datetime
     epochs: Epochs
     grant: Grant
+    principal: str = ""
     actors: tuple[str, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from broker.core.words.action import Requester
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
     from broker.ports import NewAction, NewTurn, Sealed
@@ -55,6 +56,7 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "agent_id": record.requester.agent_id,
         "instance_id": record.requester.instance_id,
         "grant_id": record.requester.grant_id,
+        "scopes": _further_scopes(record.requester),
         "interaction_id": request.interaction_id,
         "customer_ref": record.customer_ref,
         "release": where.release,
@@ -85,6 +87,11 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "created_at": record.created_at.isoformat(),
         "expires_at": record.expires_at.isoformat() if record.expires_at else None,
     }
+
+
+def _further_scopes(who: Requester) -> list[str] | None:
+    """Return what voids a delegated action beside its own agent, instance and grant."""
+    return [scope for scope, _ in who.epochs] if who.actors else None
 
 
 def interaction_json(interaction: Interaction, payload: Sealed) -> dict[str, Any]:

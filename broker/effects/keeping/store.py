@@ -67,8 +67,9 @@ _REVOKED = """
 SELECT a.action_id FROM action a
  WHERE a.state IN ('pending_approval', 'ready') AND EXISTS (
    SELECT FROM revocation_epoch r
-    WHERE r.scope IN ('global:' || a.environment, 'agent:' || a.agent_id,
+    WHERE (r.scope IN ('global:' || a.environment, 'agent:' || a.agent_id,
                       'instance:' || a.instance_id, 'grant:' || a.grant_id)
+        OR r.scope = ANY (a.scopes))
       AND r.changed_at > a.created_at)
  ORDER BY a.created_at LIMIT $1
 """

@@ -30,6 +30,8 @@ CONTEXT: Final[Mapping[str, str]] = {
     "release": "String",
     "hour": "Long",
     "weekday": "Long",
+    "chain": "Set<String>",
+    "on_behalf_of": "String",
 }
 """What a policy may look at, beside the totals."""
 

@@ -135,10 +135,10 @@ AS $$
        FROM public.revocation_epoch AS e WHERE e.scope = ANY (p_scopes));
 $$;
 
--- The newest revisions that a decision about one agent looks at, and some epochs (with
+-- The newest revisions that a decision about a chain of agents looks at, and epochs (with
 -- those of standing approvals, under which a warrant may be issued):
 -- {"heads": [[kind, id, revision], ...], "epochs": {...}}.
-CREATE FUNCTION authority_view(p_agent text, p_people text[], p_scopes text[])
+CREATE FUNCTION authority_view(p_agents text[], p_people text[], p_scopes text[])
 RETURNS jsonb
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -148,7 +148,7 @@ AS $$
       SELECT coalesce(jsonb_agg(jsonb_build_array(h.kind, h.id, h.revision)), '[]')
         FROM (SELECT a.kind, a.id, max(a.revision) AS revision
                 FROM public.authority AS a
-               WHERE (a.kind = 'agent' AND a.id = p_agent)
+               WHERE (a.kind = 'agent' AND a.id = ANY (p_agents))
                   OR (a.kind IN ('policy', 'kill_switch') AND a.id = 'main')
                   OR a.kind IN ('standing_approval', 'limit')
                   OR (a.kind = 'person' AND a.id = ANY (p_people))
@@ -300,7 +300,7 @@ REVOKE ALL ON FUNCTION
   authority_put(text, text, integer, text, text[], jsonb),
   authority_revoke(text[], jsonb),
   authority_now(text, text, text[]),
-  authority_view(text, text[], text[]),
+  authority_view(text[], text[], text[]),
   token_admit(text, bytea, timestamptz, text, uuid, text, integer, text[]),
   replay_move(bigint, text, text),
   replay_first(bytea, timestamptz, bigint),
@@ -312,7 +312,7 @@ GRANT EXECUTE ON FUNCTION
   authority_put(text, text, integer, text, text[], jsonb),
   authority_revoke(text[], jsonb),
   authority_now(text, text, text[]),
-  authority_view(text, text[], text[]),
+  authority_view(text[], text[], text[]),
   token_admit(text, bytea, timestamptz, text, uuid, text, integer, text[]),
   replay_move(bigint, text, text),
   replay_first(bytea, timestamptz, bigint),

@@ -100,7 +100,7 @@ async def test_an_audience_that_differs_from_the_resource_is_refused(door):
         "refresh_token",
         "authorization_code",
         "implicit",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "urn:ietf:params:oauth:grant-type:saml2-bearer",
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
         "CLIENT_CREDENTIALS",
         "client_credentials ",

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.identity.chain import ACTORS_MAX
 from broker.core.identity.claims import CLOCK_AHEAD_S_MAX
 from broker.core.identity.tokens import (
     ACCESS_TOKEN_TTL_S_MAX,
-    ACTORS_MAX,
     EPOCHS_MAX,
     TOKEN_BYTES_MAX,
     access_token_claims,
@@ -23,6 +24,7 @@ from broker.core.words.errors import UnauthenticatedError
 from broker.core.words.subject import Epochs, Grant, SubjectKind
 from tests.support.identities import (
     AGENT,
+    AGENT_ID,
     AGENT_KEY,
     API,
     INTERACTION_ID,
@@ -49,7 +51,6 @@ tokens = st.builds(
     jkt=st.sampled_from(["", AGENT_KEY.kid]),
     policy=st.integers(0, 1000),
     customer_ref=st.sampled_from(["", "ref-1"]),
-    actors=st.lists(words, max_size=ACTORS_MAX).map(tuple),
     epochs=st.dictionaries(
         words, st.integers(0, 100), min_size=1, max_size=EPOCHS_MAX
     ).map(lambda epochs: Epochs(tuple(sorted(epochs.items())))),
@@ -57,10 +58,18 @@ tokens = st.builds(
         [
             Grant(),
             Grant(interaction_id=INTERACTION_ID),
-            Grant(frozenset({"orders.get"}), 500, "USD", INTERACTION_ID),
+            Grant(frozenset({"orders.get"}), 500, "USD", INTERACTION_ID, 2, 7, "r-1"),
         ]
     ),
+    may_act=st.sampled_from(["", AGENT]),
+    counts=st.dictionaries(words, st.integers(1, 9), max_size=ACTORS_MAX + 1).map(
+        lambda counts: tuple(sorted(counts.items()))
+    ),
 )
+PARENT = "agent:0197a000-0000-7000-8000-00000000c001"
+others = [f"agent:0197a000-0000-7000-8000-00000000b00{n}" for n in range(4)]
+principals = st.sampled_from([PARENT, f"person:{AGENT_ID}", "customer:r-7"])
+above = st.lists(st.sampled_from(others), max_size=ACTORS_MAX - 1, unique=True)
 
 
 @given(tokens)
@@ -79,6 +88,19 @@ def test_a_token_cannot_say_that_its_key_was_compromised_long_ago():
     read = verify(signed_token(forged))
     assert read.epochs.current_under({})
     assert not read.epochs.current_under({scope: 1})
+
+
+@given(token=tokens, principal=principals, above=above)
+def test_a_delegated_token_reads_back_with_its_chain(token, principal, above):
+    chained = replace(
+        token,
+        kind=SubjectKind.AGENT,
+        principal=principal,
+        actors=(AGENT, *above),
+        delegation_id="link-1",
+        lent_with=("k",),
+    )
+    assert verify(signed_token(chained)) == chained
 
 
 @given(offset=st.integers(-400, 400))
@@ -160,13 +182,51 @@ def test_a_token_that_we_signed_by_mistake_is_refused(claims):
         verify(signed_token(**claims))
 
 
+def chain(*actors: str) -> dict[str, Any]:
+    """Return the claims of a token that the agent's own parent lent."""
+    act: dict[str, Any] = {}
+    for actor in reversed(actors):
+        act = {"sub": actor} | ({"act": act} if act else {})
+    return {"sub": PARENT, "did": "link-1", "act": act}
+
+
 def test_a_chain_of_actors_at_the_limit_is_read_and_a_longer_one_is_not():
-    chain: dict[str, object] = {"sub": "agent:z"}
-    for _ in range(ACTORS_MAX - 1):
-        chain = {"sub": "agent:y", "act": chain}
-    assert len(verify(signed_token(act=chain)).actors) == ACTORS_MAX
+    longest = [AGENT, *others[: ACTORS_MAX - 1]]
+    assert len(verify(signed_token(**chain(*longest))).actors) == ACTORS_MAX
     with pytest.raises(UnauthenticatedError):
-        verify(signed_token(act={"sub": "agent:x", "act": chain}))
+        verify(signed_token(**chain(*longest, others[ACTORS_MAX - 1])))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"act": {"sub": others[0]}},
+        {"act": {"sub": PARENT}},
+        {"act": {"sub": AGENT, "act": {"sub": AGENT}}},
+        {"act": {"sub": AGENT, "act": {"sub": PARENT}}},
+        {"act": {"sub": f"person:{AGENT_ID}"}},
+        {"act": {"sub": AGENT, "act": {"sub": "customer:x"}}},
+        {"act": ...},
+        {"did": ...},
+        {"sub": "service:0197a000-0000-7000-8000-00000000b001"},
+        {"sub": "customer:a b"},
+        {"sub": AGENT},
+        {"lent_with": ["k", "l"]},
+        {"lent_with": [""]},
+        {"lent_with": "k"},
+        {"may_act": {"sub": "person:x"}},
+        {"may_act": {"sub": AGENT, "iss": "x"}},
+        {"may_act": AGENT},
+        {"counts": {"a": 0}},
+        {"counts": {"a": True}},
+        {"counts": {str(number): 1 for number in range(ACTORS_MAX + 2)}},
+        {"counts": []},
+    ],
+)
+def test_a_delegated_token_with_a_chain_that_cannot_be_is_refused(claims):
+    assert verify(signed_token(**chain(AGENT)))
+    with pytest.raises(UnauthenticatedError):
+        verify(signed_token(**chain(AGENT) | claims))
 
 
 def test_a_token_of_another_type_or_key_is_refused():

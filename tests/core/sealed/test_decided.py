@@ -34,7 +34,8 @@ def built(kind: Any, **given: Any) -> Any:
     return st.builds(kind, **given, **{name: KINDS[t] for name, t in rest.items()})
 
 
-questions = built(Question, agent=built(AgentFacts))
+agents = built(AgentFacts)
+questions = built(Question, agent=agents, chain=st.lists(agents, max_size=3).map(tuple))
 taken = st.builds(Taken, words, words, numbers, numbers, numbers)
 
 

@@ -152,6 +152,8 @@ def answers(
             "release": asked.release,
             "hour": asked.hour,
             "weekday": asked.weekday,
+            "chain": [asked.agent.agent_id],
+            "on_behalf_of": asked.on_behalf_of,
             "sum_within": {"agent_day": asked.totals["agent_day"]},
             "count_within": {"calls": asked.totals["calls"]},
         }

@@ -1,0 +1,1 @@
+"""The grants: how a request is checked, by kind, before anything is remembered."""
