@@ -1,4 +1,4 @@
-"""What runs have done for them: three questions to the broker, with an id and no more.
+"""What runs have done for them: questions to the broker, with an id and no more.
 
 A failure says what happened in our own words: nothing that the broker answered, and no
 token, gets into Temporal's history.
@@ -14,7 +14,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from workflows.broker import Broker, BrokerAwayError, NoSuchApprovalError
-from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, SETTLE, Standing
+from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, ROTATE, SETTLE, Standing
 
 BEAT_EVERY_S: Final = 2.0
 
@@ -41,9 +41,17 @@ class BrokerActivities:
         """Have an approval ended if its time is up."""
         return await _asked(self._broker.expire, approval_id)
 
+    @activity.defn(name=ROTATE)
+    async def rotate(self) -> bool:
+        """Have the signing key rotated if it is time; return whether it was."""
+        try:
+            return await self._broker.rotate_if_due()
+        except BrokerAwayError as error:
+            raise ApplicationError(str(error), type="broker_away") from None
+
     def all(self) -> list[Callable[..., Any]]:
         """Return the activities, to be registered with a worker."""
-        return [self.look, self.settle, self.expire]
+        return [self.look, self.settle, self.expire, self.rotate]
 
 
 async def _asked(

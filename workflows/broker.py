@@ -123,6 +123,25 @@ class Broker:
         """
         return await self._ask("POST", approval_id, "/expire")
 
+    async def rotate_if_due(self) -> bool:
+        """Have the signing key rotated if it is time; return whether it was.
+
+        Raises:
+            BrokerAwayError: nobody answers now.
+        """
+        for url in self._urls:
+            try:
+                answer = await self._called(url, "POST", "/internal/keys/rotate-if-due")
+            except httpx.HTTPError:
+                continue
+            if (
+                answer.status_code == HTTPStatus.OK
+                and len(answer.content) <= ANSWER_BYTES_MAX
+            ):
+                return bool(answer.json() == {"rotated": True})
+        msg = "no broker answers now"
+        raise BrokerAwayError(msg)
+
     async def _ask(self, method: str, approval_id: str, what: str) -> Standing:
         # It came from Temporal, and becomes part of a path.
         if not is_id(approval_id):

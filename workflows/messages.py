@@ -14,6 +14,12 @@ SETTLE: Final = "settle"
 EXPIRE: Final = "expire"
 """Activity: have the broker end an approval, if it is past its expiry."""
 
+ROTATE: Final = "rotate_if_due"
+"""Activity: tell the broker to rotate its signing key if it is time."""
+
+ROTATION: Final = "rotation"
+"""Workflow: tells it so; its schedule is named after it and the task queue."""
+
 NO_SUCH_APPROVAL: Final = "no_such_approval"
 """Type of the failure that says that the broker knows no such approval."""
 

@@ -27,6 +27,8 @@ from workflows.activities import BrokerActivities
 from workflows.approval import Approval
 from workflows.broker import Broker, Identity, http_client
 from workflows.codec import sealing_converter
+from workflows.rotation import Rotation
+from workflows.schedules import keep_schedules
 from workflows.settings import Settings, SettingsError, read_settings
 
 CONNECT_S_MAX: Final = 5.0
@@ -56,7 +58,7 @@ def make_worker(client: Client, settings: Settings, broker: Broker) -> Worker:
     return Worker(
         client,
         task_queue=settings.temporal_task_queue,
-        workflows=[Approval],
+        workflows=[Approval, Rotation],
         activities=BrokerActivities(broker).all(),
         max_cached_workflows=CACHED_RUNS_MAX,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_S),
@@ -104,6 +106,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with http_client() as http:
         broker = Broker(settings.broker_urls, identity=identity, http=http)
         worker = make_worker(client, settings, broker)
+        await keep_schedules(client, task_queue=settings.temporal_task_queue)
         working = asyncio.create_task(worker.run(), name="worker")
         announcing = asyncio.create_task(_announced(client, settings), name="ready")
         stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -1,4 +1,4 @@
-"""The internal endpoint: what the worker may ask, with an approval's id and no more.
+"""The internal endpoint: what the worker may ask, with an approval's id at most.
 
 Nothing that a worker says is believed: settling verifies votes, quorum, digest,
 decision and authority again from signed rows, and expiry goes by the database's clock.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Request
 
 from broker import flow
+from broker.api.identity import signing
 from broker.api.security import service
 from broker.approving import ending
 from broker.core.approvals.votes import is_id
@@ -25,7 +26,7 @@ from broker.registry.reading import RowError
 if TYPE_CHECKING:
     from broker.ports import OnDesk, Ports
 
-router = APIRouter(prefix="/internal/approvals", include_in_schema=False)
+router = APIRouter(prefix="/internal", include_in_schema=False)
 WORKER = "worker"
 
 
@@ -49,13 +50,13 @@ async def worker(request: Request, who: Annotated[Caller, Depends(service)]) -> 
 Worker = Annotated[Caller, Depends(worker)]
 
 
-@router.get("/{approval_id}")
+@router.get("/approvals/{approval_id}")
 async def look(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
     """Return where an approval is, and note that its run asked."""
     return _json(await ending.standing(_ports(request), _checked(approval_id)))
 
 
-@router.post("/{approval_id}/settle")
+@router.post("/approvals/{approval_id}/settle")
 async def settle(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
     """Settle the action of an approval; everything is verified again."""
     ports = _ports(request)
@@ -68,10 +69,16 @@ async def settle(request: Request, approval_id: str, _who: Worker) -> dict[str, 
     return _json(await ending.standing(ports, approval_id))
 
 
-@router.post("/{approval_id}/expire")
+@router.post("/approvals/{approval_id}/expire")
 async def expire(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
     """End an approval if its time is up, by the database's clock."""
     return _json(await ending.expire(_ports(request), _checked(approval_id)))
+
+
+@router.post("/keys/rotate-if-due")
+async def rotate_if_due(request: Request, _who: Worker) -> dict[str, Any]:
+    """Rotate the signing key if the signed row says that it is time."""
+    return {"rotated": await signing.rotate_if_due(request.app.state.desk)}
 
 
 def _ports(request: Request) -> Ports:

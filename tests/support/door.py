@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import Depends, FastAPI
 
-from broker.api import admin, oauth, policy, problems
+from broker.api import admin, internal, oauth, policy, problems
 from broker.api.identity.desk import Desk
 from broker.api.kit import permissions, probes
 from broker.api.limits import budgets, standing
@@ -221,6 +221,7 @@ def application() -> FastAPI:
     app.include_router(standing.router)
     app.include_router(permissions.router)
     app.include_router(probes.router)
+    app.include_router(internal.router)
     app.state.issuer = ISSUER
 
     async def seen(who: Caller) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def application() -> FastAPI:
         return await seen(who)
 
     @app.post("/internal/settle")
-    async def internal(who: Annotated[Caller, Depends(service)]) -> dict[str, Any]:
+    async def inside(who: Annotated[Caller, Depends(service)]) -> dict[str, Any]:
         return await seen(who)
 
     return app

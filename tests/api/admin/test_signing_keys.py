@@ -182,6 +182,19 @@ async def test_a_rotation_comes_when_it_is_due_and_only_once(door, rings):
     assert logged.detail["by"] == "schedule"
 
 
+async def test_the_worker_has_it_looked_at_and_nobody_else_does(door, rings):
+    path = "/internal/keys/rotate-if-due"
+    answer = await door.call("POST", path, await door.token("worker"))
+    assert answer.json() == {"rotated": False}
+    door.times.pass_(Pace().rotate_s)
+    await rings[0].refresh()
+    answer = await door.call("POST", path, await door.token("worker"))
+    assert answer.json() == {"rotated": True}
+    for who in ("agent", "carol"):
+        answer = await door.call("POST", path, await door.token(who))
+        assert answer.status_code == 401
+
+
 async def test_the_list_shows_states_and_other_keys_past_their_age(door, rings):
     old = NOW.replace(year=NOW.year - 2)
     door.desk = replace(
