@@ -13,6 +13,8 @@ COMMAND_MODULES = [
     "broker.cli.registry.agent_keys",
     "broker.cli.registry.delegations",
     "broker.cli.registry.people",
+    "broker.cli.registry.people_changes",
+    "broker.cli.registry.changes",
     "broker.cli.registry.signing_keys",
     "broker.cli.registry.kill_switch",
     "broker.cli.policy",

@@ -125,21 +125,6 @@ def write_key(path: Path, key: ClientKey) -> None:
         raise KeyFileError(msg) from None
 
 
-def replace_key(path: Path, key: ClientKey) -> None:
-    """Write a key file in the place of the one that is there, in one step.
-
-    Raises:
-        KeyFileError: It cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    write_key(beside, key)
-    try:
-        beside.replace(path)
-    except OSError as error:
-        msg = f"{path}: {error.strerror}"
-        raise KeyFileError(msg) from None
-
-
 def new_key(algorithm: Algorithm = Algorithm.ES256) -> PrivateKey:
     """Return a fresh key."""
     return private_from_seed(secrets.token_bytes(_SEED_BYTES), algorithm=algorithm)

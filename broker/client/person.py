@@ -165,11 +165,28 @@ class PersonClient(Session):
         """Add a person."""
         return (await self.call("POST", "/v1/admin/people", json=body)).checked()
 
-    async def suspend_person(
-        self, person_id: str, *, reason: str = ""
+    async def change_person(
+        self, person_id: str, what: str, body: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Suspend a person."""
-        path = f"/v1/admin/people/{person_id}/suspend"
+        """Change a person: roles, limits, suspend, resume or remove."""
+        path = f"/v1/admin/people/{person_id}/{what}"
+        return (await self.call("POST", path, json=dict(body))).checked()
+
+    async def changes(self) -> Sequence[Mapping[str, Any]]:
+        """Return the changes that wait for a second person."""
+        found = (await self.call("GET", "/v1/admin/changes")).checked()
+        waiting: Sequence[Mapping[str, Any]] = found["changes"]
+        return waiting
+
+    async def change(self, change_id: str) -> Mapping[str, Any]:
+        """Return one change."""
+        return (await self.call("GET", f"/v1/admin/changes/{change_id}")).checked()
+
+    async def decide_change(
+        self, change_id: str, what: str, *, reason: str = ""
+    ) -> Mapping[str, Any]:
+        """Approve or reject a change."""
+        path = f"/v1/admin/changes/{change_id}/{what}"
         return (await self.call("POST", path, json={"reason": reason})).checked()
 
     @property

@@ -203,6 +203,21 @@ def without_delegate(agent: AgentRow, delegate_id: str) -> AgentRow:
     return replace(agent, delegates=agent.delegates - {delegate_id})
 
 
+def with_tier(agent: AgentRow, tier_max: int) -> AgentRow:
+    """Return the agent with another ceiling.
+
+    Raises:
+        ConflictError: The agent is revoked, or nothing would change.
+    """
+    if agent.status is AgentStatus.REVOKED:
+        msg = "the agent is revoked"
+        raise ConflictError(msg)
+    if tier_max == agent.tier_max:
+        msg = "nothing would change"
+        raise ConflictError(msg)
+    return replace(agent, tier_max=tier_max)
+
+
 def with_new_key(
     agent: AgentRow, key: RegisteredKey, *, now: datetime, overlap_s: int
 ) -> AgentRow:

@@ -33,6 +33,7 @@ ROW_BYTES_MAX: Final = 1_048_576
 KINDS: Final = frozenset(
     {
         "agent",
+        "change",
         "channel",
         "key_ring",
         "kill_switch",

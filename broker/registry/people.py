@@ -6,12 +6,12 @@ nobody widens an agent that they own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.words.approval import Approver
-from broker.core.words.errors import ForbiddenError
+from broker.core.words.errors import ConflictError, ForbiddenError, InvalidError
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.registry.reading import (
     RowError,
@@ -25,13 +25,15 @@ from broker.registry.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from broker.core.words.identity import RegisteredKey
     from broker.registry.agents import AgentRow
     from broker.registry.authority import AuthorityRow
 
 CURRENCIES_MAX: Final = 16
+ADMINISTRATORS_MIN: Final = 2
+"""How many administrators there are before anybody can act alone against one."""
 
 _FIELDS = frozenset(
     {"name", "roles", "approval_limits", "keys", "status", "console_votes"}
@@ -53,6 +55,7 @@ class PersonRow:
     """What the newest signed row of a person says.
 
     ``limits`` is how much they may approve at once, in minor units by currency.
+    ``removed`` is an end: no role, limit or key is left.
     ``console_votes`` says whether the console may sign votes for them: only then does
     what the broker signs on their behalf count as theirs.
     """
@@ -65,6 +68,19 @@ class PersonRow:
     keys: tuple[RegisteredKey, ...]
     active: bool
     console_votes: bool = False
+    removed: bool = False
+
+    @property
+    def status(self) -> str:
+        """Return active, suspended or removed."""
+        if self.active:
+            return "active"
+        return "removed" if self.removed else "suspended"
+
+    @property
+    def administers(self) -> bool:
+        """Return whether this person is an administrator who can act."""
+        return self.active and Role.ADMIN in self.roles
 
     def approver(self) -> Approver:
         """Return what the approve stage needs to know about this person."""
@@ -88,6 +104,7 @@ def parse_person(row: AuthorityRow) -> PersonRow:
     if not {*roles} <= {*Role}:
         msg = f"roles are some of {', '.join(Role)}"
         raise RowError(msg)
+    status = word(body, "status", {"active", "suspended", "removed"})
     return PersonRow(
         person_id=row.row_id,
         revision=row.revision,
@@ -95,8 +112,9 @@ def parse_person(row: AuthorityRow) -> PersonRow:
         roles=frozenset(Role(role) for role in roles),
         limits=_limits(body),
         keys=read_keys(body),
-        active=word(body, "status", {"active", "suspended"}) == "active",
+        active=status == "active",
         console_votes=_flag(body, "console_votes"),
+        removed=status == "removed",
     )
 
 
@@ -107,9 +125,106 @@ def person_body(person: PersonRow) -> dict[str, Any]:
         "roles": sorted(role.value for role in person.roles),
         "approval_limits": dict(person.limits),
         "keys": write_keys(person.keys),
-        "status": "active" if person.active else "suspended",
+        "status": person.status,
         "console_votes": person.console_votes,
     }
+
+
+def with_roles(
+    person: PersonRow, *, add: Collection[Role] = (), drop: Collection[Role] = ()
+) -> PersonRow:
+    """Return the person with roles added or taken away.
+
+    Raises:
+        ConflictError: They were removed, or nothing would change.
+    """
+    _check_there(person)
+    roles = (person.roles | {*add}) - {*drop}
+    if roles == person.roles:
+        msg = "nothing would change"
+        raise ConflictError(msg)
+    return replace(person, roles=roles)
+
+
+def with_limits(person: PersonRow, limits: Mapping[str, int]) -> PersonRow:
+    """Return the person with other limits; 0 takes a currency away.
+
+    Raises:
+        ConflictError: They were removed, or nothing would change.
+        InvalidError: There are more than CURRENCIES_MAX.
+    """
+    _check_there(person)
+    merged = {**person.limits, **limits}
+    left = {currency: limit for currency, limit in sorted(merged.items()) if limit}
+    if left == {**person.limits}:
+        msg = "nothing would change"
+        raise ConflictError(msg)
+    if len(left) > CURRENCIES_MAX:
+        msg = f"a person has limits in up to {CURRENCIES_MAX} currencies"
+        raise InvalidError(msg, pointer="/approval_limits")
+    return replace(person, limits=left)
+
+
+def as_active(person: PersonRow) -> PersonRow:
+    """Return a suspended person as active again.
+
+    Raises:
+        ConflictError: They are not suspended.
+    """
+    _check_there(person)
+    if person.active:
+        msg = "this person is not suspended"
+        raise ConflictError(msg)
+    return replace(person, active=True)
+
+
+def as_removed(person: PersonRow) -> PersonRow:
+    """Return the person without role, limit or key, for good.
+
+    Raises:
+        ConflictError: They were removed before.
+    """
+    _check_there(person)
+    return replace(
+        person,
+        roles=frozenset(),
+        limits={},
+        keys=(),
+        active=False,
+        console_votes=False,
+        removed=True,
+    )
+
+
+def widens(before: PersonRow, after: PersonRow) -> bool:
+    """Return whether somebody can do more afterwards, in any one respect."""
+    raised = any(
+        limit > before.limits.get(currency, 0)
+        for currency, limit in after.limits.items()
+    )
+    return raised or not after.roles <= before.roles or after.active > before.active
+
+
+def takes_two(
+    before: PersonRow, after: PersonRow, everybody: Iterable[PersonRow]
+) -> bool:
+    """Return whether one person must not do this alone.
+
+    What widens takes two. So does what would end one of the last ADMINISTRATORS_MIN
+    administrators: otherwise one of the two could put the other one out.
+    """
+    if widens(before, after):
+        return True
+    if not before.administers or after.administers:
+        return False
+    administrators = sum(person.administers for person in everybody)
+    return administrators <= ADMINISTRATORS_MIN
+
+
+def _check_there(person: PersonRow) -> None:
+    if person.removed:
+        msg = "this person was removed"
+        raise ConflictError(msg, hint="add them anew")
 
 
 def check_may_see(actor: PersonRow) -> None:

@@ -189,6 +189,29 @@ class Door:
         headers |= more.pop("headers", {})
         return await self.http.request(method, path, headers=headers, **more)
 
+    async def seconded(
+        self, answer: httpx.Response, who: str = "dave"
+    ) -> httpx.Response:
+        """Approve what an answer says that waits, as another person."""
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["status"] == "open"
+        path = f"/v1/admin/changes/{answer.json()['change']}/approve"
+        return await self.call("POST", path, await self.token(who), json={})
+
+    async def widened(
+        self, path: str, body: Mapping[str, Any], *, by: str = "carol"
+    ) -> dict[str, Any]:
+        """Ask for a change as one person, approve it as another, return the row."""
+        asked = await self.call("POST", path, await self.token(by), json=dict(body))
+        done = await self.seconded(asked)
+        assert done.status_code == 200, done.text
+        rooms = {"agent": "agents", "person": "people"}
+        where = f"/v1/admin/{rooms[done.json()['kind']]}/{done.json()['id']}"
+        shown: dict[str, Any] = (
+            await self.call("GET", where, await self.token(by))
+        ).json()
+        return shown
+
     async def change(self, kind: str, row_id: str, **fields: Any) -> None:
         """Change fields of a row, as security staff would."""
         row = await self.registry.get(kind, row_id)

@@ -4,24 +4,30 @@ from fastapi import APIRouter
 
 from broker.api.admin import (
     agent_keys,
+    changes,
     codec,
     delegations,
     kill_switch,
+    people,
     registry,
     signing_keys,
     unknown,
 )
 
-router = APIRouter()
-for room in (
+_ROOMS = (
     registry,
     agent_keys,
     delegations,
+    people,
+    changes,
     signing_keys,
     kill_switch,
     unknown,
     codec,
-):
+)
+
+router = APIRouter()
+for room in _ROOMS:
     router.include_router(room.router)
 
 __all__ = ["router"]

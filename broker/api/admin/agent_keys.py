@@ -11,6 +11,7 @@ from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
 from broker.api.identity.changes import Why, save_agent, the_agent
 from broker.api.identity.shown import agent_json
+from broker.api.identity.widening.proposals import NEW_KEY, propose_agent
 from broker.api.security import person, person_row
 from broker.core.words.errors import InvalidError
 from broker.core.words.subject import Caller
@@ -35,11 +36,15 @@ class NewKeyBody(ReasonBody):
 
 @router.post(
     "/{agent_id}/keys",
-    summary="Give an agent a new key",
+    status_code=202,
+    summary="Ask for a new key for an agent",
     openapi_extra=documented(NewKeyBody),
 )
 async def add_key(request: Request, who: Someone, agent_id: str) -> dict[str, Any]:
-    """Add a key; the present one goes on for ``overlap_s`` seconds, 0 ends it now."""
+    """Ask for a key; a second person decides.
+
+    From the approval on the present one goes on for ``overlap_s`` seconds; 0 ends it.
+    """
     desk: Desk = request.app.state.desk
     actor = await person_row(desk, who)
     body = await read(request, NewKeyBody)
@@ -52,8 +57,8 @@ async def add_key(request: Request, who: Someone, agent_id: str) -> dict[str, An
         raise InvalidError(str(error), pointer="/key") from None
     now = desk.clock.now()
     changed = with_new_key(agent, key, now=now, overlap_s=body.overlap_s)
-    why = Why(actor, "agent.add_key", body.reason)
-    return agent_json(await save_agent(desk, changed, why))
+    why = Why(actor, NEW_KEY, body.reason)
+    return await propose_agent(desk, changed, why, overlap_s=body.overlap_s)
 
 
 @router.post(

@@ -6,10 +6,9 @@ takes effect at once, also for what is already under way.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 from broker.api.bodies import Body, documented, read
@@ -17,14 +16,14 @@ from broker.api.identity.changes import (
     Why,
     revoke_instance,
     save_agent,
-    save_person,
     the_agent,
-    the_person,
 )
 from broker.api.identity.shown import agent_json, instances_json, person_json
+from broker.api.identity.widening import checks
+from broker.api.identity.widening.proposals import propose_agent
 from broker.api.security import person, person_row
 from broker.core.words.effect import Tier
-from broker.core.words.errors import ConflictError, InvalidError, NotFoundError
+from broker.core.words.errors import InvalidError, NotFoundError
 from broker.core.words.subject import Caller
 from broker.registry.agents import (
     AGENT_TOOLS_MAX,
@@ -32,19 +31,15 @@ from broker.registry.agents import (
     AgentStatus,
     parse_agent,
     with_status,
+    with_tier,
     with_tools,
 )
 from broker.registry.people import (
-    PersonRow,
-    Role,
-    check_may_change_person,
     check_may_narrow,
     check_may_see,
     check_may_widen,
-    parse_person,
 )
 from broker.registry.reading import NAME_CHARS_MAX, RowError, read_keys
-from broker.registry.use_cases import parse_use_case
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
@@ -82,13 +77,10 @@ class AgentBody(ReasonBody):
     key: dict[str, Any]
 
 
-class PersonBody(ReasonBody):
-    """A new person; ``key`` is the public JWK that they sign in and vote with."""
+class CeilingBody(ReasonBody):
+    """The highest tier that an agent may reach."""
 
-    name: str = _NAME
-    roles: list[str] = Field(max_length=len(Role))
-    approval_limits: dict[str, int] = Field(default={}, max_length=16)
-    key: dict[str, Any]
+    tier_max: int = Field(ge=min(Tier), le=max(Tier))
 
 
 @router.get("/me", summary="Who am I here?")
@@ -126,12 +118,12 @@ async def show_agent(request: Request, who: Someone, agent_id: str) -> dict[str,
 
 @router.post(
     "/agents",
-    status_code=201,
-    summary="Register an agent",
+    status_code=202,
+    summary="Ask for an agent to be registered",
     openapi_extra=documented(AgentBody),
 )
 async def register_agent(request: Request, who: Someone) -> dict[str, Any]:
-    """Register an agent with one owner, one use case, one key."""
+    """Ask for an agent with one owner, use case and key; a second person decides."""
     desk = _desk(request)
     actor = await person_row(desk, who)
     body = await read(request, AgentBody)
@@ -139,37 +131,37 @@ async def register_agent(request: Request, who: Someone) -> dict[str, Any]:
         agent_id=desk.ids.new(),
         revision=0,
         environment=desk.environment,
-        name=_printable(body.name),
+        name=printable(body.name),
         owner=body.owner,
         use_case=body.use_case,
         tier_max=body.tier_max,
         tools=frozenset(body.tools),
-        keys=_keys(body.key),
+        keys=keys_of(body.key),
         status=AgentStatus.ACTIVE,
     )
     check_may_widen(actor, agent)
-    await _check_owner(desk, agent.owner)
-    await _check_use_case(desk, agent)
+    await checks.check_owner(desk, agent.owner)
+    await checks.check_use_case(desk, agent)
     why = Why(actor, "agent.register", body.reason)
-    return agent_json(await save_agent(desk, agent, why))
+    return await propose_agent(desk, agent, why)
 
 
 @router.post(
     "/agents/{agent_id}/grant",
-    summary="Grant tools to an agent",
+    status_code=202,
+    summary="Ask for tools to be granted to an agent",
     openapi_extra=documented(ToolsBody),
 )
 async def grant(request: Request, who: Someone, agent_id: str) -> dict[str, Any]:
-    """Grant tools of its use case to an agent."""
+    """Ask for tools of its use case; a second person decides."""
     desk = _desk(request)
     actor = await person_row(desk, who)
     body = await read(request, ToolsBody)
     agent = await the_agent(desk, agent_id)
     check_may_widen(actor, agent)
     changed = with_tools(agent, add=body.tools)
-    await _check_use_case(desk, changed)
-    why = Why(actor, "agent.grant", body.reason)
-    return agent_json(await save_agent(desk, changed, why))
+    await checks.check_use_case(desk, changed)
+    return await propose_agent(desk, changed, Why(actor, "agent.grant", body.reason))
 
 
 @router.post(
@@ -211,19 +203,45 @@ async def revoke(request: Request, who: Someone, agent_id: str) -> dict[str, Any
 
 @router.post(
     "/agents/{agent_id}/resume",
-    summary="Resume a suspended agent",
+    status_code=202,
+    summary="Ask for a suspended agent to be resumed",
     openapi_extra=documented(ReasonBody),
 )
 async def resume(request: Request, who: Someone, agent_id: str) -> dict[str, Any]:
-    """Let a suspended agent act again; tokens of before stay void."""
+    """Ask for a suspended agent to act again; its tokens of before stay void."""
     desk = _desk(request)
     actor = await person_row(desk, who)
     body = await read(request, ReasonBody)
     agent = await the_agent(desk, agent_id)
     check_may_widen(actor, agent)
-    why = Why(actor, "agent.resume", body.reason)
     changed = with_status(agent, AgentStatus.ACTIVE)
-    return agent_json(await save_agent(desk, changed, why))
+    return await propose_agent(desk, changed, Why(actor, "agent.resume", body.reason))
+
+
+@router.post(
+    "/agents/{agent_id}/ceiling",
+    summary="Lower an agent's ceiling, or ask for a higher one",
+    openapi_extra=documented(CeilingBody),
+    responses={202: {"description": "A higher one waits for a second person."}},
+)
+async def ceiling(
+    request: Request, who: Someone, agent_id: str, response: Response
+) -> dict[str, Any]:
+    """Lower the highest tier at once, or ask for a higher one."""
+    desk = _desk(request)
+    actor = await person_row(desk, who)
+    check_may_narrow(actor)
+    body = await read(request, CeilingBody)
+    agent = await the_agent(desk, agent_id)
+    changed = with_tier(agent, body.tier_max)
+    lower = changed.tier_max < agent.tier_max
+    why = Why(actor, "agent.ceiling", body.reason, narrows=lower)
+    if lower:
+        return agent_json(await save_agent(desk, changed, why))
+    check_may_widen(actor, agent)
+    await checks.check_use_case(desk, changed)
+    response.status_code = 202
+    return await propose_agent(desk, changed, why)
 
 
 @router.post(
@@ -249,81 +267,6 @@ async def end_instance(
     return {"id": instance_id, "status": "revoked"}
 
 
-@router.get("/people", summary="List people")
-async def list_people(request: Request, who: Someone) -> dict[str, Any]:
-    """Return everybody whose row verifies, by name."""
-    desk = _desk(request)
-    check_may_see(await person_row(desk, who))
-    people = []
-    for row in await desk.registry.list("person"):
-        try:
-            people.append(parse_person(row))
-        except RowError:
-            continue
-    people.sort(key=lambda one: (one.name, one.person_id))
-    return {"people": [person_json(one) for one in people]}
-
-
-@router.get("/people/{person_id}", summary="Show a person")
-async def show_person(request: Request, who: Someone, person_id: str) -> dict[str, Any]:
-    """Return a person, and when their keys were used."""
-    desk = _desk(request)
-    check_may_see(await person_row(desk, who))
-    found = await the_person(desk, person_id)
-    return person_json(found, await desk.identities.key_uses(f"person:{person_id}"))
-
-
-@router.post(
-    "/people",
-    status_code=201,
-    summary="Add a person",
-    openapi_extra=documented(PersonBody),
-)
-async def add_person(request: Request, who: Someone) -> dict[str, Any]:
-    """Add a person with roles, limits and the key that they sign with."""
-    desk = _desk(request)
-    actor = await person_row(desk, who)
-    body = await read(request, PersonBody)
-    person_id = desk.ids.new()
-    check_may_change_person(actor, person_id)
-    unknown = sorted({*body.roles} - {*Role})
-    if unknown:
-        msg = f"roles are some of: {', '.join(Role)}"
-        raise InvalidError(msg, pointer="/roles")
-    added = PersonRow(
-        person_id=person_id,
-        revision=0,
-        name=_printable(body.name),
-        roles=frozenset(Role(role) for role in body.roles),
-        limits=body.approval_limits,
-        keys=_keys(body.key),
-        active=True,
-    )
-    why = Why(actor, "person.add", body.reason)
-    return person_json(await save_person(desk, added, why))
-
-
-@router.post(
-    "/people/{person_id}/suspend",
-    summary="Suspend a person",
-    openapi_extra=documented(ReasonBody),
-)
-async def suspend_person(
-    request: Request, who: Someone, person_id: str
-) -> dict[str, Any]:
-    """Stop a person at once: they can neither sign in nor vote."""
-    desk = _desk(request)
-    actor = await person_row(desk, who)
-    check_may_narrow(actor)
-    body = await read(request, ReasonBody)
-    found = await the_person(desk, person_id)
-    if not found.active:
-        msg = "this person is suspended already"
-        raise ConflictError(msg)
-    why = Why(actor, "person.suspend", body.reason, narrows=True)
-    return person_json(await save_person(desk, replace(found, active=False), why))
-
-
 async def _narrow(
     request: Request, who: Caller, agent_id: str, status: AgentStatus
 ) -> dict[str, Any]:
@@ -337,38 +280,12 @@ async def _narrow(
     return agent_json(await save_agent(desk, with_status(agent, status), why))
 
 
-async def _check_owner(desk: Desk, owner: str) -> None:
-    found = await desk.identities.person(owner)
-    if found is None or not found.active:
-        msg = "the owner must be an active person"
-        raise InvalidError(msg, pointer="/owner")
+def keys_of(jwk: dict[str, Any]) -> tuple[RegisteredKey, ...]:
+    """Return one public JWK as the keys of a new row.
 
-
-async def _check_use_case(desk: Desk, agent: AgentRow) -> None:
-    """Require that the use case exists, has every tool of the agent, and its tier.
-
-    A ceiling above what the use case reaches would lift the agent unseen on the day
-    that the use case gets a tool of a higher tier.
+    Raises:
+        InvalidError: It is none.
     """
-    row = await desk.registry.get("use_case", agent.use_case)
-    try:
-        use_case = parse_use_case(row) if row else None
-    except RowError:
-        use_case = None
-    if use_case is None:
-        msg = "there is no such use case"
-        raise InvalidError(msg, pointer="/use_case")
-    foreign = sorted(agent.tools - use_case.tools)
-    if foreign:
-        msg = f"{foreign[0]} is no tool of this use case"
-        raise InvalidError(msg, pointer="/tools")
-    reached = use_case.tier(desk.tools)
-    if agent.tier_max > reached:
-        msg = f"the tools of this use case reach tier {int(reached)} and no higher"
-        raise InvalidError(msg, hint="register it with that", pointer="/tier_max")
-
-
-def _keys(jwk: dict[str, Any]) -> tuple[RegisteredKey, ...]:
     kid = jwk.get("kid")
     try:
         return read_keys({"keys": [{"kid": kid, "jwk": jwk}]})
@@ -376,7 +293,12 @@ def _keys(jwk: dict[str, Any]) -> tuple[RegisteredKey, ...]:
         raise InvalidError(str(error), pointer="/key") from None
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """Return a name that cannot forge a line.
+
+    Raises:
+        InvalidError: It could.
+    """
     if not name.isprintable():
         msg = "a name holds no line breaks and no control characters"
         raise InvalidError(msg, pointer="/name")

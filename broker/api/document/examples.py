@@ -86,6 +86,20 @@ _PERSON: Final = {
     "revision": 1,
     "keys": [_KEY],
 }
+_CHANGE: Final = {
+    "change": f"agent-{AGENT}",
+    "status": "open",
+    "what": "agent.register",
+    "kind": "agent",
+    "id": AGENT,
+    "name": "care-agent",
+    "asked_by": PERSON,
+    "asked_at": "2026-11-26T09:15:00.120000Z",
+    "expires_at": "2026-12-03T09:15:00.120000Z",
+    "ended_by": None,
+    "reason": "",
+    "would_be": _AGENT | {"revision": 0},
+}
 _WAITING: Final = {
     "approval": APPROVAL,
     "action": ACTION,
@@ -340,9 +354,20 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
             }
         ],
     },
-    ("POST", "/v1/admin/agents", "201"): _AGENT,
+    ("POST", "/v1/admin/agents", "202"): _CHANGE,
+    ("GET", "/v1/admin/changes", "200"): {"changes": [_CHANGE]},
+    ("POST", "/v1/admin/changes/{change_id}/approve", "200"): _CHANGE
+    | {"status": "approved", "ended_by": PERSON},
     ("GET", "/v1/admin/agents/{agent_id}", "200"): _AGENT,
     ("GET", "/v1/admin/people", "200"): {"people": [_PERSON]},
-    ("POST", "/v1/admin/people", "201"): _PERSON,
+    ("POST", "/v1/admin/people", "202"): _CHANGE
+    | {
+        "change": f"person-{PERSON}",
+        "what": "person.add",
+        "kind": "person",
+        "id": PERSON,
+        "name": "erin",
+        "would_be": _PERSON | {"name": "erin", "revision": 0},
+    },
     ("GET", "/v1/admin/people/{person_id}", "200"): _PERSON,
 }

@@ -14,6 +14,7 @@ from broker.core.words.entry import EntryKind
 from broker.core.words.errors import InvalidError, NotFoundError
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
+from broker.registry.changes.proposals import CHANGE_KIND, parse_proposal
 from broker.registry.emergency import kill_switch
 from broker.registry.limits.beside import parse_limit
 from broker.registry.people import parse_person, person_body
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "agent": parse_agent,
+    CHANGE_KIND: parse_proposal,
     kill_switch.KIND: kill_switch.parse_kill_switch,
     "person": parse_person,
     "standing_approval": parse_standing_approval,
@@ -87,7 +89,7 @@ async def save_agent(desk: Desk, agent: AgentRow, why: Why) -> AgentRow:
     Raises:
         ConflictError: Somebody else changed it meanwhile.
     """
-    row = _draft(desk, why, "agent", agent.agent_id, agent_body(agent))
+    row = draft(desk, why, "agent", agent.agent_id, agent_body(agent))
     return parse_agent(await _save(desk, replace(row, revision=agent.revision), why))
 
 
@@ -97,7 +99,7 @@ async def save_person(desk: Desk, person: PersonRow, why: Why) -> PersonRow:
     Raises:
         ConflictError: Somebody else changed it meanwhile.
     """
-    row = _draft(desk, why, "person", person.person_id, person_body(person))
+    row = draft(desk, why, "person", person.person_id, person_body(person))
     return parse_person(await _save(desk, replace(row, revision=person.revision), why))
 
 
@@ -119,7 +121,7 @@ async def save_switch(desk: Desk, switch: KillSwitch, why: Why) -> KillSwitch:
         ConflictError: Somebody else changed it meanwhile.
     """
     body = kill_switch.kill_switch_body(switch)
-    row = _draft(desk, why, kill_switch.KIND, kill_switch.ROW_ID, body)
+    row = draft(desk, why, kill_switch.KIND, kill_switch.ROW_ID, body)
     by = (*row.by, f"person:{why.seconded}") if why.seconded else row.by
     row = replace(row, revision=switch.revision, by=by)
     return kill_switch.parse_kill_switch(await _save(desk, row, why))
@@ -157,12 +159,12 @@ async def save_row(
         ConflictError: Somebody else changed it meanwhile.
     """
     kind, row_id, revision = place
-    row = _draft(desk, why, kind, row_id, body)
+    row = draft(desk, why, kind, row_id, body)
     by = [f"person:{one}" for one in also_by if one != why.actor.person_id]
     return await _save(desk, replace(row, revision=revision, by=(*by, *row.by)), why)
 
 
-def _draft(
+def draft(
     desk: Desk, why: Why, kind: str, row_id: str, body: Mapping[str, Any]
 ) -> AuthorityRow:
     """Return a row to be signed; it still has to get the revision it comes from.
@@ -238,4 +240,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 def _shown(name: str, value: Any) -> Any:  # noqa: ANN401  (a field of a body)
     if name == "keys" and value is not None:
         return [key["kid"] for key in value]
+    if name == "body" and value is not None:
+        # What a change would sign: shown like a row of its own.
+        return {one: _shown(one, value[one]) for one in value if one != "name"}
     return value

@@ -45,7 +45,7 @@ def person_json(
         "name": person.name,
         "roles": sorted(role.value for role in person.roles),
         "approval_limits": dict(person.limits),
-        "status": "active" if person.active else "suspended",
+        "status": person.status,
         "revision": person.revision,
         "keys": [_key_json(slot, uses) for slot in person.keys],
     }

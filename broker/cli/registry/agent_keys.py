@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli.registry.agents import AgentArgument, app, lines_of
+from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
     AsOption,
+    Desk,
     JsonOption,
     KeyOption,
     ReasonOption,
@@ -20,7 +22,7 @@ from broker.cli.signed_in import (
     pick,
 )
 from broker.cli.stack.state import STATE_DEFAULT
-from broker.client.keys import ClientKey, KeyFileError, new_key, replace_key, write_key
+from broker.client.keys import ClientKey, KeyFileError, new_key, write_key
 from broker.core.jws import public_to_jwk
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def rotate_key(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write the new key file; else it takes its place."),
+        typer.Option(help="Where to write the new key file; else beside the present."),
     ] = None,
     overlap_h: Annotated[
         int, typer.Option(min=0, max=168, help="Hours that the earlier key goes on.")
@@ -47,14 +49,15 @@ def rotate_key(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new key for an agent; the earlier one goes on for a while beside it."""
+    """Ask for a new key for an agent; the earlier one goes on for a while beside it."""
     at = desk(state, name, key, url, as_json=as_json)
-    if out is not None and out.exists():
-        at.fail(f"{out} is there already", hint="name another file with --out")
     fresh = new_key()
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")
+        path = _place(at, out, str(found["name"]))
+        if path.exists():
+            at.fail(f"{path} is there already", hint="name another file with --out")
         body = {
             "key": public_to_jwk(fresh.public()),
             "overlap_s": overlap_h * HOUR_S,
@@ -63,17 +66,18 @@ def rotate_key(
         return await person.change_agent(found["id"], "keys", body)
 
     made = at.run(work)
-    path = out or at.state / "clients" / "agents" / f"{made['name']}.jwk"
-    new = ClientKey(str(made["client_id"]), str(made["name"]), fresh)
+    would_be = made["would_be"]
+    path = _place(at, out, str(would_be["name"]))
     try:
-        if out is None:
-            replace_key(path, new)
-        else:
-            write_key(path, new)
+        client_id = str(would_be["client_id"])
+        write_key(path, ClientKey(client_id, str(would_be["name"]), fresh))
     except KeyFileError as error:
-        hint = f"drop key {fresh.kid} and rotate again"
-        at.fail(str(error), hint=hint)
-    at.show(made, lines=[*lines_of(made), f"key file  {path}"])
+        at.fail(str(error), hint=f"reject {made['change']} and rotate again")
+    tell(at, made, lines_of, f"key file  {path}, to be used once it is approved")
+
+
+def _place(at: Desk, out: Path | None, agent: str) -> Path:
+    return out or at.state / "clients" / "agents" / f"{agent}.next.jwk"
 
 
 @app.command("drop-key")

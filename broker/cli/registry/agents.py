@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
     AsOption,
     Desk,
@@ -100,7 +101,7 @@ def register_(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Register an agent, make its key, and write the key file for whoever runs it."""
+    """Ask for an agent, make its key, and write the key file for whoever runs it."""
     at = desk(state, name, key, url, as_json=as_json)
     path = out or at.state / "clients" / "agents" / f"{agent}.jwk"
     if path.exists():
@@ -121,11 +122,12 @@ def register_(
         return await person.register_agent(body)
 
     made = at.run(work)
+    would_be = made["would_be"]
     try:
-        write_key(path, ClientKey(str(made["client_id"]), agent, fresh))
+        write_key(path, ClientKey(str(would_be["client_id"]), agent, fresh))
     except KeyFileError as error:
-        at.fail(str(error), hint=f"revoke {made['id']} and register it anew")
-    at.show(made, lines=[*lines_of(made), f"key file  {path}"])
+        at.fail(str(error), hint=f"reject {made['change']} and register it anew")
+    tell(at, made, lines_of, f"key file  {path}")
 
 
 @app.command()
@@ -155,7 +157,7 @@ def resume(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Let a suspended agent act again; its earlier tokens stay void."""
+    """Ask for a suspended agent to act again; its earlier tokens stay void."""
     at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "resume", {"reason": reason})
 
@@ -191,7 +193,7 @@ def grant(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Grant tools of its use case to an agent."""
+    """Ask for tools of its use case to be granted to an agent."""
     at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "grant", {"tools": tools, "reason": reason})
 
@@ -213,13 +215,29 @@ def ungrant(
     _change(at, agent, "ungrant", {"tools": tools, "reason": reason})
 
 
+@app.command()
+def ceiling(
+    agent: AgentArgument,
+    tier_max: Annotated[int, typer.Argument(min=1, max=3, help="Highest tier.")],
+    *,
+    reason: ReasonOption = "",
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Lower an agent's highest tier at once, or ask for a higher one."""
+    at = desk(state, name, key, url, as_json=as_json)
+    _change(at, agent, "ceiling", {"tier_max": tier_max, "reason": reason})
+
+
 def _change(at: Desk, agent: str, what: str, body: Mapping[str, Any]) -> None:
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")
         return await person.change_agent(found["id"], what, body)
 
-    changed = at.run(work)
-    at.show(changed, lines=lines_of(changed))
+    tell(at, at.run(work), lines_of)
 
 
 def lines_of(agent: Mapping[str, Any]) -> list[str]:

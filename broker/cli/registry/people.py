@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli.exits import Exit
+from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
     AsOption,
     Desk,
@@ -79,7 +80,7 @@ def show(
         return await me.person(found["id"])
 
     found = at.run(work)
-    at.show(found, lines=_lines(found))
+    at.show(found, lines=lines_of(found))
 
 
 @app.command()
@@ -100,7 +101,7 @@ def add(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Add a person, make their key, and write the key file for them."""
+    """Ask for a person, make their key, and write the key file for them."""
     at = desk(state, name, key, url, as_json=as_json)
     path = out or at.people() / f"{person}.jwk"
     if path.exists():
@@ -109,38 +110,17 @@ def add(
     body = {
         "name": person,
         "roles": role,
-        "approval_limits": _parse_limits(at, limit),
+        "approval_limits": parse_limits(at, limit),
         "key": public_to_jwk(fresh.public()),
         "reason": reason,
     }
     made = at.run(lambda me: me.add_person(body))
+    would_be = made["would_be"]
     try:
-        write_key(path, ClientKey(str(made["client_id"]), person, fresh))
+        write_key(path, ClientKey(str(would_be["client_id"]), person, fresh))
     except KeyFileError as error:
-        at.fail(str(error), hint=f"suspend {made['id']} and add them anew")
-    at.show(made, lines=[*_lines(made), f"key file  {path}"])
-
-
-@app.command()
-def suspend(
-    person: PersonArgument,
-    *,
-    reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Stop a person at once: they can neither sign in nor vote."""
-    at = desk(state, name, key, url, as_json=as_json)
-
-    async def work(me: PersonClient) -> Mapping[str, Any]:
-        found = pick(await me.people(), person, desk=at, what="person")
-        return await me.suspend_person(found["id"], reason=reason)
-
-    changed = at.run(work)
-    at.show(changed, lines=_lines(changed))
+        at.fail(str(error), hint=f"reject {made['change']} and add them anew")
+    tell(at, made, lines_of, f"key file  {path}")
 
 
 @app.command("sign-in")
@@ -177,7 +157,8 @@ def console(
     at.show(link, lines=[link["url"]])
 
 
-def _parse_limits(at: Desk, limits: list[str]) -> dict[str, int]:
+def parse_limits(at: Desk, limits: list[str]) -> dict[str, int]:
+    """Return limits in minor units by currency, or end the command."""
     parsed: dict[str, int] = {}
     for limit in limits:
         currency, _, amount = limit.partition("=")
@@ -198,7 +179,8 @@ def _limits(person: Mapping[str, Any]) -> str:
     )
 
 
-def _lines(person: Mapping[str, Any]) -> list[str]:
+def lines_of(person: Mapping[str, Any]) -> list[str]:
+    """Return what people read about a person."""
     lines = [
         f"person    {person['name']} ({person['status']})",
         f"id        {person['id']}",

@@ -20,7 +20,7 @@ async def as_person(door, who, path, **more):
 
 async def add(door, **more):
     body = {"key": public_to_jwk(NEW.public())} | more
-    return await as_person(door, "carol", KEYS, json=body)
+    return await door.seconded(await as_person(door, "carol", KEYS, json=body))
 
 
 async def asks(door, key) -> int:
@@ -37,8 +37,11 @@ async def test_both_keys_get_tokens_during_the_overlap_and_one_after_it(door):
     door.times.pass_(OVERLAP_S)
     assert await asks(door, NEW) == 200
     assert await asks(door, key_of("agent")) == 400
-    entry = door.logged(EntryKind.AUTHORITY)[0]
-    assert entry.detail["what"] == "agent.add_key"
+    (entry,) = [
+        one
+        for one in door.logged(EntryKind.AUTHORITY)
+        if one.detail["what"] == "agent.add_key"
+    ]
     assert NEW.kid in str(entry.detail["changed"]["keys"])
 
 
@@ -71,3 +74,23 @@ async def test_who_may_not_and_what_is_no_key_changes_nothing(door):
         assert answer.status_code == status, (who, answer.text)
     assert await asks(door, NEW) == 400
     assert (await add(door, overlap_s=OVERLAP_S_MAX)).status_code == 200
+
+
+async def test_the_overlap_begins_when_the_key_is_approved(door):
+    body = {"key": public_to_jwk(NEW.public()), "overlap_s": 3_600}
+    asked = await as_person(door, "carol", KEYS, json=body)
+    door.times.pass_(86_400)
+    assert await asks(door, NEW) == 400
+    assert (await door.seconded(asked)).status_code == 200
+    door.times.pass_(3_599)
+    assert await asks(door, key_of("agent")) == await asks(door, NEW) == 200
+    door.times.pass_(1)
+    assert await asks(door, key_of("agent")) == 400
+
+
+async def test_one_person_alone_gives_no_agent_a_key_of_theirs(door):
+    jwk = public_to_jwk(key_of("carol's own").public())
+    asked = await as_person(door, "carol", KEYS, json={"key": jwk})
+    alone = await door.seconded(asked, "carol")
+    assert alone.status_code == 403
+    assert await asks(door, key_of("carol's own")) == 400

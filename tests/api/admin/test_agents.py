@@ -12,7 +12,7 @@ from broker.registry.reading import NAME_CHARS_MAX
 from tests.support.door import PEOPLE, TOOLS, put
 from tests.support.identities import AGENT, AGENT_ID, key_of
 
-ALICE, CAROL, OLIVIA = (PEOPLE[name][0] for name in ("alice", "carol", "olivia"))
+CAROL, DAVE, OLIVIA = (PEOPLE[name][0] for name in ("carol", "dave", "olivia"))
 AGENTS = "/v1/admin/agents"
 ONE = f"{AGENTS}/{AGENT_ID}"
 
@@ -33,21 +33,32 @@ def new_agent(**changes):
     return body | changes
 
 
-async def test_a_registered_agent_gets_tokens_at_once(door):
+def the_entry(door, what):
+    """Return what was logged about a change of this name."""
+    logged = door.logged(EntryKind.AUTHORITY)
+    (entry,) = [one for one in logged if one.detail.get("what") == what]
+    return entry
+
+
+async def test_a_registered_agent_gets_tokens_once_a_second_person_agrees(door):
     answer = await as_person(door, "carol", "POST", AGENTS, json=new_agent())
-    assert answer.status_code == 201, answer.text
-    agent = answer.json()
-    assert agent["status"] == "active"
-    assert agent["revision"] == 1
-    form = door.form(
-        client_assertion=door.assertion(agent["client_id"], key=key_of("second"))
-    )
-    assert (await door.ask(form)).status_code == 200
-    (entry,) = door.logged(EntryKind.AUTHORITY)
-    assert entry.detail["what"] == "agent.register"
-    assert entry.detail["by"] == f"person:{CAROL}"
+    client = answer.json()["would_be"]["client_id"]
+
+    async def asks():
+        assertion = door.assertion(client, key=key_of("second"))
+        return (await door.ask(door.form(client_assertion=assertion))).status_code
+
+    assert await asks() == 400
+    done = await door.seconded(answer)
+    assert (done.status_code, done.json()["status"]) == (200, "approved")
+    assert await asks() == 200
+    entry = the_entry(door, "agent.register")
+    assert entry.detail["by"] == f"person:{DAVE}"
+    assert entry.detail["seconded_by"] == f"person:{CAROL}"
+    row = await door.registry.get("agent", answer.json()["id"])
+    assert row.by == (f"person:{CAROL}", f"person:{DAVE}")
     assert entry.detail["changed"]["keys"] == [None, [key_of("second").kid]]
-    assert "second-agent" not in repr(entry)
+    assert "second-agent" not in repr(door.registry.entries)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +105,8 @@ async def test_names_tools_and_reasons_at_their_limits_are_accepted(door):
         name="n" * NAME_CHARS_MAX, reason="r" * REASON_CHARS_MAX, tools=tools
     )
     answer = await as_person(door, "carol", "POST", AGENTS, json=body)
-    assert answer.status_code == 201, answer.text
+    assert answer.status_code == 202, answer.text
+    assert (await door.seconded(answer)).status_code == 200
     body = new_agent(name="n" * (NAME_CHARS_MAX + 1), tools=[*tools, "orders.more"])
     answer = await as_person(door, "carol", "POST", AGENTS, json=body)
     assert answer.status_code == 422
@@ -109,7 +121,7 @@ async def test_an_agent_is_not_registered_above_what_its_use_case_reaches(door):
     assert (answer.status_code, answer.json()["pointer"]) == (422, "/tier_max")
     body = new_agent(tier_max=1)
     answer = await as_person(door, "carol", "POST", AGENTS, json=body)
-    assert answer.status_code == 201, answer.text
+    assert answer.status_code == 202, answer.text
 
 
 @pytest.mark.parametrize("who", ["alice", "bob", "dave"])
@@ -161,18 +173,15 @@ async def test_a_suspended_agent_can_be_resumed_but_its_old_tokens_cannot(door):
     token = await door.token()
     await as_person(door, "carol", "POST", f"{ONE}/suspend", json={})
     assert (await door.call("GET", "/v1/tools", token)).status_code == 401
-    answer = await as_person(door, "carol", "POST", f"{ONE}/resume", json={})
-    assert answer.json()["status"] == "active"
+    assert (await door.widened(f"{ONE}/resume", {}))["status"] == "active"
     assert (await door.call("GET", "/v1/tools", token)).status_code == 401
     fresh = await door.token()
     assert (await door.call("GET", "/v1/tools", fresh)).status_code == 200
 
 
 async def test_granted_tools_can_be_asked_for_and_taken_tools_cannot(door):
-    answer = await as_person(
-        door, "carol", "POST", f"{ONE}/grant", json={"tools": ["orders.cancel"]}
-    )
-    assert answer.json()["tools"] == sorted([*TOOLS, "orders.cancel"])
+    granted = await door.widened(f"{ONE}/grant", {"tools": ["orders.cancel"]})
+    assert granted["tools"] == sorted([*TOOLS, "orders.cancel"])
     token = await door.token(scope="tool:orders.cancel")
     answer = await as_person(
         door, "carol", "POST", f"{ONE}/ungrant", json={"tools": ["orders.cancel"]}
@@ -181,6 +190,25 @@ async def test_granted_tools_can_be_asked_for_and_taken_tools_cannot(door):
     assert (await door.call("GET", "/v1/tools", token)).status_code == 401
     answer = await door.ask(door.form(scope="tool:orders.cancel"))
     assert answer.json()["error"] == "invalid_scope"
+
+
+async def test_a_ceiling_is_lowered_at_once_and_raised_by_two(door):
+    token = await door.token()
+    answer = await as_person(
+        door, "carol", "POST", f"{ONE}/ceiling", json={"tier_max": 1}
+    )
+    assert (answer.status_code, answer.json()["tier_max"]) == (200, 1)
+    assert (await door.call("GET", "/v1/tools", token)).status_code == 401
+    answer = await as_person(
+        door, "olivia", "POST", f"{ONE}/ceiling", json={"tier_max": 3}
+    )
+    assert answer.status_code == 403
+    raised = await door.widened(f"{ONE}/ceiling", {"tier_max": 3})
+    assert raised["tier_max"] == 3
+    answer = await as_person(
+        door, "carol", "POST", f"{ONE}/ceiling", json={"tier_max": 3}
+    )
+    assert answer.status_code == 409
 
 
 async def test_a_tool_outside_the_use_case_cannot_be_granted(door):

@@ -9,7 +9,7 @@ from broker.core.words.entry import EntryKind
 from tests.support.door import PEOPLE
 from tests.support.identities import ISSUER, key_of
 
-ALICE, CAROL = PEOPLE["alice"][0], PEOPLE["carol"][0]
+ALICE, CAROL, DAVE = (PEOPLE[name][0] for name in ("alice", "carol", "dave"))
 ALL = "/v1/admin/people"
 
 
@@ -27,9 +27,7 @@ def somebody(**changes):
 
 
 async def test_an_added_person_can_sign_in(door):
-    answer = await as_person(door, "carol", "POST", ALL, json=somebody())
-    assert answer.status_code == 201, answer.text
-    erin = answer.json()
+    erin = await door.widened(ALL, somebody())
     assert erin["approval_limits"] == {"USD": 100_000}
     form = door.form(
         client_assertion=door.assertion(erin["client_id"], key=key_of("erin")),
@@ -38,9 +36,9 @@ async def test_an_added_person_can_sign_in(door):
     token = (await door.ask(form)).json()["access_token"]
     me = (await door.call("GET", "/v1/admin/me", token)).json()
     assert (me["name"], me["roles"]) == ("erin", ["supervisor"])
-    (entry,) = door.logged(EntryKind.AUTHORITY)
-    assert entry.detail["what"] == "person.add"
-    assert "erin" not in repr(entry.detail)
+    what = [one.detail["what"] for one in door.logged(EntryKind.AUTHORITY)]
+    assert what == ["change.ask", "person.add", "change.approve"]
+    assert "erin" not in repr(door.registry.entries)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +77,122 @@ async def test_a_suspended_person_is_out_at_once(door):
     assert (await door.ask(form)).json()["error"] == "invalid_client"
     answer = await as_person(door, "carol", "POST", f"{ALL}/{ALICE}/suspend", json={})
     assert answer.status_code == 409
+
+
+async def second_administrator(door, name="erin", roles=("admin",)):
+    """Add another administrator, by two; return their id."""
+    body = somebody(name=name, roles=[*roles], key=public_to_jwk(key_of(name).public()))
+    return (await door.widened(ALL, body))["id"]
+
+
+async def test_roles_are_taken_at_once_and_given_by_two(door):
+    token = await door.token("alice")
+    path = f"{ALL}/{ALICE}/roles"
+    answer = await as_person(door, "carol", "POST", path, json={"drop": ["supervisor"]})
+    assert (answer.status_code, answer.json()["roles"]) == (200, [])
+    assert (await door.call("GET", "/v1/approvals", token)).status_code == 401
+    given = await door.widened(path, {"add": ["supervisor", "owner"]})
+    assert given["roles"] == ["owner", "supervisor"]
+    # What takes one role and gives another one widens.
+    body = {"drop": ["owner"], "add": ["security"]}
+    answer = await as_person(door, "carol", "POST", path, json=body)
+    assert answer.status_code == 202
+    answer = await as_person(door, "carol", "POST", path, json={"add": ["king"]})
+    assert answer.status_code == 422
+
+
+async def test_limits_are_lowered_at_once_and_raised_by_two(door):
+    path = f"{ALL}/{ALICE}/limits"
+    lower = {"approval_limits": {"USD": 100}}
+    answer = await as_person(door, "carol", "POST", path, json=lower)
+    assert (answer.status_code, answer.json()["approval_limits"]) == (200, {"USD": 100})
+    raised = await door.widened(path, {"approval_limits": {"USD": 300, "EUR": 5}})
+    assert raised["approval_limits"] == {"EUR": 5, "USD": 300}
+    none = {"approval_limits": {"USD": 0, "EUR": 0}}
+    answer = await as_person(door, "carol", "POST", path, json=none)
+    assert answer.json()["approval_limits"] == {}
+    answer = await as_person(door, "carol", "POST", path, json=none)
+    assert answer.status_code == 409
+    wrong = {"approval_limits": {"usd": 5}}
+    answer = await as_person(door, "carol", "POST", path, json=wrong)
+    assert answer.status_code == 422
+
+
+async def test_nobody_changes_their_own_roles_or_limits(door):
+    for what, body in (
+        ("roles", {"add": ["supervisor"]}),
+        ("roles", {"drop": ["security"]}),
+        ("limits", {"approval_limits": {"USD": 1}}),
+    ):
+        path = f"{ALL}/{CAROL}/{what}"
+        answer = await as_person(door, "carol", "POST", path, json=body)
+        assert answer.status_code == 403, (what, answer.text)
+
+
+async def test_nobody_seconds_a_role_of_their_own(door):
+    path = f"{ALL}/{DAVE}/roles"
+    asked = await as_person(door, "carol", "POST", path, json={"add": ["admin"]})
+    assert (await door.seconded(asked, "dave")).status_code == 403
+    assert (await door.seconded(asked, "alice")).status_code == 403
+    assert (await door.seconded(asked, "olivia")).status_code == 200
+
+
+async def test_a_removed_person_is_out_for_good(door):
+    token = await door.token("alice")
+    answer = await as_person(door, "carol", "POST", f"{ALL}/{ALICE}/remove", json={})
+    assert (answer.status_code, answer.json()["status"]) == (200, "removed")
+    assert (answer.json()["roles"], answer.json()["keys"]) == ([], [])
+    assert (await door.call("GET", "/v1/approvals", token)).status_code == 401
+    for what, body in (
+        ("remove", {}),
+        ("resume", {}),
+        ("suspend", {}),
+        ("roles", {"add": ["supervisor"]}),
+        ("limits", {"approval_limits": {"USD": 1}}),
+    ):
+        path = f"{ALL}/{ALICE}/{what}"
+        answer = await as_person(door, "carol", "POST", path, json=body)
+        assert answer.status_code == 409, what
+
+
+async def test_a_suspended_person_is_let_in_again_by_two(door):
+    await as_person(door, "carol", "POST", f"{ALL}/{ALICE}/suspend", json={})
+    back = await door.widened(f"{ALL}/{ALICE}/resume", {})
+    assert back["status"] == "active"
+    assert await door.token("alice")
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [("suspend", {}), ("remove", {}), ("roles", {"drop": ["admin"]})],
+)
+async def test_one_of_the_last_two_administrators_is_not_ended_by_one_person(
+    door, what, body
+):
+    erin = await second_administrator(door)
+    for person_id, who in ((erin, "carol"), (CAROL, "olivia")):
+        if what == "roles" and who == "olivia":
+            continue  # She is no administrator, and changes nobody's roles.
+        path = f"{ALL}/{person_id}/{what}"
+        answer = await as_person(door, who, "POST", path, json=body)
+        assert (answer.status_code, answer.json()["status"]) == (202, "open")
+    shown = (await as_person(door, "carol", "GET", f"{ALL}/{erin}")).json()
+    assert (shown["status"], shown["roles"]) == ("active", ["admin"])
+    asked = (await as_person(door, "dave", "GET", "/v1/admin/changes")).json()
+    (about_erin,) = [one for one in asked["changes"] if one["id"] == erin]
+    path = f"/v1/admin/changes/{about_erin['change']}/approve"
+    answer = await as_person(door, "dave", "POST", path, json={})
+    assert answer.status_code == 200, answer.text
+    shown = (await as_person(door, "carol", "GET", f"{ALL}/{erin}")).json()
+    assert "admin" not in shown["roles"] or shown["status"] != "active"
+    assert door.registry.moved[f"person:{erin}"] == 1
+
+
+async def test_with_a_third_administrator_one_person_stops_another_at_once(door):
+    erin = await second_administrator(door)
+    await second_administrator(door, "frank")
+    answer = await as_person(door, "carol", "POST", f"{ALL}/{erin}/suspend", json={})
+    assert (answer.status_code, answer.json()["status"]) == (200, "suspended")
 
 
 async def test_everybody_sees_who_they_are_and_only_some_see_the_others(door):

@@ -32,30 +32,34 @@ def test_agents_are_listed_and_shown(desk):
 def test_an_agent_is_registered_with_a_key_file_that_gets_a_token(desk):
     words = ["agents", "register", "second", "--owner", "olivia"]
     words += ["--use-case", "retail-care", "--tool", "orders.get", "--tier-max", "2"]
-    made = desk.run(*words)
+    made = desk.run(*words, code=Exit.PENDING)["would_be"]
     key = read_key(desk.state / "clients" / "agents" / "second.jwk")
     assert key.client_id == made["client_id"]
+    approved = desk.run("changes", "approve", "second", who="dave")
+    assert approved["status"] == "approved"
 
     async def call() -> Any:
         async with Session(desk.url, client_id=key.client_id, key=key.key) as session:
             return (await session.call("GET", "/v1/tools")).checked()
 
     assert asyncio.run(call())["subject"] == made["client_id"]
-    assert desk.what() == ["agent.register"]
+    assert desk.what() == ["change.ask", "agent.register", "change.approve"]
     answer = desk.run(*words, code=Exit.FAILED)
     assert "there already" in answer["error"]
 
 
 def test_an_agents_life_from_suspension_to_its_end(desk):
-    for words, status in (
-        (["agents", "suspend", "agent", "--reason", "odd refunds"], "suspended"),
-        (["agents", "resume", "agent"], "active"),
-        (["agents", "revoke", "agent"], "revoked"),
-    ):
-        assert desk.run(*words)["status"] == status
+    words = ["agents", "suspend", "agent", "--reason", "odd refunds"]
+    assert desk.run(*words)["status"] == "suspended"
+    desk.run("agents", "resume", "agent", code=Exit.PENDING)
+    desk.run("changes", "approve", "agent", code=Exit.DENIED)
+    desk.run("changes", "approve", "agent", who="dave")
+    assert desk.run("agents", "show", "agent")["status"] == "active"
+    assert desk.run("agents", "revoke", "agent")["status"] == "revoked"
     answer = desk.run("agents", "resume", "agent", code=Exit.FAILED)
     assert "revoked" in answer["error"]
-    assert desk.what() == ["agent.suspend", "agent.resume", "agent.revoke"]
+    changed = [what for what in desk.what() if what.startswith("agent")]
+    assert changed == ["agent.suspend", "agent.resume", "agent.revoke"]
 
 
 def test_revoking_asks_first_unless_told_not_to(desk):
@@ -64,29 +68,46 @@ def test_revoking_asks_first_unless_told_not_to(desk):
 
 
 def test_tools_are_granted_and_taken_away(desk):
-    granted = desk.run("agents", "grant", "agent", "orders.cancel")
+    asked = desk.say("agents", "grant", "agent", "orders.cancel", code=Exit.PENDING)
+    assert "changes approve agent-" in asked
+    assert "agent.grant of agent" in desk.say("changes", "show", "agent", who="dave")
+    assert "agent.grant" in desk.say("changes", "list", who="dave")
+    desk.run("changes", "approve", "agent", who="dave")
+    granted = desk.run("agents", "show", "agent")
     assert granted["tools"] == sorted([*TOOLS, "orders.cancel"])
     left = desk.run("agents", "ungrant", "agent", "orders.cancel", "orders.get")
     assert left["tools"] == ["customers.get", "orders.refund"]
 
 
-def test_a_key_is_rotated_into_its_file_and_the_earlier_one_dropped(desk):
-    file = desk.state / "clients" / "agents" / "second.jwk"
-    words = ["agents", "register", "second", "--owner", "olivia"]
-    desk.run(*words, "--use-case", "retail-care", "--tool", "orders.get")
-    before = read_key(file)
-    made = desk.run("agents", "rotate-key", "second", "--overlap-h", "1")
+def test_a_key_is_rotated_by_two_and_the_earlier_one_dropped(desk):
+    file = desk.state / "clients" / "agents" / "agent.next.jwk"
+    (before,) = desk.run("agents", "show", "agent")["keys"]
+    asked = desk.run(
+        "agents", "rotate-key", "agent", "--overlap-h", "1", code=Exit.PENDING
+    )
     after = read_key(file)
-    assert [key["kid"] for key in made["keys"]] == [before.key.kid, after.key.kid]
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in file.parent.iterdir()].count(file.name) == 1
-    left = desk.run("agents", "drop-key", "second", before.key.kid)
+    assert after.client_id == asked["would_be"]["client_id"]
+    assert len(desk.run("agents", "show", "agent")["keys"]) == 1
+    desk.run("changes", "approve", "agent", who="dave")
+    kids = [key["kid"] for key in desk.run("agents", "show", "agent")["keys"]]
+    assert kids == [before["kid"], after.key.kid]
+    left = desk.run("agents", "drop-key", "agent", before["kid"])
     assert [key["kid"] for key in left["keys"]] == [after.key.kid]
-    answer = desk.run("agents", "drop-key", "second", after.key.kid, code=Exit.FAILED)
+    answer = desk.run("agents", "drop-key", "agent", after.key.kid, code=Exit.FAILED)
     assert "only key" in answer["error"]
-    out = str(file)
-    answer = desk.run("agents", "rotate-key", "second", "--out", out, code=Exit.FAILED)
-    assert "there already" in answer["error"]
+    for more in ([], ["--out", str(file)]):
+        answer = desk.run("agents", "rotate-key", "agent", *more, code=Exit.FAILED)
+        assert "there already" in answer["error"]
+
+
+def test_a_change_is_rejected_or_taken_back(desk):
+    desk.run("agents", "ceiling", "agent", "1")
+    desk.run("agents", "ceiling", "agent", "3", code=Exit.PENDING)
+    assert desk.run("changes", "reject", "agent")["status"] == "rejected"
+    assert desk.run("changes", "list") == []
+    desk.run("changes", "approve", "agent", who="dave", code=Exit.NOT_FOUND)
+    assert desk.run("agents", "show", "agent")["tier_max"] == 1
 
 
 def test_a_running_copy_is_ended_alone(desk):
@@ -118,12 +139,39 @@ def test_people_are_listed_shown_added_and_suspended(desk):
     assert {one["name"] for one in desk.run("people", "list")} == {*PEOPLE}
     assert "2,000.00 USD" in desk.say("people", "list")
     words = ["people", "add", "erin", "--role", "supervisor", "--limit", "USD=150000"]
-    made = desk.run(*words)
+    made = desk.run(*words, code=Exit.PENDING)["would_be"]
     assert made["approval_limits"] == {"USD": 150_000}
+    desk.run("people", "sign-in", "erin", who="", code=Exit.DENIED)
+    desk.run("changes", "approve", "erin", who="dave")
     assert desk.run("people", "sign-in", "erin", who="")["name"] == "erin"
     assert desk.run("people", "suspend", "erin")["status"] == "suspended"
     desk.run("people", "sign-in", "erin", who="", code=Exit.DENIED)
     assert desk.run("people", "show", "erin")["status"] == "suspended"
+
+
+def test_roles_and_limits_narrow_at_once_and_widen_by_two(desk):
+    assert desk.run("people", "roles", "alice", "--drop", "supervisor")["roles"] == []
+    desk.run("people", "roles", "alice", "--add", "supervisor", code=Exit.PENDING)
+    desk.run("changes", "approve", "alice", who="dave")
+    assert desk.run("people", "show", "alice")["roles"] == ["supervisor"]
+    lower = desk.run("people", "limits", "alice", "USD=100")
+    assert lower["approval_limits"] == {"USD": 100}
+    desk.run("people", "limits", "alice", "USD=101", code=Exit.PENDING)
+    desk.run("people", "roles", "alice", code=Exit.USAGE)
+    desk.run("people", "limits", "alice", "USD=x", code=Exit.USAGE)
+    desk.run("people", "roles", "carol", "--add", "owner", code=Exit.DENIED)
+
+
+def test_a_person_is_suspended_let_in_by_two_and_removed_for_good(desk):
+    assert desk.run("people", "suspend", "bob")["status"] == "suspended"
+    desk.run("people", "resume", "bob", code=Exit.PENDING)
+    desk.run("changes", "approve", "bob", who="dave")
+    assert "Aborted" in desk.say("people", "remove", "bob", code=1)
+    assert "removed" in desk.say("people", "remove", "bob", "--yes")
+    desk.run("people", "resume", "bob", code=Exit.FAILED)
+    # carol is the only administrator: not even another person of security ends her.
+    answer = desk.run("people", "remove", "carol", who="olivia", code=Exit.PENDING)
+    assert answer["what"] == "person.remove"
 
 
 def test_a_limit_that_is_no_number_of_minor_units_is_refused(desk):

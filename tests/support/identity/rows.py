@@ -53,7 +53,7 @@ people: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
             st.sampled_from(["USD", "EUR", "CHF"]), st.integers(0, 2**53 - 1)
         ),
         "keys": key_lists,
-        "status": st.sampled_from(["active", "suspended"]),
+        "status": st.sampled_from(["active", "suspended", "removed"]),
     }
 )
 channels: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(

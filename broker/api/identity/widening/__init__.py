@@ -1,0 +1,1 @@
+"""What takes two people: the checks, and the change that waits in between."""

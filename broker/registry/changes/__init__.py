@@ -1,0 +1,1 @@
+"""Changes that widen authority: asked for by one person, made true by another."""
