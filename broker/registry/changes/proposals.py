@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.words.errors import ConflictError, ForbiddenError
 from broker.core.words.moment import write_moment
+from broker.registry.agents import OVERLAP_S_MAX
 from broker.registry.people import Role, require_role
 from broker.registry.reading import RowError, moment, number, only, text, uuid, word
 
@@ -33,7 +34,6 @@ CHANGE_DAYS_MAX: Final = 7
 SECONDERS: Final = frozenset({Role.SECURITY, Role.ADMIN, Role.COMPLIANCE})
 
 _TARGETS = frozenset({"agent", "person"})
-_OVERLAP_S_MAX = 7 * 86_400
 _FIELDS = frozenset(
     {
         "what", "kind", "id", "after", "body", "narrows", "overlap_s",
@@ -120,7 +120,7 @@ def parse_proposal(row: AuthorityRow) -> Proposal:
         revision=row.revision,
         reason=text(body, "reason", empty=True),
         narrows=narrows,
-        overlap_s=number(body, "overlap_s", low=0, high=_OVERLAP_S_MAX),
+        overlap_s=number(body, "overlap_s", low=0, high=OVERLAP_S_MAX),
         status=ChangeStatus(word(body, "status", {*ChangeStatus})),
         ended_by=text(body, "ended_by", empty=True),
     )
