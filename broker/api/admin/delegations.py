@@ -11,6 +11,7 @@ from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
 from broker.api.identity.changes import Why, save_agent, the_agent
 from broker.api.identity.shown import agent_json
+from broker.api.identity.widening.proposals import DELEGATE, propose_agent
 from broker.api.security import person, person_row
 from broker.core.words.subject import Caller
 from broker.registry.agents import with_delegate, without_delegate
@@ -31,13 +32,14 @@ class DelegateBody(ReasonBody):
 
 @router.post(
     "/{agent_id}/delegate",
-    summary="Let an agent delegate to another one",
+    status_code=202,
+    summary="Ask for an agent to delegate to another one",
     openapi_extra=documented(DelegateBody),
 )
 async def delegate(request: Request, who: Someone, agent_id: str) -> dict[str, Any]:
-    """Let another agent act on this one's authority; it never gets more than both have.
+    """Ask for another agent to act on this one's authority; a second person decides.
 
-    Whoever owns one of the two does not decide it.
+    It never gets more than both have. Whoever owns one of the two does not decide it.
     """
     desk: Desk = request.app.state.desk
     actor = await person_row(desk, who)
@@ -45,8 +47,8 @@ async def delegate(request: Request, who: Someone, agent_id: str) -> dict[str, A
     agent, other = await the_agent(desk, agent_id), await the_agent(desk, body.agent)
     check_may_widen(actor, agent)
     check_may_widen(actor, other)
-    why = Why(actor, "agent.delegate", body.reason)
-    return agent_json(await save_agent(desk, with_delegate(agent, other), why))
+    why = Why(actor, DELEGATE, body.reason)
+    return await propose_agent(desk, with_delegate(agent, other), why)
 
 
 @router.post(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli.registry.agents import app, lines_of
+from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
     AsOption,
     Desk,
@@ -40,7 +41,7 @@ def delegate(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Let another agent of the same use case act on an agent's authority."""
+    """Ask for another agent of the use case to act on an agent's authority."""
     at = desk(state, name, key, url, as_json=as_json)
     _change(at, "delegate", (parent, child), reason)
 
@@ -69,5 +70,4 @@ def _change(at: Desk, what: str, pair: tuple[str, str], reason: str) -> None:
         body = {"agent": child["id"], "reason": reason}
         return await person.change_agent(parent["id"], what, body)
 
-    changed = at.run(work)
-    at.show(changed, lines=lines_of(changed))
+    tell(at, at.run(work), lines_of)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.cli.exits import Exit
 from broker.core.words.entry import EntryKind
 from broker.registry.agents import DELEGATES_MAX
 from tests.support.door import PEOPLE
@@ -26,17 +27,17 @@ async def post(door, what: str, *, who: str = "carol", **changes):
 
 
 async def test_security_lets_an_agent_delegate_and_takes_it_away_at_once(door):
-    answer = await post(door, "delegate")
-    assert answer.json()["delegates"] == [OTHER_AGENT_ID]
+    assert (await door.widened(f"{AT}/delegate", BODY))["delegates"] == [OTHER_AGENT_ID]
     parent = await own_token(door, "agent")
     child = await lent(door, parent)
     assert (await as_child(door, child)).status_code == 200
     assert (await post(door, "undelegate")).json()["delegates"] == []
     assert (await as_child(door, child)).status_code == 401
     logged = [e.detail for e in door.logged(EntryKind.AUTHORITY)]
-    assert [d["what"] for d in logged] == ["agent.delegate", "agent.undelegate"]
-    assert logged[0]["changed"] == {"delegates": [None, [OTHER_AGENT_ID]]}
-    assert logged[1]["scopes"] == [f"agent:{AGENT_ID}"]
+    given, taken = [d for d in logged if d["what"].startswith("agent.")]
+    assert (given["what"], taken["what"]) == ("agent.delegate", "agent.undelegate")
+    assert given["changed"] == {"delegates": [None, [OTHER_AGENT_ID]]}
+    assert taken["scopes"] == [f"agent:{AGENT_ID}"]
 
 
 @pytest.mark.parametrize("who", ["alice", "dave"])
@@ -68,7 +69,7 @@ async def test_what_can_be_no_delegate_is_refused(door, row, changes, status):
 
 async def test_twice_is_a_conflict_and_so_is_taking_away_what_is_not_there(door):
     assert (await post(door, "undelegate")).status_code == 409
-    assert (await post(door, "delegate")).status_code == 200
+    await door.widened(f"{AT}/delegate", BODY)
     assert (await post(door, "delegate")).status_code == 409
 
 
@@ -77,15 +78,29 @@ async def test_an_agent_delegates_to_so_many_and_to_no_more(door):
     await door.change("agent", AGENT_ID, delegates=known)
     assert (await post(door, "delegate")).status_code == 422
     await door.change("agent", AGENT_ID, delegates=known[1:])
-    assert (await post(door, "delegate")).status_code == 200
+    await door.widened(f"{AT}/delegate", BODY)
+
+
+async def test_the_owner_of_the_delegate_does_not_approve_it_either(door):
+    await door.change("agent", OTHER_AGENT_ID, owner=PEOPLE["dave"][0])
+    asked = await post(door, "delegate")
+    assert (await door.seconded(asked, "dave")).status_code == 403
+
+
+async def test_a_delegate_that_was_revoked_meanwhile_is_not_approved(door):
+    asked = await post(door, "delegate")
+    await door.change("agent", OTHER_AGENT_ID, status="revoked")
+    assert (await door.seconded(asked)).status_code == 409
 
 
 def test_the_commands_say_who_may_act_for_whom(tmp_path: Path) -> None:
     with served_desk(tmp_path) as desk:
-        said = desk.say("agents", "delegate", "agent", "other", "--reason", "look-ups")
-        assert f"delegate  {OTHER_AGENT_ID}" in said
+        words = ["agents", "delegate", "agent", "other", "--reason", "look-ups"]
+        assert f"delegate  {OTHER_AGENT_ID}" in desk.say(*words, code=Exit.PENDING)
+        desk.run("changes", "approve", "agent", who="dave")
         shown = desk.run("agents", "show", "agent")
         assert shown["delegates"] == [OTHER_AGENT_ID]
         said = desk.say("agents", "undelegate", "agent", "other")
         assert "delegate  " not in said
-        assert desk.what() == ["agent.delegate", "agent.undelegate"]
+        what = [one for one in desk.what() if one.startswith("agent.")]
+        assert what == ["agent.delegate", "agent.undelegate"]

@@ -20,7 +20,12 @@ from broker.api.identity.shown import agent_json, person_json
 from broker.api.identity.widening import checks
 from broker.core.words.errors import ConflictError, NotFoundError
 from broker.core.words.moment import write_moment
-from broker.registry.agents import agent_body, parse_agent, with_new_key
+from broker.registry.agents import (
+    agent_body,
+    parse_agent,
+    with_delegate,
+    with_new_key,
+)
 from broker.registry.authority import AuthorityRow
 from broker.registry.changes.proposals import (
     CHANGE_KIND,
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from broker.registry.people import PersonRow
 
 NEW_KEY: Final = "agent.add_key"
+DELEGATE: Final = "agent.delegate"
 
 
 async def propose(
@@ -145,7 +151,7 @@ async def approve(
         actor,
         now=now,
         revision=target.revision if target else 0,
-        interested=_interested(proposal, target),
+        interested=await _interested(desk, proposal, target),
     )
     body = await _checked(desk, proposal)
     asker = await the_person(desk, proposal.asked_by)
@@ -196,6 +202,12 @@ async def _checked(desk: Desk, proposal: Proposal) -> Mapping[str, Any]:
     check_may_widen(asker, agent)
     await checks.check_owner(desk, agent.owner)
     await checks.check_use_case(desk, agent)
+    if proposal.what == DELEGATE:
+        present = await the_agent(desk, proposal.row_id)
+        (fresh_id,) = agent.delegates - present.delegates
+        other = await the_agent(desk, fresh_id)
+        check_may_widen(asker, other)
+        return agent_body(with_delegate(present, other))
     if proposal.what == NEW_KEY:
         # The overlap begins now: when the key was asked for, nobody could use it yet.
         present = await the_agent(desk, proposal.row_id)
@@ -206,12 +218,16 @@ async def _checked(desk: Desk, proposal: Proposal) -> Mapping[str, Any]:
     return proposal.body
 
 
-def _interested(proposal: Proposal, target: AuthorityRow | None) -> set[str]:
-    """Return who gains: the person, or the agent's owner now and then."""
+async def _interested(
+    desk: Desk, proposal: Proposal, target: AuthorityRow | None
+) -> set[str]:
+    """Return who gains: the person, or owners of the agent and of its new delegates."""
     if proposal.kind == "person":
         return {proposal.row_id}
-    bodies = [proposal.body, target.body if target else {}]
-    return {str(body["owner"]) for body in bodies if "owner" in body}
+    before: Mapping[str, Any] = target.body if target else {}
+    owners = {str(body["owner"]) for body in (proposal.body, before) if "owner" in body}
+    fresh = {*proposal.body.get("delegates", ())} - {*before.get("delegates", ())}
+    return owners | {(await the_agent(desk, one)).owner for one in fresh}
 
 
 async def _save(desk: Desk, proposal: Proposal, why: Why) -> Proposal:
