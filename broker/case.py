@@ -63,6 +63,7 @@ class Case:
     """What the stages look at. ``facts`` are for budgets and rates.
 
     ``caller`` is None when an action is decided again; ``put`` is the last question.
+    ``spare`` are other standing approvals that cover it, if ``standing`` has no room.
     """
 
     request: ActionRequest
@@ -74,6 +75,7 @@ class Case:
     facts: LimitFacts
     caller: Caller | None = None
     standing: StandingApproval | None = None
+    spare: tuple[StandingApproval, ...] = ()
     lines: tuple[Line, ...] = ()
     totals: Mapping[str, int] | None = None
     put: authorize.Question | None = None
@@ -189,9 +191,10 @@ def stands(case: Case, stored: ActionRecord) -> Reason | None:
 
 
 async def with_totals(ports: Ports, case: Case) -> Case:
-    """Read what the budgets have taken; leave out a standing approval without room.
+    """Read what the budgets have taken; leave out standing approvals without room.
 
-    What this very action holds already does not count.
+    The first that has room is the one that is used. What this very action holds already
+    does not count.
     """
     now = ports.clock.now()
     rules = budget_rules(case)
@@ -209,11 +212,9 @@ async def with_totals(ports: Ports, case: Case) -> Case:
     by_rule = limit.totals_by_rule(rules, watched, totals)
     by_rule.pop(STANDING_RULE, None)
     if case.standing is not None and not standing_fits:
-        case = replace(
-            case,
-            standing=None,
-            facts=replace(case.facts, standing_approval=""),
-        )
+        case = _under(case, case.spare)
+        if case.standing is not None:
+            return await with_totals(ports, case)
         lines = tuple(line for line in lines if line.rule_id != STANDING_RULE)
     return replace(case, lines=lines, totals=by_rule)
 
@@ -329,10 +330,15 @@ def _with_standing(ports: Ports, case: Case, *, only: str = "") -> Case:
         ],
         now=ports.clock.now(),
     )
-    if standing is None:
-        return case
-    facts = replace(case.facts, standing_approval=standing.approval_id)
-    return replace(case, standing=standing, facts=facts)
+    return _under(case, standing)
+
+
+def _under(case: Case, standing: tuple[StandingApproval, ...]) -> Case:
+    """Put a case under the first of these, and keep the others in case it is full."""
+    first = standing[0] if standing else None
+    name = first.approval_id if first else ""
+    facts = replace(case.facts, standing_approval=name)
+    return replace(case, standing=first, spare=standing[1:], facts=facts)
 
 
 async def _facts(

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from broker.core.words.money import Money
     from broker.core.words.tool import Tool
 
+STANDING_TRIED_MAX: Final = 8
+"""Most standing approvals that are looked at for one action: each asks SQL again."""
+
 VOTE_EARLY_S_MAX: Final = 60
 """How many seconds a vote's own clock may lag behind the question's."""
 
@@ -161,11 +164,11 @@ def standing_for(
     agent_id: str,
     standing: Iterable[StandingApproval],
     now: datetime,
-) -> StandingApproval | None:
-    """Return the standing approval that covers this action, or None.
+) -> tuple[StandingApproval, ...]:
+    """Return the standing approvals that cover this action; use the first with room.
 
-    Of several, the one that ends first is used, so that the order in a table does not
-    decide. What is left of its total is the reservation's business.
+    The one that ends first comes first, so that the order in a table does not decide.
+    What is left of its total is the reservation's business. At most STANDING_TRIED_MAX.
     """
     fitting = [
         s
@@ -181,7 +184,8 @@ def standing_for(
             for pointer, constraint in s.constraints.items()
         )
     ]
-    return min(fitting, key=lambda s: (s.expires_at, s.approval_id), default=None)
+    order = sorted(fitting, key=lambda s: (s.expires_at, s.approval_id))
+    return tuple(order[:STANDING_TRIED_MAX])
 
 
 def may_sign(

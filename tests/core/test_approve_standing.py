@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.approve import standing_for
+from broker.core.approve import STANDING_TRIED_MAX, standing_for
 from broker.core.guard import bind
 from broker.core.words.approval import StandingApproval
 from tests.support.cases import AGENT_ID, NOW, REFUND, request, tool
@@ -33,10 +33,16 @@ def standing(**changes: Any) -> StandingApproval:
     return replace(made, **changes)
 
 
-def covered(*found: StandingApproval, now: datetime = NOW) -> StandingApproval | None:
+def covering(
+    *found: StandingApproval, now: datetime = NOW
+) -> tuple[StandingApproval, ...]:
     return standing_for(
         request(), bind(TOOL, REFUND), agent_id=AGENT_ID, standing=found, now=now
     )
+
+
+def covered(*found: StandingApproval, now: datetime = NOW) -> StandingApproval | None:
+    return next(iter(covering(*found, now=now)), None)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +81,14 @@ def test_constraints_that_hold_are_satisfied_together() -> None:
 
 def test_of_several_the_one_that_ends_first_is_used_whatever_their_order() -> None:
     soon = standing(approval_id="s2", expires_at=NOW + timedelta(minutes=1))
-    assert covered(standing(), soon) == covered(soon, standing()) == soon
+    in_order = (soon, standing())
+    assert covering(standing(), soon) == covering(soon, standing()) == in_order
+
+
+def test_so_many_are_tried_and_not_one_more() -> None:
+    made = [
+        standing(approval_id=f"s{number}", expires_at=NOW + TTL * number)
+        for number in range(1, STANDING_TRIED_MAX + 2)
+    ]
+    assert covering(*made[:-1]) == tuple(made[:-1])
+    assert covering(*made) == tuple(made[:-1])

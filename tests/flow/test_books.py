@@ -112,6 +112,23 @@ async def test_what_was_permitted_under_one_standing_approval_is_paid_by_no_othe
     assert done.record.standing_approval == OTHER_ID
 
 
+async def test_of_several_standing_approvals_the_next_is_used_when_one_is_full(
+    house: House,
+) -> None:
+    # It ends after the first, which has room for four refunds of 5,000.
+    later = standing_body(house, OTHER_ID, total=6_000)
+    await put_row(house, "standing_approval", OTHER_ID, later)
+    answers = await refunded(house, *[5_000 - n for n in range(6)])
+    used = [answer.record.standing_approval for answer in answers]
+    assert used == [STANDING_ID] * 4 + [OTHER_ID, ""]
+    assert isinstance(answers[-1].decision, Escalate)
+    assert len(house.executor.amounts()) == 5
+    totals = await house.database.rows(
+        "SELECT posted FROM budget WHERE rule_id = 'standing' ORDER BY posted"
+    )
+    assert [row["posted"] for row in totals] == [4_996, 19_994]
+
+
 async def test_budgets_agree_with_the_log_and_what_is_changed_is_found(
     house: House,
 ) -> None:
