@@ -36,6 +36,10 @@ class Fuse:
     count: int = 0
     steps: list[str] = field(default_factory=list)
 
+    def end(self, step: str) -> None:
+        """End it all."""
+        raise Died(step)
+
 
 class _Watched:
     def __init__(self, port: Any, name: str, fuse: Fuse) -> None:
@@ -59,10 +63,10 @@ class _Watched:
             fuse.count += 1
             fuse.steps.append(step)
             if number == fuse.at and not fuse.after:
-                raise Died(step)
+                fuse.end(step)
             done = await call(*args, **kwargs)
             if number == fuse.at:
-                raise Died(step)
+                fuse.end(step)
             return done
 
         return stepped

@@ -94,7 +94,7 @@ class FakeExecutor:
         receipt = self.receipts.get(warrant_id)
         if receipt is None:
             self.void.add(warrant_id)
-            receipt = _receipt(warrant_id, action_id, SentState.NOT_SENT, 0, {})
+            receipt = made_receipt(warrant_id, action_id, SentState.NOT_SENT, 0, {})
         return Ran(None, RunError("interrupted", ""), receipt, "jws")
 
     def _unanswered(self, warrant: Warrant) -> Ran:
@@ -105,7 +105,7 @@ class FakeExecutor:
 
     def _not_sent(self, warrant: Warrant, code: str) -> Ran:
         self.void.add(warrant.warrant_id)
-        receipt = _receipt(
+        receipt = made_receipt(
             warrant.warrant_id, warrant.action_id, SentState.NOT_SENT, 0, {}
         )
         return Ran(None, RunError(code, ""), receipt, "jws")
@@ -113,7 +113,7 @@ class FakeExecutor:
     def _keep(
         self, warrant: Warrant, state: SentState, status: int, values: Mapping[str, Any]
     ) -> None:
-        self.receipts[warrant.warrant_id] = _receipt(
+        self.receipts[warrant.warrant_id] = made_receipt(
             warrant.warrant_id, warrant.action_id, state, status, values
         )
 
@@ -206,13 +206,14 @@ def answered(
     )
 
 
-def _receipt(
+def made_receipt(
     warrant_id: str,
     action_id: str,
     state: SentState,
     status: int,
     values: Mapping[str, Any],
 ) -> Receipt:
+    """Return a receipt as this edge gives it."""
     return Receipt(
         warrant_id=warrant_id,
         action_id=action_id,
