@@ -11,6 +11,7 @@ COMMAND_MODULES = [
     OPERATE,
     "broker.cli.registry.agents",
     "broker.cli.registry.agent_keys",
+    "broker.cli.registry.timeline",
     "broker.cli.registry.delegations",
     "broker.cli.registry.people",
     "broker.cli.registry.people_changes",

@@ -134,6 +134,17 @@ class PersonClient(Session):
             return await self.call("GET", path)
         return await self.call("POST", f"{path}/{what}", json={"reason": reason})
 
+    async def stale(self) -> Sequence[Mapping[str, Any]]:
+        """Return agents' keys past their age, and agents that nobody uses."""
+        found = (await self.call("GET", "/v1/admin/keys/stale")).checked()
+        rows: Sequence[Mapping[str, Any]] = found["stale"]
+        return rows
+
+    async def timeline(self, agent_id: str) -> Mapping[str, Any]:
+        """Return what an agent could do, from when to when, and what it did."""
+        path = f"/v1/admin/agents/{agent_id}/timeline"
+        return (await self.call("GET", path)).checked()
+
     async def end_instance(
         self, agent_id: str, instance: str, *, reason: str = ""
     ) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ import structlog
 
 from broker.api.identity import signing
 from broker.api.identity.evidence import entry_of
+from broker.api.identity.widening import staleness
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import UnavailableError
 from broker.effects.keys import earlier_token_key, end_token_file
@@ -15,6 +16,7 @@ from broker.effects.signing import SealedKeys, SigningRing, Where, key_provider
 from broker.sealing import SealError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from broker.api.identity.desk import Desk
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from broker.settings import Settings
 
 TEND_EVERY_S: Final = 60
+STALE_EVERY_S: Final = 3_600
 
 _log = structlog.get_logger("broker")
 
@@ -46,6 +49,11 @@ def signing_ring(
     )
 
 
+def alarm(word: str, more: Mapping[str, object]) -> None:
+    """Tell the operators of what must not wait."""
+    _log.error("alarm", alarm=word, **more)
+
+
 class KeyTender:
     """Makes the ring if there is none, and rotates it when it is time.
 
@@ -59,6 +67,7 @@ class KeyTender:
         self._desk = desk
         self._ring = ring
         self._last: datetime | None = None
+        self._told: datetime | None = None
 
     async def start(self) -> None:
         """Make the ring if there is none; if that cannot be done now, it is later."""
@@ -82,6 +91,10 @@ class KeyTender:
         await signing.rotate_if_due(self._desk)
         await self._ring.forget()
         self._last = now
+        if self._told and (now - self._told).total_seconds() < STALE_EVERY_S:
+            return
+        await staleness.tell(self._desk, alarm)
+        self._told = now
 
     async def _found(self) -> None:
         state = self._settings.state

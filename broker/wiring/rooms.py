@@ -13,6 +13,7 @@ from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.executor import SocketExecutor
 from broker.effects.identities import Identities
+from broker.effects.keeping.identity_past import IdentityPast
 from broker.effects.keeping.tickets import Tickets
 from broker.effects.keys import own_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
@@ -99,6 +100,7 @@ def identity(  # noqa: PLR0913  (rooms, by name)
         registry=registry,
         interactions=ports.store,
         journal=ports.journal,
+        past=IdentityPast(database, {keys.entry.kid: keys.entry.public()}),
         tools=tuple(ports.shelf.tools()),
         own_keys=own_keys(settings.state / "broker"),
     )

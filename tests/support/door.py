@@ -46,6 +46,7 @@ from tests.support.identity.doorstep import (
     Counter,
     FixedKeys,
     Logbook,
+    Remembered,
     Times,
     conversation,
     populate,
@@ -302,6 +303,7 @@ async def open_door(
         registry=registry,
         interactions=Conversations({INTERACTION_ID: conversation()}),
         journal=journal,
+        past=Remembered(journal, registry),
         tools=tuple(all_tools()),
     )
     app = application()

@@ -11,6 +11,7 @@ from broker.api.admin import (
     people,
     registry,
     signing_keys,
+    timeline,
     unknown,
 )
 
@@ -21,6 +22,7 @@ _ROOMS = (
     people,
     changes,
     signing_keys,
+    timeline,
     kill_switch,
     unknown,
     codec,

@@ -10,6 +10,7 @@ from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
 from broker.api.identity import signing
 from broker.api.identity.changes import Why
+from broker.api.identity.widening.staleness import found, stale_json
 from broker.api.security import person, person_row
 from broker.core.words.errors import InvalidError
 from broker.core.words.moment import write_moment
@@ -36,6 +37,14 @@ async def list_keys(request: Request, who: Someone) -> dict[str, Any]:
     now = desk.clock.now()
     own = [_own_json(key, now) for key in desk.own_keys]
     return _json(desk, ring) | {"own": own}
+
+
+@router.get("/stale", summary="List agents' keys and identities that should go")
+async def list_stale(request: Request, who: Someone) -> dict[str, Any]:
+    """Return keys past their age, and agents that nobody has used for a month."""
+    desk: Desk = request.app.state.desk
+    check_may_see(await person_row(desk, who))
+    return {"stale": [stale_json(one) for one in await found(desk)]}
 
 
 @router.post(

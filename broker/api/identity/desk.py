@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from broker.registry.kit.permissions import ToolUse
     from broker.registry.people import PersonRow
     from broker.registry.records import Admission, Arrival, Change, Instance, KeyUse
+    from broker.watch.timeline import Acted, Logged
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  (a path)
 
@@ -107,6 +108,16 @@ class Interactions(Protocol):
         """Return an interaction, or None."""
 
 
+class Past(Protocol):
+    """What the record says about identities."""
+
+    async def entries(self, subject_id: str) -> Sequence[Logged]:
+        """Return the entries about an identity that verify, in their order."""
+
+    async def actions(self, agent_id: str) -> Sequence[Acted]:
+        """Return the latest actions of an agent, the earliest first."""
+
+
 class Keys(Protocol):
     """The keys that tokens and nonces are made with."""
 
@@ -162,6 +173,7 @@ class Desk:
     registry: Registry
     interactions: Interactions
     journal: Journal
+    past: Past
     tools: tuple[Tool, ...] = ()
     own_keys: tuple[OwnKey, ...] = ()
     refusals: Refusals = field(default_factory=Refusals)

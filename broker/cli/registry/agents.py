@@ -41,6 +41,9 @@ def register(parent: typer.Typer) -> None:
 @app.command("list")
 def list_(
     *,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Those that nobody needs, and old keys.")
+    ] = False,
     state: StateOption = STATE_DEFAULT,
     name: AsOption = "",
     key: KeyOption = None,
@@ -49,6 +52,18 @@ def list_(
 ) -> None:
     """List all agents."""
     at = desk(state, name, key, url, as_json=as_json)
+    if unused:
+        at.table(
+            at.run(PersonClient.stale),
+            {
+                "name": lambda row: row["name"],
+                "what": lambda row: row["what"],
+                "days": lambda row: str(row["days"]),
+                "key": lambda row: row["kid"] or "",
+                "id": lambda row: row["id"],
+            },
+        )
+        return
     at.table(
         at.run(PersonClient.agents),
         {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from broker.core.canonical import JsonInput, canonical
 from broker.core.jws import JwsError, Problem, check, claims_of, sign, unpack
+from broker.core.words.entry import EntryKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,11 @@ _LEAF = re.compile(
     rb'"signature":"([A-Za-z0-9_-]+)"\}'
 )
 _ENTRY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_IDENTITIES = frozenset({"agent", "change", "channel", "person", "service"})
+# Bare, as a client's id (agent:ID), or as that of a change (agent-ID).
+_IDENTITY = re.compile(
+    r"(?:[a-z]{1,16}[:-])?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
 _PROBLEMS: Final[dict[Problem, EntryProblem]] = {
     Problem.TOO_LARGE: "too_large",
     Problem.UNKNOWN_KEY: "unknown_key",
@@ -130,6 +136,33 @@ def action_id_of(entry: Mapping[str, Any]) -> str | None:
     action = entry.get("action")
     found = action.get("action_id") if isinstance(action, dict) else None
     return found if isinstance(found, str) else None
+
+
+def about_of(entry: Mapping[str, Any]) -> str | None:
+    """Return the id of what an entry is about: the action, or else the identity.
+
+    What is in neither is about nobody in particular. An identity stands in the context
+    (whoever got a token) or in the detail: the row that changed, the subject of a
+    revocation, or who a refused request said it was.
+    """
+    action_id = action_id_of(entry)
+    if action_id is not None:
+        return action_id
+    detail, context = _object(entry, "detail"), _object(entry, "context")
+    if entry["kind"] == EntryKind.TOKEN and isinstance(context.get("agent"), str):
+        return str(context["agent"])
+    found = [detail.get("id")] if detail.get("kind") in _IDENTITIES else []
+    found += [detail.get("subject"), detail.get("claimed")]
+    for one in found:
+        match = _IDENTITY.fullmatch(one) if isinstance(one, str) else None
+        if match is not None:
+            return match[1]
+    return None
+
+
+def _object(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = entry.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _require_fields(entry: Mapping[str, Any]) -> None:

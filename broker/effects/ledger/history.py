@@ -113,7 +113,7 @@ class History:
         Raises:
             LedgerUnavailableError: The database does not answer.
         """
-        sql = f"{_ENTRY} WHERE log = $1 AND action_id = $2 ORDER BY seq LIMIT $3"
+        sql = f"{_ENTRY} WHERE log = $1 AND about_id = $2 ORDER BY seq LIMIT $3"
         rows = await self._rows(sql, self._log, action_id, PAGE_MAX)
         return [_entry(row) for row in rows]
 

@@ -258,7 +258,7 @@ class Integrator:
             self._log,
             before.size,
             [leaf.entry_id for leaf in leaves],
-            [leaf.action_id for leaf in leaves],
+            [leaf.about_id for leaf in leaves],
             [leaf.data for leaf in leaves],
             list(grown.frontier.hashes),
             grown.frontier.root,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from broker.core.transparency.entry_leaf import EntryError, action_id_of, open_entry
+from broker.core.transparency.entry_leaf import EntryError, about_of, open_entry
 from broker.core.transparency.merkle import leaf_hash
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Leaf:
     """An entry whose signature was verified."""
 
     entry_id: str
-    action_id: str | None
+    about_id: str | None
     data: bytes
     hash: bytes
 
@@ -105,7 +105,7 @@ def read_leaf(data: bytes, keys: Mapping[str, PublicKey]) -> Leaf:
         EntryError: It is not an entry signed by one of the keys.
     """
     entry = open_entry(data, keys)
-    return Leaf(entry["entry_id"], _uuid(action_id_of(entry)), data, leaf_hash(data))
+    return Leaf(entry["entry_id"], _uuid(about_of(entry)), data, leaf_hash(data))
 
 
 def read_staged(data: bytes, keys: Mapping[str, PublicKey], *, entry_id: str) -> Leaf:

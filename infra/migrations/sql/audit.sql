@@ -50,16 +50,17 @@ CREATE TABLE audit_entry (
     log           text NOT NULL,
     seq           bigint NOT NULL CHECK (seq >= 0),
     entry_id      uuid NOT NULL UNIQUE,
-    -- Copied out of the signed entry so that it can be searched; proves nothing.
-    action_id     uuid,
+    -- Copied out of the signed entry so that it can be searched; proves nothing. The
+    -- action that it is about, or else the identity.
+    about_id      uuid,
     leaf          bytea NOT NULL CHECK (octet_length(leaf) BETWEEN 1 AND 65536),
     leaf_hash     bytea NOT NULL
                   GENERATED ALWAYS AS (sha256('\x00'::bytea || leaf)) STORED,
     integrated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (log, seq)
 );
-CREATE INDEX audit_entry_action ON audit_entry (action_id, seq)
-    WHERE action_id IS NOT NULL;
+CREATE INDEX audit_entry_about ON audit_entry (about_id, seq)
+    WHERE about_id IS NOT NULL;
 
 -- The roots of the perfect subtrees that a log consists of, largest first: one for each
 -- bit that is set in its size.
@@ -174,7 +175,7 @@ $$;
 -- Returns the new size.
 CREATE FUNCTION audit_append(
     p_log text, p_size bigint,
-    p_entry_ids uuid[], p_action_ids uuid[], p_leaves bytea[],
+    p_entry_ids uuid[], p_about_ids uuid[], p_leaves bytea[],
     p_frontier bytea[], p_root bytea,
     p_node_levels smallint[], p_node_indexes bigint[], p_node_hashes bytea[],
     p_stage_ids bigint[]
@@ -190,7 +191,7 @@ BEGIN
             USING ERRCODE = 'CF001';
     END IF;
     IF v_count NOT BETWEEN 1 AND 4000
-       OR cardinality(p_leaves) <> v_count OR cardinality(p_action_ids) <> v_count
+       OR cardinality(p_leaves) <> v_count OR cardinality(p_about_ids) <> v_count
        OR cardinality(p_node_levels) <> cardinality(p_node_indexes)
        OR cardinality(p_node_levels) <> cardinality(p_node_hashes)
        OR EXISTS (SELECT FROM unnest(p_frontier) f WHERE octet_length(f) <> 32)
@@ -204,10 +205,10 @@ BEGIN
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
-    INSERT INTO public.audit_entry (log, seq, entry_id, action_id, leaf)
-        SELECT p_log, p_size + e.position - 1, e.entry_id, e.action_id, e.leaf
-        FROM unnest(p_entry_ids, p_action_ids, p_leaves)
-             WITH ORDINALITY AS e (entry_id, action_id, leaf, position);
+    INSERT INTO public.audit_entry (log, seq, entry_id, about_id, leaf)
+        SELECT p_log, p_size + e.position - 1, e.entry_id, e.about_id, e.leaf
+        FROM unnest(p_entry_ids, p_about_ids, p_leaves)
+             WITH ORDINALITY AS e (entry_id, about_id, leaf, position);
     INSERT INTO public.audit_node (log, level, index, hash)
         SELECT p_log, n.level, n.index, n.hash
         FROM unnest(p_node_levels, p_node_indexes, p_node_hashes)

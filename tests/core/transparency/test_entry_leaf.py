@@ -15,6 +15,7 @@ from broker.core.transparency.entry_leaf import (
     ENTRY_TYP,
     LEAF_BYTES_MAX,
     EntryError,
+    about_of,
     action_id_of,
     open_entry,
     seal_entry,
@@ -154,3 +155,44 @@ def test_the_action_is_found_where_the_envelope_has_it() -> None:
     assert action_id_of(entry(4)) == entry_id(2, salt="action")
     for without in ({}, {"action": None}, {"action": {"action_id": None}}):
         assert action_id_of(without) is None
+
+
+AGENT = entry_id(3, salt="agent")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"kind": "authenticate.token", "context": {"agent": AGENT}},
+        {"kind": "authenticate.token", "detail": {"subject": f"person:{AGENT}"}},
+        {"kind": "authenticate.refused", "detail": {"claimed": f"agent:{AGENT}"}},
+        {"kind": "authenticate.revocation", "detail": {"subject": f"agent:{AGENT}"}},
+        {"detail": {"kind": "agent", "id": AGENT}},
+        {"detail": {"kind": "change", "id": f"agent-{AGENT}"}},
+        {"detail": {"kind": "person", "id": AGENT}},
+    ],
+)
+def test_an_entry_about_no_action_is_about_the_identity_that_it_names(more):
+    assert about_of(entry(1, action={}) | whole(more)) == AGENT
+    # An entry about an action stays with that, whoever it names.
+    acted = entry(1) | whole(more)
+    assert about_of(acted) == action_id_of(acted)
+
+
+def whole(more):
+    return {"context": {}, "detail": {}} | more
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"kind": "authenticate.turn", "context": {"agent": AGENT}},
+        {"detail": {"kind": "policy", "id": AGENT}},
+        {"detail": {"claimed": f"agent:{AGENT}x"}},
+        {"detail": {"subject": 7}},
+        {"detail": [], "context": {}},
+        {},
+    ],
+)
+def test_an_entry_that_names_nobody_in_particular_is_about_nobody(more):
+    assert about_of(entry(1, action={}) | whole(more)) is None

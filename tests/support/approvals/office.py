@@ -29,6 +29,7 @@ from broker.api import (
 from broker.api.console.room import Pulse, Room
 from broker.api.identity.desk import Desk
 from broker.effects.identities import Identities
+from broker.effects.keeping.identity_past import IdentityPast
 from broker.effects.keeping.tickets import Tickets
 from tests.support.door import WORKER_ID, FixedKeys, slots
 from tests.support.fake_registry import FakeMemory
@@ -133,6 +134,7 @@ def application(house: House, *, issuer: str = ISSUER) -> FastAPI:
         registry=house.registry,
         interactions=house.ports.store,
         journal=house.ports.journal,
+        past=IdentityPast(house.database, {}),
     )
     return app
 

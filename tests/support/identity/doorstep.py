@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core.identity.signing_keys import Pace
 from broker.core.jwk import PrivateKey, PublicKey, public_to_jwk
+from broker.core.record import envelope
+from broker.core.transparency.entry_leaf import about_of
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import LedgerUnavailableError
 from broker.core.words.identity import RegisteredKey
 from broker.core.words.subject import Interaction, VerificationLevel
 from broker.registry.reading import write_keys
 from broker.registry.records import Change
+from broker.watch.timeline import Acted, Logged
 from tests.support.identities import (
     AGENT_ID,
     CHANNEL_ID,
@@ -82,6 +85,29 @@ class Logbook:
 
     async def ready(self) -> None:
         return
+
+
+@dataclass
+class Remembered:
+    """The past of identities, out of a logbook and a registry; positions count up."""
+
+    journal: Logbook
+    registry: FakeRegistry
+    done: list[Acted] = field(default_factory=list)
+
+    async def entries(self, subject_id: str) -> list[Logged]:
+        everything = sorted(
+            [*self.journal.entries, *self.registry.entries], key=lambda one: one.at
+        )
+        envelopes = [envelope(one) for one in everything]
+        return [
+            Logged(seq, entry)
+            for seq, entry in enumerate(envelopes)
+            if about_of(entry) == subject_id
+        ]
+
+    async def actions(self, agent_id: str) -> list[Acted]:
+        return self.done
 
 
 @dataclass

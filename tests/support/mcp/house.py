@@ -23,6 +23,7 @@ from broker.api.identity.desk import Desk
 from broker.core.identity.dpop import proof_claims, proof_key
 from broker.core.words.subject import Grant
 from broker.effects.identities import Identities
+from broker.effects.keeping.identity_past import IdentityPast
 from tests.support.door import FixedKeys
 from tests.support.fake_registry import FakeMemory
 from tests.support.identities import (
@@ -176,6 +177,7 @@ def application(house: House) -> FastAPI:
         registry=house.registry,
         interactions=house.ports.store,
         journal=house.ports.journal,
+        past=IdentityPast(house.database, {}),
     )
     return app
 

@@ -1,1 +1,1 @@
-"""What takes two people: the checks, and the change that waits in between."""
+"""What takes two people, and what nobody needs any more."""

@@ -1,0 +1,77 @@
+"""Show from when to when an agent had authority, and what happened under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from broker.cli.registry.agents import AgentArgument, app
+from broker.cli.signed_in import (
+    AsOption,
+    JsonOption,
+    KeyOption,
+    StateOption,
+    UrlOption,
+    desk,
+    pick,
+)
+from broker.cli.stack.state import STATE_DEFAULT
+
+if TYPE_CHECKING:
+    from broker.client.person import PersonClient
+
+
+@app.command()
+def timeline(
+    agent: AgentArgument,
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show when an agent's authority began and ended, and what was done under it."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        return await person.timeline(found["id"])
+
+    found = at.run(work)
+    at.show(found, lines=[*_lines(found)])
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"agent     {found['name']} ({found['status']})"
+    yield f"authority {found['from']} until {found['until'] or 'now'}"
+    yield "what held, from when to when:"
+    for one in found["periods"]:
+        proof = "not in the log yet" if one["seq"] is None else f"entry {one['seq']}"
+        yield (
+            f"  {one['from']} to {one['until'] or 'now'}  {one['status']}, "
+            f"tier {one['tier_max']}, {len(one['tools'])} tools, "
+            f"keys {', '.join(one['kids']) or 'none'}; {one['tokens']} tokens, "
+            f"{one['actions']} actions; {one['what'] or 'bootstrap'} by "
+            f"{', '.join(one['by'])} ({proof})"
+        )
+    yield "what happened:"
+    happened = [_event(one) for one in found["events"]]
+    happened += [_action(one) for one in found["actions"]]
+    for _, line in sorted(happened):
+        yield line
+
+
+def _event(one: Mapping[str, Any]) -> tuple[str, str]:
+    place = "" if one["seq"] is None else f" (entry {one['seq']})"
+    key = f" with {one['kid']}" if one["kid"] else ""
+    by = f" by {one['by']}" if one["by"] else ""
+    codes = f" {', '.join(one['codes'])}" if one.get("codes") else ""
+    return one["at"], f"  {one['at']}  {one['what']}{codes}{key}{by}{place}"
+
+
+def _action(one: Mapping[str, Any]) -> tuple[str, str]:
+    place = "" if one["seq"] is None else f" (entry {one['seq']})"
+    key = f" with {one['kid']}" if one["kid"] else ""
+    said = f"{one['tool']} {one['state']}, action {one['action']}"
+    return one["at"], f"  {one['at']}  {said}{key}{place}"
