@@ -8,7 +8,7 @@ concluded from what is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from broker.core.words.entry import EntryKind
 from broker.core.words.moment import write_moment
@@ -17,9 +17,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from broker.registry.authority import AuthorityRow
-
 ACTIVE: Final = "active"
+
+
+class Row(Protocol):
+    """A signed row of the registry, as far as a timeline needs it."""
+
+    @property
+    def kind(self) -> str:
+        """Return what it is about."""
+
+    @property
+    def row_id(self) -> str:
+        """Return whose it is."""
+
+    @property
+    def revision(self) -> int:
+        """Return which one it is."""
+
+    @property
+    def at(self) -> datetime:
+        """Return since when it holds."""
+
+    @property
+    def by(self) -> Sequence[str]:
+        """Return who signed for it."""
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """Return what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +69,11 @@ class Acted:
 
 
 def timeline(
-    rows: Sequence[AuthorityRow],
+    rows: Sequence[Row],
     entries: Sequence[Logged],
     actions: Sequence[Acted],
     *,
-    switch: Sequence[AuthorityRow] = (),
+    switch: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """Put together what security has to prove about one agent.
 
@@ -84,9 +110,7 @@ def timeline(
     }
 
 
-def _period(
-    rows: Sequence[AuthorityRow], at: int, entries: Sequence[Logged]
-) -> dict[str, Any]:
+def _period(rows: Sequence[Row], at: int, entries: Sequence[Logged]) -> dict[str, Any]:
     """Return what one revision gave, how long, and the entry that proves it."""
     row = rows[at]
     before = rows[at - 1].revision if at else 0
@@ -108,7 +132,7 @@ def _period(
     }
 
 
-def _made(one: Logged, row: AuthorityRow, before: int) -> bool:
+def _made(one: Logged, row: Row, before: int) -> bool:
     """Return whether an entry is the one that this revision was stored with."""
     detail = one.entry.get("detail", {})
     if (
@@ -156,7 +180,7 @@ def _event(one: Logged) -> dict[str, Any] | None:
             return None
 
 
-def _stop(row: AuthorityRow) -> dict[str, Any]:
+def _stop(row: Row) -> dict[str, Any]:
     on = bool(row.body.get("on"))
     return {
         "at": write_moment(row.at),
@@ -185,7 +209,7 @@ def _within(period: Mapping[str, Any], at: str) -> bool:
     return period["from"] <= at and (period["until"] is None or at < period["until"])
 
 
-def _ended(rows: Sequence[AuthorityRow]) -> str | None:
+def _ended(rows: Sequence[Row]) -> str | None:
     """Return since when the agent may not act, or None while it may."""
     since = None
     for row in rows:
