@@ -7,6 +7,7 @@ the exit status is 1.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,10 @@ NEEDED = {
     ).is_file(),
     # Any Chromium will do (tests/support/browser.py); Debian's is the last resort.
     "chromium": lambda: bool(find_browser()),
+    # A kernel with cgroups of version 2; there is none for other machines.
+    "user-mode-linux": lambda: (
+        platform.machine() != "x86_64" or shutil.which("linux.uml") is not None
+    ),
 }
 INSTALL_TIMEOUT_S = 600
 
