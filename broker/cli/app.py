@@ -16,6 +16,7 @@ COMMAND_MODULES = [
     "broker.cli.registry.people",
     "broker.cli.registry.people_changes",
     "broker.cli.registry.changes",
+    "broker.cli.registry.use_cases",
     "broker.cli.registry.signing_keys",
     "broker.cli.registry.kill_switch",
     "broker.cli.policy",

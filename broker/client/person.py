@@ -157,6 +157,19 @@ class PersonClient(Session):
         path, params = "/v1/admin/permissions", {"days": str(days)}
         return (await self.call("GET", path, params=params)).checked()
 
+    async def use_cases(self) -> Sequence[Mapping[str, Any]]:
+        """Return every use case with its tools."""
+        answer = (await self.call("GET", "/v1/admin/use-cases")).checked()
+        found: Sequence[Mapping[str, Any]] = answer["use_cases"]
+        return found
+
+    async def change_use_case(
+        self, use_case: str, what: str, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Add tools to a use case, or drop some."""
+        path = f"/v1/admin/use-cases/{use_case}/{what}"
+        return (await self.call("POST", path, json=body)).checked()
+
     async def order_probe(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return an order to try a credential, once."""
         path = "/v1/admin/credentials/probes"

@@ -257,6 +257,18 @@ def check_may_widen(actor: PersonRow, agent: AgentRow) -> None:
         raise ForbiddenError(msg, hint="ask another person of security")
 
 
+def check_may_change_use_case(actor: PersonRow, *, owner: str) -> None:
+    """Require a role that may give a use case tools, and that it is not their own.
+
+    Raises:
+        ForbiddenError: This person has no such role, or answers for the use case.
+    """
+    require_role(actor, {Role.SECURITY, Role.ADMIN})
+    if actor.person_id == owner:
+        msg = "nobody widens a use case that they answer for"
+        raise ForbiddenError(msg, hint="ask another person of security")
+
+
 def check_may_change_person(actor: PersonRow, person_id: str) -> None:
     """Require an administrator, and that it is about somebody else.
 

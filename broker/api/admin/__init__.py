@@ -13,6 +13,7 @@ from broker.api.admin import (
     signing_keys,
     timeline,
     unknown,
+    use_cases,
 )
 
 _ROOMS = (
@@ -26,6 +27,7 @@ _ROOMS = (
     kill_switch,
     unknown,
     codec,
+    use_cases,
 )
 
 router = APIRouter()

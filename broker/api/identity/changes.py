@@ -21,6 +21,7 @@ from broker.registry.people import parse_person, person_body
 from broker.registry.reading import RowError
 from broker.registry.records import Change
 from broker.registry.standing import parse_standing_approval
+from broker.registry.use_cases import parse_use_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "person": parse_person,
     "standing_approval": parse_standing_approval,
     "limit": parse_limit,
+    "use_case": parse_use_case,
 }
 
 

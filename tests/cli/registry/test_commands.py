@@ -48,6 +48,21 @@ def test_an_agent_is_registered_with_a_key_file_that_gets_a_token(desk):
     assert "there already" in answer["error"]
 
 
+def test_a_use_case_gets_a_tool_before_its_agents_are_granted_it(desk):
+    words = ["use-cases", "add-tools", "retail-care", "products.list"]
+    assert "products.list" in desk.run(*words)["tools"]
+    desk.run("agents", "grant", "agent", "products.list", code=Exit.PENDING)
+    desk.run("changes", "approve", "agent", who="dave")
+    listed = desk.run("use-cases", "list")
+    assert (listed["name"], "products.list" in listed["tools"]) == ("retail-care", True)
+    held = ["use-cases", "drop-tools", "retail-care", "products.list"]
+    assert "holds products.list" in desk.run(*held, code=Exit.FAILED)["error"]
+    desk.run("agents", "ungrant", "agent", "products.list")
+    assert "up to tier" in desk.say(*held)
+    done = [what for what in desk.what() if what.startswith("use_case")]
+    assert done == ["use_case.add_tools", "use_case.drop_tools"]
+
+
 def test_an_agents_life_from_suspension_to_its_end(desk):
     words = ["agents", "suspend", "agent", "--reason", "odd refunds"]
     assert desk.run(*words)["status"] == "suspended"

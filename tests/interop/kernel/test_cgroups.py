@@ -1,7 +1,7 @@
 """Limits for a connector as a whole, on a kernel that has cgroups of version 2.
 
 User-mode Linux is a kernel that runs as a process: it needs no rights, and offers the
-controllers that the host may have bound elsewhere. It stops when its first process ends.
+controllers that the host may have bound elsewhere. It stops with its first process.
 """
 
 from __future__ import annotations

@@ -126,6 +126,10 @@ def _output(draft: Draft, found: list[Leaf], *, whole: bool) -> None:
         if names.is_secret(leaf.name):
             hidden.append(leaf.pointer)
             continue
+        if names.is_id(word := names.snake(leaf.name)) and names.customer_word(word):
+            # Whose record it is, is for the receipt: agents know their customer as the
+            # interaction's, and never by the upstream's id.
+            continue
         data_class = _class(leaf)
         if data_class == _FREE_TEXT:
             texts.append(leaf.pointer)

@@ -52,11 +52,11 @@ def test_a_schema_made_of_itself_is_refused(schemas, body):
 
 
 def test_a_schema_inside_itself_is_cut_where_it_comes_again():
-    tree = of({"customer_id": TEXT, "child": ref("A"), "all": {"items": ref("A")}})
+    tree = of({"n": TEXT, "child": ref("A"), "all": {"items": ref("A")}})
     tree["properties"]["all"]["type"] = "array"
     made = operation(answer=ref("A"), body=ref("A"))
     (draft,) = imported({"/a": {"post": made}}, schemas={"A": tree}).drafts
-    assert [field["pointer"] for field in draft.fields] == ["/customer_id"]
+    assert [field["pointer"] for field in draft.fields] == ["/n"]
     assert len(str(draft.body)) < 2_000
 
 

@@ -301,11 +301,20 @@ def test_arguments_and_parameters_have_limits():
     assert "parameters" in why("/orders", parameters=query(PARAMETERS_MAX + 1))
 
 
+def test_the_customers_own_id_is_read_for_the_receipt_and_never_released():
+    ticket = of({"id": WHOLE, "requester_id": TEXT, "subject": TEXT})
+    draft = one("/tickets", answer=of({"ticket": ticket}))
+    assert draft.receipt["owner"] == "/ticket/requester_id"
+    released = [field["pointer"] for field in draft.fields]
+    assert released == ["/ticket/id", "/ticket/subject"]
+
+
 def test_released_fields_have_a_limit_and_the_shallow_ones_come_first():
     deep = of({f"d{n}": WHOLE for n in range(LEAVES_MAX)})
-    draft = one("/orders", answer=of({"deep": deep, "customer_id": TEXT}))
+    draft = one("/orders", answer=of({"deep": deep, "near": TEXT}))
     assert len(draft.fields) == LEAVES_MAX
-    assert draft.fields[0]["pointer"] == "/customer_id"
+    assert draft.fields[0]["pointer"] == "/near"
+
     assert "deeper" in next(
         question["question"]
         for question in draft.questions
