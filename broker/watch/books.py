@@ -12,7 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.core.words.budget import COUNT_UNIT, CUSTOMERS_UNIT, READING_UNITS, Window
+from broker.core.words.budget import (
+    COUNT_UNIT,
+    CUSTOMERS_UNIT,
+    READING_UNITS,
+    Total,
+    Window,
+)
 from broker.core.words.entry import EntryKind
 
 if TYPE_CHECKING:
@@ -28,6 +34,9 @@ _TAKES: Final = frozenset(
         EntryKind.CLAIM.value,
     }
 )
+RELEASE: Final = "budget.release"
+"""What the entry of a released budget says was done."""
+
 _ENDS: Final = frozenset({EntryKind.OUTCOME.value, EntryKind.RESOLVED.value})
 
 Place = tuple[str, str]
@@ -44,6 +53,7 @@ class Expected:
     posted: int = 0
     held: int = 0
     customers: set[str] = field(default_factory=set)
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class Difference:
     log_held: int
     row_posted: int | None
     row_held: int | None
+    log_frozen: bool = False
+    row_frozen: bool | None = False
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON; amounts in minor units."""
@@ -68,6 +80,7 @@ class Difference:
             "unit": self.unit,
             "posted": {"log": self.log_posted, "budget": self.row_posted},
             "held": {"log": self.log_held, "budget": self.row_held},
+            "frozen": {"log": self.log_frozen, "budget": self.row_frozen},
         }
 
 
@@ -79,11 +92,19 @@ class Account:
         self.entries = 0
         self._budgets: dict[Place, Expected] = {}
         self._open: dict[str, list[Mapping[str, Any]]] = {}
+        self._customers = 0
+
+    @property
+    def kept(self) -> int:
+        """Return how much is kept: budgets, customers of them, and open actions."""
+        return len(self._budgets) + self._customers + len(self._open)
 
     def read(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Read entries, in the log's order."""
         for entry in entries:
             self.entries += 1
+            if entry["detail"].get("what") == RELEASE:
+                self._release(entry)
             action = entry["action"].get("action_id")
             if action is None:
                 continue
@@ -104,6 +125,7 @@ class Account:
                 one.unit,
                 one.window,
                 len(one.customers) if one.unit == CUSTOMERS_UNIT else one.posted,
+                frozen=one.frozen,
             )
             for place, one in self._budgets.items()
         }
@@ -122,7 +144,15 @@ class Account:
                 continue
             one = self._budget(line)
             one.posted += line["amount"]
-            one.customers.add(entry["context"].get("customer_ref") or "")
+            if line["unit"] == CUSTOMERS_UNIT:
+                before = len(one.customers)
+                one.customers.add(entry["context"].get("customer_ref") or "")
+                self._customers += len(one.customers) - before
+
+    def _release(self, entry: Mapping[str, Any]) -> None:
+        if entry["kind"] == EntryKind.AUTHORITY.value:
+            for (budget, _), one in self._budgets.items():
+                one.frozen = one.frozen and budget != entry["detail"].get("budget")
 
     def _end(self, action: str, detail: Mapping[str, Any]) -> None:
         outcome = detail.get("outcome")
@@ -138,6 +168,8 @@ class Account:
             one = self._budget(line)
             if line["window"] != Window.PENDING:
                 one.posted += int(said)
+                # More than was reserved: people look, and release it.
+                one.frozen = one.frozen or int(said) > line["amount"]
 
     def _budget(self, line: Mapping[str, Any]) -> Expected:
         place = (line["budget"], line["since"])
@@ -155,8 +187,9 @@ def differences(
     found = []
     for place in sorted({*expected, *rows}):
         row, log = rows.get(place), expected.get(place)
-        wanted = (log.posted, log.held) if log else (0, 0)
-        has = (row.total.posted, row.total.held) if row else (0, 0)
+        wanted = (log.posted, log.held, log.frozen) if log else (0, 0, False)
+        total = row.total if row else Total()
+        has = (total.posted, total.held, total.frozen)
         if wanted == has:
             continue
         found.append(
@@ -169,6 +202,8 @@ def differences(
                 log_held=wanted[1],
                 row_posted=row.total.posted if row else None,
                 row_held=row.total.held if row else None,
+                log_frozen=wanted[2],
+                row_frozen=row.total.frozen if row else None,
             )
         )
     return tuple(found)

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from broker import flow
 from broker.core.jwk import Algorithm
+from broker.core.transparency.entry_leaf import EntryError, open_entry
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny, Escalate, Permit
-from broker.effects.limits.books import RECONCILED_ENTRIES_MAX, Books
+from broker.core.words.errors import TooLargeError
+from broker.effects.ledger import PostgresLedger
+from broker.effects.limits.books import (
+    ACCOUNT_KEPT_MAX,
+    RECONCILED_ENTRIES_MAX,
+    Books,
+)
 from broker.registry.limits.beside import limit_id
 from broker.registry.records import Change
+from broker.watch.books import RELEASE, Account
+from tests.support.flow.executor import FakeExecutor
 from tests.support.flow.house import STANDING_ID, House, put_row, standing_body
 from tests.support.identities import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.jwk import PrivateKey
+    from broker.core.words.warrant import Warrant
 
 OTHER_ID = "0197a000-0000-7000-8000-0000000000d2"
 
 
-def books_of(house: House) -> Books:
+def books_of(house: House, kept_max: int = ACCOUNT_KEPT_MAX) -> Books:
     entry = key_of("entry", Algorithm.EDDSA)
     keeper: Any = house.keeper
-    return Books(house.database, house.ledger, key=entry, keeper=keeper)
+    return Books(
+        house.database, house.ledger, key=entry, keeper=keeper, kept_max=kept_max
+    )
 
 
 async def refunded(house: House, *amounts: int) -> list[Any]:
@@ -159,3 +177,69 @@ async def test_budgets_agree_with_the_log_and_what_is_changed_is_found(
         "customer-day",
         "order-paid",
     }
+
+
+class Rounding(FakeExecutor):
+    """A shop that refunds a cent more than it was asked for."""
+
+    def _values(self, warrant: Warrant, body: Mapping[str, Any]) -> dict[str, Any]:
+        found = super()._values(warrant, body)
+        return found | {"amount": found["amount"] + 1} if found["amount"] else found
+
+
+async def test_a_budget_is_frozen_until_the_log_says_that_a_person_released_it(
+    house: House,
+) -> None:
+    house.executor = Rounding()
+    house.ports = replace(house.ports, executor=house.executor)
+    await refunded(house, 2_500)
+    books = books_of(house)
+    assert list((await books.compare())[1]) == []
+    frozen = await books.budgets(budget_id=None, rule_id="agent-day", frozen=True)
+    [budget_id] = {row.budget_id for row in frozen}
+    turn = "UPDATE budget SET frozen = NOT frozen WHERE budget_id = $1"
+    async with house.admin() as owner:
+        await owner.execute(turn, budget_id)
+    _, [found] = await books.compare()
+    assert (found.rule_id, found.log_frozen, found.row_frozen) == (
+        "agent-day",
+        True,
+        False,
+    )
+    async with house.admin() as owner:
+        await owner.execute(turn, budget_id)
+    said = {"what": RELEASE, "budget": budget_id}
+    assert await books.release(budget_id, replace(house.entry(), detail=said)) == 1
+    assert list((await books.compare())[1]) == []
+
+
+async def test_so_much_of_the_log_is_remembered_and_not_one_thing_more(
+    house: House,
+) -> None:
+    await refunded(house, 2_500)
+    account = Account()
+    for entry in await house.ledger.history.entries(0):
+        account.read([open_entry(entry.leaf, house.ledger.keys)])
+    assert 0 < account.kept < ACCOUNT_KEPT_MAX
+    assert list((await books_of(house, account.kept).compare())[1]) == []
+    with pytest.raises(TooLargeError, match="budgets and customers"):
+        await books_of(house, account.kept - 1).compare()
+
+
+async def test_entries_verify_with_any_key_that_the_log_knows(house: House) -> None:
+    await refunded(house, 2_500)
+    older, now = key_of("entry", Algorithm.EDDSA), key_of("later", Algorithm.EDDSA)
+    keeper: Any = house.keeper
+
+    def books(*known: PrivateKey) -> Books:
+        keys = {key.kid: key.public() for key in known}
+        ledger = PostgresLedger(
+            house.database, keys=lambda: keys, alarm=lambda word, more: None
+        )
+        return Books(house.database, ledger, key=now, keeper=keeper)
+
+    entries, found = await books(now, older).compare()
+    assert entries > 0
+    assert list(found) == []
+    with pytest.raises(EntryError):
+        await books(now).compare()

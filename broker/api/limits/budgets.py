@@ -36,6 +36,7 @@ from broker.registry.limits.beside import (
 from broker.registry.people import check_may_see
 from broker.registry.policy.books import limits_of
 from broker.registry.reading import RowError
+from broker.watch.books import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +156,7 @@ async def release(request: Request, who: Someone, budget_id: str) -> dict[str, A
         msg = "there is no such budget"
         raise NotFoundError(msg, hint="name it by its whole id")
     detail = {
-        "what": "budget.release",
+        "what": RELEASE,
         "by": f"person:{actor.person_id}",
         "reason": body.reason,
         "budget": budget_id,

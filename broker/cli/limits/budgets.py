@@ -380,4 +380,6 @@ def _difference(one: Mapping[str, Any]) -> str:
         if log != row:
             has = "no row" if row is None else quantity(row, one["unit"])
             parts.append(f"{field} {has}, by the log {quantity(log, one['unit'])}")
+    if one["frozen"]["log"] != bool(one["frozen"]["budget"]):
+        parts.append("frozen by the log" if one["frozen"]["log"] else "frozen, unsaid")
     return ": ".join([parts[0], "; ".join(parts[1:])])

@@ -62,6 +62,11 @@ class PostgresLedger:
         self._committed: list[Callable[[], None]] = []
         self._sweeper: asyncio.Task[None] | None = None
 
+    @property
+    def keys(self) -> Mapping[str, PublicKey]:
+        """Return every key that an entry of this log may be signed with, by id."""
+        return self._keys()
+
     def on_commit(self, told: Callable[[], None]) -> None:
         """Have ``told`` called after each batch that this replica committed."""
         self._committed.append(told)

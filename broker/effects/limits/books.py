@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RECONCILED_ENTRIES_MAX = 500_000
 """Most entries that are compared at once; each costs about 0.15 ms of one core."""
 
+ACCOUNT_KEPT_MAX = 200_000
+"""Most budgets, customers and open actions that are remembered of them at once."""
+
 LOOKS = 3
 """What is under way differs for a moment: only what differs in all looks is said."""
 
@@ -48,13 +51,15 @@ class Books:
         *,
         key: PrivateKey,
         keeper: CheckpointKeeper,
+        kept_max: int = ACCOUNT_KEPT_MAX,
     ) -> None:
-        """Keep the tables and the log, and what signs and verifies its entries."""
+        """Keep the tables and the log, and what signs its entries."""
+        self._kept_max = kept_max
         self._database = database
         self._budgets = PostgresBudgets(database)
         self._history = ledger.history
         self._scribe = Scribe(ledger, key=key, keeper=keeper)
-        self._keys = {key.kid: key.public()}
+        self._ledger = ledger
 
     async def budgets(
         self, *, budget_id: str | None, rule_id: str | None, frozen: bool
@@ -89,7 +94,8 @@ class Books:
         """Return how many entries were read, and where budgets differ from them.
 
         Raises:
-            TooLargeError: The log is longer than RECONCILED_ENTRIES_MAX.
+            TooLargeError: The log is longer than RECONCILED_ENTRIES_MAX, or there is
+                more to remember of it than ACCOUNT_KEPT_MAX.
             EntryError: An entry does not verify.
         """
         account = Account()
@@ -116,9 +122,14 @@ class Books:
                 break
             # Signatures cost; others are served meanwhile.
             await asyncio.to_thread(self._open, account, page)
+            if account.kept > self._kept_max:
+                msg = f"there are more than {self._kept_max} budgets and customers"
+                raise TooLargeError(msg, hint="compare an export, offline")
 
     def _open(self, account: Account, page: Sequence[Entry]) -> None:
-        account.read([open_entry(entry.leaf, self._keys) for entry in page])
+        # Whatever key the log accepted then, it accepts to be read by now.
+        keys = self._ledger.keys
+        account.read([open_entry(entry.leaf, keys) for entry in page])
 
     async def _rows(self) -> dict[Place, BudgetRow]:
         rows = [budget_row(row) for row in await self._database.rows(_ALL)]
