@@ -261,6 +261,11 @@ class PersonClient(Session):
         found = await self.call("GET", "/v1/admin/standing")
         return list(found.checked()["standing"])
 
+    async def standing_agents(self) -> list[Mapping[str, Any]]:
+        """Return the agents that one can be for: id, name and use case."""
+        found = await self.call("GET", "/v1/admin/standing/agents")
+        return list(found.checked()["agents"])
+
     async def standing_approval(self, approval_id: str) -> Mapping[str, Any]:
         """Return one standing approval."""
         return (await self.call("GET", f"/v1/admin/standing/{approval_id}")).checked()

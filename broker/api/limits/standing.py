@@ -23,6 +23,7 @@ from broker.core.words.errors import (
 )
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import Caller
+from broker.registry.agents import parse_agent
 from broker.registry.authority import AuthorityRow
 from broker.registry.people import Role
 from broker.registry.reading import RowError
@@ -92,6 +93,28 @@ async def list_standing(request: Request, who: Someone) -> dict[str, Any]:
             continue
     found.sort(key=lambda one: (one.approval.expires_at, one.approval.approval_id))
     return {"standing": [_shown(desk, one) for one in found]}
+
+
+@router.get("/agents", summary="List the agents that one can be for")
+async def list_agents(request: Request, who: Someone) -> dict[str, Any]:
+    """Return active agents by name: id, name and use case, and nothing else of them."""
+    desk = _desk(request)
+    _require(await person_row(desk, who), _SEE)
+    agents = []
+    for row in await desk.registry.list("agent"):
+        try:
+            agent = parse_agent(row)
+        except RowError:
+            continue
+        if agent.active:
+            agents.append(agent)
+    agents.sort(key=lambda agent: (agent.name, agent.agent_id))
+    return {
+        "agents": [
+            {"id": one.agent_id, "name": one.name, "use_case": one.use_case}
+            for one in agents
+        ]
+    }
 
 
 @router.get("/{approval_id}", summary="Show a standing approval")

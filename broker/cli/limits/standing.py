@@ -117,9 +117,8 @@ def propose(
     constraints = _constraints(at, where)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
-        # A supervisor may not look into the registry, and names agents by id.
         named = [one for one in agent if len(one) != ID_CHARS]
-        known = await me.agents() if named else []
+        known = await me.standing_agents() if named else []
         ids = {pick(known, one, desk=at, what="agent")["id"] for one in named}
         ids |= {*agent} - {*named}
         now = me.tokens.key.now()

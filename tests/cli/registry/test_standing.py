@@ -66,6 +66,25 @@ def test_what_one_person_proposes_holds_once_another_has_signed_it(desk):
     assert made["id"] in desk.say("standing", "list", who="bob")
 
 
+async def nameable(desk) -> Any:
+    client = f"person:{PEOPLE['alice'][0]}"
+    async with PersonClient(desk.url, client_id=client, key=key_of("alice")) as alice:
+        return await alice.standing_agents()
+
+
+def test_a_supervisor_names_an_agent_and_learns_nothing_else_of_it(desk):
+    words = [word if word != AGENT_ID else "agent" for word in PROPOSE]
+    made = desk.run(*words, who="alice", code=Exit.PENDING)
+    assert made["agents"] == [AGENT_ID]
+    nobody = [word if word != AGENT_ID else "no-agent" for word in PROPOSE]
+    desk.run(*nobody, who="alice", code=Exit.NOT_FOUND)
+    found = asyncio.run(nameable(desk))
+    assert {frozenset(one) for one in found} == {frozenset({"id", "name", "use_case"})}
+    desk.run(*words, who="olivia", code=Exit.DENIED)
+    asyncio.run(desk.door.change("agent", AGENT_ID, status="suspended"))
+    desk.run(*words, who="alice", code=Exit.NOT_FOUND)
+
+
 def test_whoever_proposed_it_does_not_sign_second(desk):
     made = desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
     words = ("standing", "sign", made["id"], "--digest", made["digest"])
