@@ -58,6 +58,7 @@ PEOPLE: Mapping[str, tuple[Sequence[str], int]] = {
     "alice": (["supervisor"], 200_000),
     "bob": (["supervisor"], 500_000),
     "carol": (["security", "admin"], 0),
+    "erin": (["security", "admin"], 0),
     "olivia": (["owner"], 0),
     "dave": (["compliance"], 0),
 }
@@ -176,6 +177,19 @@ class Seeder:
             console_votes="supervisor" in roles,
         )
         return person_id, key
+
+    async def first(self, name: str, roles: Sequence[str], key: PrivateKey) -> str:
+        """Put one of the first administrators there; whoever calls keeps the key."""
+        person_id = self._ids.new()
+        body = {
+            "name": name,
+            "keys": [{"kid": key.kid, "jwk": public_to_jwk(key.public())}],
+            "status": "active",
+            "roles": list(roles),
+            "approval_limits": {},
+        }
+        await self._put("person", person_id, body)
+        return person_id
 
     async def _keyed(
         self,

@@ -205,6 +205,16 @@ def widens(before: PersonRow, after: PersonRow) -> bool:
     return raised or not after.roles <= before.roles or after.active > before.active
 
 
+def bootstrap_closed(ever: Iterable[Collection[str]]) -> bool:
+    """Return whether there have been enough administrators to change people by rules.
+
+    ``ever`` are, for each person, the roles that they have ever had: an administrator
+    who was removed does not open the way again.
+    """
+    administrators = sum(Role.ADMIN in roles for roles in ever)
+    return administrators >= ADMINISTRATORS_MIN
+
+
 def takes_two(
     before: PersonRow, after: PersonRow, everybody: Iterable[PersonRow]
 ) -> bool:

@@ -100,7 +100,7 @@ async def history_of(state: Path) -> AsyncIterator[History]:
     from broker.effects.database import Database  # noqa: PLC0415
     from broker.effects.ledger import History  # noqa: PLC0415
 
-    url, password = _database(state)
+    url, password = database_of(state)
     database = Database(url, password=password, pool_max=2)
     try:
         yield History(database, log=LOG)
@@ -108,7 +108,12 @@ async def history_of(state: Path) -> AsyncIterator[History]:
         await database.close()
 
 
-def _database(state: Path) -> tuple[str, str]:
+def database_of(state: Path) -> tuple[str, str]:
+    """Return the URL and the password of a state's database, for the broker's role.
+
+    Raises:
+        SourceError: The password cannot be read.
+    """
     url = os.environ.get(URL_VARIABLE, "")
     if not url:
         # Asked for late: the stack's folder knows about much else.
