@@ -14,6 +14,7 @@ from pydantic import Field
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person
 from broker.approving import voting
+from broker.approving.views import Onlooker
 from broker.core.approvals.votes import VOTE_BYTES_MAX, is_id
 from broker.core.words.errors import NotFoundError
 from broker.core.words.moment import write_moment
@@ -45,7 +46,8 @@ async def show_approval(
     request: Request, approval_id: str, who: Someone
 ) -> dict[str, Any]:
     """Return the card; ``shown`` is the digest that a vote must name."""
-    return await voting.card(_ports(request), who, _checked(approval_id))
+    me = Onlooker(who.subject_id, "api", "key" if who.proof_of_possession else "token")
+    return await voting.card(_ports(request), who, _checked(approval_id), shown_to=me)
 
 
 @router.post(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.approving import voting
+from broker.approving.views import Onlooker
 from broker.core.approvals.votes import vote_claims
 from broker.core.jws import sign
 from broker.core.words.approval import Vote, VoteWord
@@ -80,15 +81,24 @@ async def vote(
     return await voting.cast(ports, caller, choice.approval_id, signed)
 
 
-async def look(ports: Ports, caller: Caller, approval_id: str) -> Seen:
+async def look(
+    ports: Ports, caller: Caller, approval_id: str, *, session: Ticket | None = None
+) -> Seen:
     """Return a card for the screen, or why there is none any more.
+
+    With the session that it is shown in, that is recorded; what is redrawn around a
+    card is no view of it.
 
     Raises:
         NotFoundError: there is no such approval for this person's roles.
     """
-    stale, card = "", None
+    stale, card, shown_to = "", None, None
+    if session is not None:
+        shown_to = Onlooker(
+            caller.subject_id, "console", session.strength, session.ticket_id
+        )
     try:
-        card = await voting.card(ports, caller, approval_id)
+        card = await voting.card(ports, caller, approval_id, shown_to=shown_to)
     except ApprovalStaleError as error:
         stale = error.detail
     found = await ports.desk.find(approval_id)

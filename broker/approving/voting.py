@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, assert_never
 
 from broker import case as cases
 from broker import evidence, republish
+from broker.approving import views
 from broker.approving.ballots import Asked, Signed, ballot_of, note_refused
 from broker.core import approve
 from broker.core.approvals import card as cards
@@ -82,8 +83,16 @@ async def pending(ports: Ports, caller: Caller) -> list[Waiting]:
     return [Waiting(one, approve.may_sign(person, _listed(one))) for one in found]
 
 
-async def card(ports: Ports, caller: Caller, approval_id: str) -> dict[str, Any]:
+async def card(
+    ports: Ports,
+    caller: Caller,
+    approval_id: str,
+    *,
+    shown_to: views.Onlooker | None = None,
+) -> dict[str, Any]:
     """Return the card: what is asked, its digest, and how things stand.
+
+    Whom it is shown to is recorded; None is nobody.
 
     Raises:
         NotFoundError: there is no such approval for this person's roles.
@@ -95,6 +104,8 @@ async def card(ports: Ports, caller: Caller, approval_id: str) -> dict[str, Any]
     case = await cases.with_totals(ports, asked.case)
     tally, _ = await _tally(ports, asked)
     refusal = approve.may_sign(person, asked.request)
+    if shown_to is not None:
+        await views.note(ports, asked, cards.shown(shown), shown_to)
     state = asked.desk.state
     now = cards.meanwhile(
         tally, case.lines, approvers_min=asked.request.quorum.approvers_min

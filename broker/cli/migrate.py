@@ -1,11 +1,13 @@
 """Bring the tables up to what this version needs, as the database's owner."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import URL, make_url
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "infra" / "migrations"
@@ -20,6 +22,9 @@ def upgrade(url: str, *, password: str | None = None) -> None:
     Args:
         url: PostgreSQL URL of the owner.
         password: The owner's, where the URL does not say it.
+
+    Raises:
+        CommandError: The tables were made by other files than this version's.
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -36,4 +41,7 @@ def migrate(environment: Mapping[str, str] = os.environ) -> None:
     """Run the migrations on the database that the environment names."""
     file = environment.get("COUNTERFOIL_DATABASE_PASSWORD_FILE")
     password = Path(file).read_text("utf-8").removesuffix("\n") if file else None
-    upgrade(environment["COUNTERFOIL_DATABASE_URL"], password=password)
+    try:
+        upgrade(environment["COUNTERFOIL_DATABASE_URL"], password=password)
+    except CommandError as error:
+        sys.exit(str(error))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from broker.core.jwk import PublicKey
     from broker.core.words.approval import ApprovalRequest, Vote
+    from broker.core.words.entry import AuditEntry
     from broker.effects.database import Database
     from broker.effects.registry import Entries
     from broker.effects.vault import PayloadVault
@@ -223,6 +224,20 @@ class Votes:
         """Return an approval's columns, or None."""
         row = await self._database.row(_FIND, approval_id)
         return _on_desk(row) if row else None
+
+    async def viewed(
+        self, approval_id: str, *, person_id: str, shown: str, entry: AuditEntry
+    ) -> bool:
+        """Record that a person is shown a card; the same within a minute is one."""
+        signed = self._entries.signed((entry,))
+        kept: bool = await self._database.value(
+            "SELECT card_viewed($1, $2, $3, $4)", approval_id, person_id, shown, signed
+        )
+        if kept:
+            # It is durable and staged; whoever sequences next takes it along.
+            with suppress(LedgerUnavailableError):
+                await self._entries.integrated((entry,))
+        return kept
 
     async def hello(self, approval_id: str) -> None:
         """Note that a run of the workflow asked about this approval."""

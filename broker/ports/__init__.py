@@ -308,6 +308,11 @@ class Desk(Protocol):
     async def find(self, approval_id: str) -> OnDesk | None:
         """Return an approval's columns, or None."""
 
+    async def viewed(
+        self, approval_id: str, *, person_id: str, shown: str, entry: AuditEntry
+    ) -> bool:
+        """Record that a person is shown a card; False if they were within a minute."""
+
     async def hello(self, approval_id: str) -> None:
         """Note that a run of the workflow asked about this approval."""
 

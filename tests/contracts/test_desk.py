@@ -347,3 +347,19 @@ async def test_only_an_active_person_has_keys(rig: Rig) -> None:
     await rig.suspend("alice")
     assert await rig.desk.voter(PEOPLE["alice"]) == Voter()
     assert await rig.desk.voter(IDS.new()) == Voter()
+
+
+async def test_a_view_of_the_same_card_within_a_minute_is_one(rig: Rig) -> None:
+    first, second = await rig.ask(), await rig.ask()
+    looks = [(first, "alice", "0"), (first, "alice", "0"), (first, "bob", "0")]
+    looks += [(first, "alice", "1"), (second, "alice", "0")]
+    kept = [
+        await rig.desk.viewed(
+            approval_id,
+            person_id=PEOPLE[name],
+            shown=shown * 64,
+            entry=AuditEntry(IDS.new(), EntryKind.VIEW, now(), TENANT, ENVIRONMENT),
+        )
+        for approval_id, name, shown in looks
+    ]
+    assert kept == [True, False, True, True, True]

@@ -126,7 +126,12 @@ async def show_card(request: Request, approval_id: str) -> Response:
         return _way_in(request)
     values = await _queue(request, session, selected=approval_id)
     try:
-        seen = await console.look(_ports(request), session.caller, _id(approval_id))
+        seen = await console.look(
+            _ports(request),
+            session.caller,
+            _id(approval_id),
+            session=session.ticket,
+        )
     except NotFoundError as error:
         values |= {"error": error}
         return drawing.page("queue_page.html", values, status=404)

@@ -27,6 +27,7 @@ class EntryKind(StrEnum):
     ASKED = "approve.asked"
     CARRIED = "approve.carried"
     DECODED = "approve.decoded"
+    VIEW = "approve.view"
     VOTE = "approve.vote"
     APPROVAL_ENDED = "approve.ended"
     SANDBOX = "execute.sandbox"

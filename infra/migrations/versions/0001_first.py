@@ -27,6 +27,7 @@ _FILES = (
     "console.sql",
     "keys.sql",
     "simulated.sql",
+    "views.sql",
 )
 
 

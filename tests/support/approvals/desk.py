@@ -7,6 +7,7 @@ else put there (``forge``) are seen, and do not count.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from broker.core.approvals.votes import Voter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from broker.core.approvals.card import Said
     from broker.core.words.approval import Vote
+    from broker.core.words.entry import AuditEntry
     from broker.ports import Ballot
 
 _LEADS = {
@@ -39,6 +41,7 @@ class FakeDesk:
     cast_votes: dict[str, list[Vote]] = field(default_factory=dict)
     forged: dict[str, set[str]] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
+    views: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     turns: list[Said] = field(default_factory=list)
     customer: str = ""
     records: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
@@ -85,6 +88,16 @@ class FakeDesk:
         left_s = max(0.0, (row.expires_at - self.now()).total_seconds())
         _, stand = await self.votes(approval_id)
         return replace(row, left_s=left_s, votes=len(stand))
+
+    async def viewed(
+        self, approval_id: str, *, person_id: str, shown: str, entry: AuditEntry
+    ) -> bool:
+        key, now = (approval_id, person_id, shown), self.now()
+        before = self.views.get(key)
+        if before is not None and now - before < timedelta(minutes=1):
+            return False
+        self.views[key] = now
+        return True
 
     async def hello(self, approval_id: str) -> None:
         self.heard.add(approval_id)
