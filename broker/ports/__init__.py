@@ -41,15 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from broker.core.approvals.card import Said
-    from broker.core.approvals.votes import Voter
     from broker.core.identity.channel import ChannelFacts
     from broker.core.jwk import PrivateKey
     from broker.core.warrants.probes import ProbeOrder
     from broker.core.words.action import ActionRecord, ActionState
     from broker.core.words.approval import (
         ApprovalRequest,
-        ApprovalState,
         Approver,
         Vote,
     )
