@@ -16,6 +16,7 @@ from broker.core.words.action import (
     CITATIONS_MAX,
     IDEMPOTENCY_KEY_LENGTH_MAX,
     REASON_LENGTH_MAX,
+    ActionKind,
     ActionRequest,
     Bound,
     Requester,
@@ -28,7 +29,6 @@ from broker.core.words.money import Money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import StandingApproval
@@ -56,6 +56,15 @@ class Ask:
     citations: tuple[str, ...] = ()
     idempotency_key: str = ""
     action_id: str = ""
+    undo: Undoing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """Which action a person wants taken back."""
+
+    action_id: str
+    person_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,8 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     if (
         tool is None
         or tool.receipt.find is not None  # a reading of the broker's own
-        or not all(tool.name in one.tools for one in (view.agent, *view.chain))
+        # What undoes an action is asked for by a person, whatever the agents may.
+        or not (ask.undo or _may_all(tool, view.agent, *view.chain))
         or (granted and tool.name not in granted)
     ):
         raise no_such_tool()
@@ -126,8 +136,12 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
         citations=ask.citations,
         idempotency_key=ask.idempotency_key,
         asked_at=now,
+        kind=ActionKind.UNDO if ask.undo else ActionKind.REQUEST,
+        reversal_of=ask.undo.action_id if ask.undo else "",
+        asked_by=ask.undo.person_id if ask.undo else "",
     )
     owners = [one.owner for one in view.chain]
+    owners += [ask.undo.person_id] if ask.undo else []
     requester = admission.requester_of(ask.caller, owners=owners)
     case = Case(
         request=request,
@@ -234,34 +248,8 @@ def budget_rules(case: Case) -> tuple[BudgetRule, ...]:
     return (*rules, total)
 
 
-def question(case: Case, *, now: datetime) -> authorize.Question:
-    """Return what the policy is asked."""
-    assert case.view.agent is not None  # noqa: S101  (established and reopened saw it)
-    amount = case.bound.amount
-    return authorize.Question(
-        agent=case.view.agent,
-        tool=case.tool.name,
-        connector=case.tool.connector,
-        effect=case.tool.effect.value,
-        tier=int(case.tool.tier),
-        amount_minor_units=amount.minor_units if amount else 0,
-        currency=amount.currency if amount else "",
-        channel=case.interaction.channel,
-        topics=case.interaction.topics,
-        customer_flags=case.interaction.customer_flags,
-        locale=case.interaction.locale,
-        verification=int(case.interaction.verification),
-        customer_bound=case.interaction.bound,
-        proof=case.requester.proof_of_possession,
-        standing=case.standing is not None,
-        findings=(),
-        release=case.interaction.release,
-        hour=now.hour,
-        weekday=now.isoweekday(),
-        totals=case.totals or {},
-        chain=case.view.chain,
-        on_behalf_of=chain.behalf_of(case.requester.principal),
-    )
+def _may_all(tool: Tool, *agents: authorize.AgentFacts) -> bool:
+    return all(tool.name in one.tools for one in agents)
 
 
 def dedupe_key(case: Case) -> tuple[str, str]:
@@ -283,8 +271,10 @@ def dedupe_key(case: Case) -> tuple[str, str]:
     if not is_consequential(case.tool.effect):
         return "", fingerprint
     key = case.request.idempotency_key
+    # What a person asks for is never what an agent names with a key of its own.
+    whose = "undo" if case.request.kind is ActionKind.UNDO else "key"
     return (
-        digest(["key", case.requester.agent_id, key]) if key else fingerprint,
+        digest([whose, case.requester.agent_id, key]) if key else fingerprint,
         fingerprint,
     )
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from broker import case as cases
 from broker.core import authorize, guard
+from broker.core.identity import chain
 from broker.core.sealed import decided
 from broker.core.words.decision import Decision, Deny, Verdict, VerdictWord
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from broker.case import Case
     from broker.ports import Ports
 
@@ -27,9 +30,39 @@ async def authorized(ports: Ports, case: Case) -> tuple[Case, Decision]:
     The case that is returned holds the question, so that it can be recorded.
     """
     case = await cases.with_totals(ports, case)
-    case = replace(case, put=cases.question(case, now=ports.clock.now()))
+    case = replace(case, put=question(case, now=ports.clock.now()))
     assert case.put is not None  # noqa: S101  (it was just put)
     return case, authorize.decide(case.put, case.view.policy.book)
+
+
+def question(case: Case, *, now: datetime) -> authorize.Question:
+    """Return what the policy is asked."""
+    assert case.view.agent is not None  # noqa: S101  (established and reopened saw it)
+    amount = case.bound.amount
+    return authorize.Question(
+        agent=case.view.agent,
+        tool=case.tool.name,
+        connector=case.tool.connector,
+        effect=case.tool.effect.value,
+        tier=int(case.tool.tier),
+        amount_minor_units=amount.minor_units if amount else 0,
+        currency=amount.currency if amount else "",
+        channel=case.interaction.channel,
+        topics=case.interaction.topics,
+        customer_flags=case.interaction.customer_flags,
+        locale=case.interaction.locale,
+        verification=int(case.interaction.verification),
+        customer_bound=case.interaction.bound,
+        proof=case.requester.proof_of_possession,
+        standing=case.standing is not None,
+        findings=(),
+        release=case.interaction.release,
+        hour=now.hour,
+        weekday=now.isoweekday(),
+        totals=case.totals or {},
+        chain=case.view.chain,
+        on_behalf_of=chain.behalf_of(case.requester.principal),
+    )
 
 
 async def guarded(

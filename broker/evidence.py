@@ -80,6 +80,7 @@ async def keep_decision(
         more={
             "standing_approval": new_record.standing_approval or None,
             "approval": approval.approval_id if approval else None,
+            **_asked_by(case),
             "approval_digest": approval.digest if approval else None,
             "quorum": approval.quorum.approvers_min if approval else None,
             "reserved": reserved(lines),
@@ -322,6 +323,11 @@ def _lines(case: Case, decision: Decision) -> tuple[Line, ...]:
     if isinstance(decision, Permit):
         return case.lines
     return tuple(line for line in case.lines if line.rule_id != STANDING_RULE)
+
+
+def _asked_by(case: Case) -> dict[str, str]:
+    by = case.request.asked_by
+    return {"by": f"person:{by}"} if by else {}
 
 
 def _subject(interaction: Interaction) -> str:

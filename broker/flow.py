@@ -21,6 +21,7 @@ from broker import case as cases
 from broker import deciding, evidence, republish
 from broker.core import approve, execute, limit, record
 from broker.core.execute import Stamp
+from broker.core.warrants.reconcile import tried_again
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.core.words.decision import (
@@ -351,7 +352,8 @@ async def _record(
 ) -> ActionRecord | None:
     """Stage 7: what the receipt says is the outcome; without one, wait and ask."""
     action_id = claim.record.request.action_id
-    if ran.receipt is None or isinstance(case, Reason):
+    again = tried_again(claim.record, ran.receipt, ran.error, now=ports.clock.now())
+    if ran.receipt is None or isinstance(case, Reason) or again:
         return await ports.store.action(action_id)
     judgement = execute.judge(
         ran.receipt,

@@ -20,14 +20,20 @@ from broker.cli.signed_in import (
 from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 
+actions = typer.Typer(name="actions", help="Actions: take one back.")
+
+
+@actions.callback(no_args_is_help=True)
+def _actions() -> None:
+    """Actions: take one back."""
+
 
 def register(parent: typer.Typer) -> None:
-    """Add these commands to ``approvals``, which is there already."""
-    del parent
-    for command in (unknown, reconcile, resolve):
-        app.command()(command)
+    """Add ``actions``; the commands of ``approvals`` are there by being imported."""
+    parent.add_typer(actions)
 
 
+@app.command()
 def unknown(
     *,
     state: StateOption = STATE_DEFAULT,
@@ -57,6 +63,7 @@ def unknown(
     )
 
 
+@app.command()
 def reconcile(
     *,
     state: StateOption = STATE_DEFAULT,
@@ -81,6 +88,7 @@ def reconcile(
         raise typer.Exit(Exit.PENDING)
 
 
+@app.command()
 def resolve(
     action: Annotated[str, typer.Argument(help="Id of the action.")],
     *,
@@ -124,3 +132,28 @@ def resolve(
     done = at.run(work)
     before = " before" if done["repeated"] else ""
     at.show(done, lines=[f"resolved{before}: {done['state']}"])
+
+
+@actions.command()
+def undo(
+    action: Annotated[str, typer.Argument(help="Id of the action.")],
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; who signs it reads that.")
+    ],
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for an action to be taken back; ends with 5 while people must sign that."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(me: PersonClient) -> Mapping[str, Any]:
+        return (await me.undo(action, reason=reason)).checked()
+
+    done = at.run(work)
+    at.show(done, lines=[f"{done['status']}: action {done['action_id']}"])
+    if done["status"] == "pending_approval":
+        raise typer.Exit(Exit.PENDING)

@@ -72,6 +72,11 @@ class PersonClient(Session):
         rows: Sequence[Mapping[str, Any]] = found["unknown"]
         return rows
 
+    async def undo(self, action_id: str, *, reason: str) -> Answer:
+        """Ask for an action to be taken back, by what its tool declares."""
+        path = f"/v1/admin/actions/{action_id}/undo"
+        return await self.call("POST", path, json={"reason": reason})
+
     async def reconcile_unknown(self) -> Mapping[str, Any]:
         """Have the edge and the upstream asked now what became of them."""
         path = "/v1/admin/actions/unknown/reconcile"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from broker.core.words.action import ActionState
     from broker.core.words.entry import AuditEntry
 
 
@@ -56,6 +57,9 @@ class Unresolved(Protocol):
 
     async def resolution(self, action_id: str) -> str:
         """Return which resolution of a person ended this action, empty if none did."""
+
+    async def undos(self, action_id: str) -> Sequence[tuple[str, ActionState]]:
+        """Return the undos of an action that were asked for, with their states."""
 
     async def sending(self, action_id: str) -> Sending | None:
         """Return how an unknown action was sent; None if it is not unknown."""

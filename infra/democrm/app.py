@@ -55,6 +55,7 @@ _API: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/orders/{object_id}/cancel", handlers.cancel_order),
     ("GET", "/orders/{object_id}/refunds", handlers.get_refunds),
     ("POST", "/orders/{object_id}/refunds", handlers.refund_order),
+    ("POST", "/orders/{object_id}/reversals", order_handlers.reverse),
     ("POST", "/orders/{object_id}/notes", handlers.note_order),
     ("GET", "/products/{object_id}", handlers.get_product),
     ("GET", "/products", handlers.get_products),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from infra.democrm import limits
-from infra.democrm.books import orders
+from infra.democrm.books import changes, orders
 from infra.democrm.books.entries import RefundWish
 from infra.democrm.handlers import Call, Desk
 from infra.democrm.wire import Fields, parse_object
@@ -74,6 +74,24 @@ def take_back(desk: Desk, call: Call) -> Answer:
         )
 
     return _once(desk, call, body, run)
+
+
+def reverse(desk: Desk, call: Call) -> Answer:
+    """Take a refund back."""
+    body = parse_object(call.body)
+    fields = Fields(body)
+    wish = changes.Reversal(
+        refund_id=fields.text("refund_id", chars_max=limits.ID_CHARS_MAX),
+        amount_minor_units=_take_money(fields, "amount_minor_units"),
+        reference=take_reference(fields),
+    )
+    fields.end()
+    return _once(
+        desk,
+        call,
+        body,
+        lambda db, occasion: changes.reverse(db, occasion, call.object_id, wish=wish),
+    )
 
 
 def take_address(fields: Fields) -> dict[str, str]:

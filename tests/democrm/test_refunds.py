@@ -234,3 +234,40 @@ def test_refunds_at_the_same_time_never_exceed_what_was_paid(crm: Crm) -> None:
     assert order["refunded_minor_units"] == sum(accepted)
     journal = [entry["amount_minor_units"] for entry in crm.journal()]
     assert sorted(journal) == sorted(accepted)
+
+
+def test_a_refund_is_taken_back_whole_and_once(crm: Crm) -> None:
+    made = crm.refund(orders.PROCESSED, 5000, orders.PROCESSED_METHOD).json()
+    path = f"/orders/{orders.PROCESSED}/reversals"
+    body = {
+        "refund_id": made["refund_id"],
+        "amount_minor_units": 5000,
+        "currency": "USD",
+        "reference": "u-1",
+    }
+    for wrong, status in (
+        ({"refund_id": "refund_99999999"}, 404),
+        ({"amount_minor_units": 4999}, 409),
+        ({"amount_minor_units": 0}, 422),
+        ({"currency": "EUR"}, 422),
+        ({"more": 1}, 422),
+    ):
+        assert crm.post(path, body | wrong).status_code == status, wrong
+    other = f"/orders/{orders.PENDING}/reversals"
+    assert crm.post(other, body).status_code == 404
+    answer = crm.post(path, body)
+    assert answer.status_code == 201
+    assert answer.json() == {
+        "order_id": orders.PROCESSED,
+        "refund_id": made["refund_id"],
+        "customer_id": orders.PROCESSED_CUSTOMER,
+        "amount_minor_units": 5000,
+        "currency": "USD",
+        "status": "reversed",
+        "paid_minor_units": orders.PROCESSED_PAID + 5000,
+        "refunded_minor_units": 5000,
+        "reference": "u-1",
+    }
+    again = crm.post(path, body)
+    assert (again.status_code, again.json()) == (409, {"error": "reversed_before"})
+    assert [one["kind"] for one in crm.journal()] == ["refund", "reversal"]

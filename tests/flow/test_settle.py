@@ -16,7 +16,9 @@ from broker.core.words.errors import (
     LedgerUnavailableError,
 )
 from broker.registry.records import Change
+from tests.support.approvals.voters import LARGE, approve, large_refund
 from tests.support.flow.house import AGENT_ID, House
+from tests.support.flow.unknowns import later
 
 
 async def test_fifty_equal_calls_at_once_are_one_action_and_one_refund(
@@ -138,6 +140,43 @@ async def test_a_crash_before_sending_is_resumed_with_a_new_warrant(
     )
     assert {r.state for r in records if r} >= {ActionState.DONE}
     assert house.executor.amounts() == [1_000]
+
+
+async def test_a_yes_is_not_lost_because_nothing_could_be_sent_at_that_moment(
+    house: House,
+) -> None:
+    record = await large_refund(house)
+    action_id = record.request.action_id
+    await approve(house, "alice", record.approval_id)
+    house.executor.fault = "before_send"
+    for _ in range(3):
+        left = await flow.settle(house.ports, action_id)
+        assert left is not None
+        assert left.state is ActionState.EXECUTING
+        assert await house.held() == LARGE
+        await house.lapse()
+    house.executor.fault = ""
+    done = await flow.settle(house.ports, action_id)
+    assert done is not None
+    assert done.state is ActionState.DONE
+    assert house.executor.amounts() == [LARGE]
+    warrants = [w.warrant_id for w in house.executor.runs if w.action_id == action_id]
+    assert len({*warrants}) == len(warrants) == 4
+
+
+async def test_once_the_approval_has_expired_nothing_is_tried_any_more(
+    house: House,
+) -> None:
+    record = await large_refund(house)
+    await approve(house, "alice", record.approval_id)
+    house.executor.fault = "before_send"
+    await flow.settle(house.ports, record.request.action_id)
+    await house.lapse()
+    later(house, 2 * 86_400)
+    failed = await flow.settle(house.ports, record.request.action_id)
+    assert failed is not None
+    assert failed.state is ActionState.FAILED
+    assert (await house.held(), await house.posted()) == (0, 0)
 
 
 async def test_a_revocation_between_decision_and_execution_stops_it(

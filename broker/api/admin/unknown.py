@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
+from broker import undo as undoing
+from broker.api.actions import answer_response
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person
 from broker.core.approvals.resolutions import (
@@ -20,6 +22,7 @@ from broker.core.approvals.resolutions import (
 from broker.core.approvals.votes import is_id
 from broker.core.jwk import JwsError
 from broker.core.jws import claims_of, unpack
+from broker.core.words.action import REASON_LENGTH_MAX
 from broker.core.words.errors import InvalidError, NotFoundError
 from broker.core.words.moment import write_moment
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
@@ -99,6 +102,32 @@ async def resolve(request: Request, action_id: str, who: Someone) -> dict[str, A
         "state": done.state.value,
         "repeated": done.repeated,
     }
+
+
+class UndoBody(Body):
+    """Why it is taken back; people who sign it read that."""
+
+    reason: str = Field(min_length=1, max_length=REASON_LENGTH_MAX)
+
+
+@router.post(
+    "/{action_id}/undo",
+    summary="Ask for an action to be taken back",
+    openapi_extra=documented(UndoBody),
+    responses={
+        202: {"description": "People must sign it; it is another action."},
+        403: {"description": "Denied; reasons are stable codes."},
+        409: {"description": "It is not done, or its tool declares no undo."},
+    },
+)
+async def undo(request: Request, action_id: str, who: Someone) -> Response:
+    """Ask for what its tool declares as undo: decided, limited and signed like any."""
+    if not is_id(action_id):
+        msg = "there is no such action for you"
+        raise NotFoundError(msg)
+    body, ports = await read(request, UndoBody), _ports(request)
+    answer = await undoing.undo(ports, who, action_id, reason=body.reason)
+    return await answer_response(ports, answer)
 
 
 def _check_same(body: ResolveBody) -> None:

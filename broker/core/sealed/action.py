@@ -64,6 +64,7 @@ def to_payload(record: ActionRecord) -> dict[str, Any]:
         "parent_action": request.parent_action,
         "reversal_of": request.reversal_of,
         "disposition": request.disposition,
+        "asked_by": request.asked_by,
         "requester": {
             "agent_id": requester.agent_id,
             "instance_id": requester.instance_id,
@@ -112,6 +113,7 @@ def from_payload(
             parent_action=sealed["parent_action"],
             reversal_of=sealed["reversal_of"],
             disposition=sealed["disposition"],
+            asked_by=sealed["asked_by"],
         ),
         requester=_requester(sealed["requester"]),
         tenant=columns.tenant,
@@ -173,6 +175,7 @@ def outcome_from(sealed: Mapping[str, Any]) -> Outcome:
         detail=sealed["detail"],
         sent=sealed["sent"],
         result=sealed["result"],
+        receipt=sealed["receipt"],
     )
 
 

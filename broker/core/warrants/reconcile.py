@@ -21,7 +21,8 @@ from broker.core.words.warrant import WARRANT_TTL_S_MAX, SentState
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from broker.core.words.action import Bound
+    from broker.core.execute import RunError
+    from broker.core.words.action import ActionRecord, Bound
     from broker.core.words.tool import Tool
     from broker.core.words.warrant import Receipt
 
@@ -106,6 +107,29 @@ def may_send_again(sent: Sent, *, again: int, now: datetime) -> bool:
         return False
     slack = KEPT_SLACK_S + WARRANT_TTL_S_MAX + sent.tool.timeout_s
     return made <= now < made + timedelta(seconds=kept_s - slack)
+
+
+def tried_again(
+    record: ActionRecord,
+    receipt: Receipt | None,
+    error: RunError | None,
+    *,
+    now: datetime,
+) -> bool:
+    """Return whether an action is left as it is, for its lease to lapse.
+
+    What people signed for is not lost because a part or the upstream was away: nothing
+    was sent, and until their approval expires it is executed again, under a warrant of
+    its own and decided once more. Anything else fails, and may be asked for again.
+    """
+    return (
+        receipt is not None
+        and receipt.state is SentState.NOT_SENT
+        and bool(record.approval_id)
+        and (error is None or error.code != "revoked")
+        and record.expires_at is not None
+        and now < record.expires_at
+    )
 
 
 def _happened(receipt: Receipt, sent: Sent) -> Judgement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003  (dataclass fields are inspected)
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,7 @@ class ActionRequest:
 
     ``arguments`` is strict JSON (no floats outside what the manifest allows);
     ``arguments_digest`` is the SHA-256 of its canonical form, in lower-case hex.
+    ``asked_by`` is the person who asked for it, empty if the agent did.
     """
 
     action_id: str
@@ -117,6 +118,7 @@ class ActionRequest:
     parent_action: str = ""
     reversal_of: str = ""
     disposition: str = ""
+    asked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Outcome:
     """How an execution ended, by the edge's receipt and never by the connector.
 
     ``sent`` says whether an effectful request left the edge; ``result`` is what the
-    release filter let through.
+    release filter let through, ``receipt`` the edge's signed receipt as it was stored.
     """
 
     word: OutcomeWord
@@ -152,6 +154,7 @@ class Outcome:
     detail: str
     sent: bool
     result: Mapping[str, Any] | None = None
+    receipt: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from broker.core.words.action import ActionState
 from broker.ports import OpenOutcome, Sending
 
 if TYPE_CHECKING:
@@ -94,6 +95,15 @@ class PostgresUnknown:
             )
             or ""
         )
+
+    async def undos(self, action_id: str) -> Sequence[tuple[str, ActionState]]:
+        """Return the undos of an action that were asked for, with their states."""
+        found = await self._database.rows(
+            "SELECT action_id, state FROM action"
+            " WHERE reversal_of = $1 AND decision <> 'deny' ORDER BY action_id",
+            action_id,
+        )
+        return [(str(row["action_id"]), ActionState(row["state"])) for row in found]
 
     async def sending(self, action_id: str) -> Sending | None:
         """Return how an unknown action was sent; None if it is not unknown."""

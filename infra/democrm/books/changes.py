@@ -12,6 +12,7 @@ from infra.democrm.books import reads
 from infra.democrm.books.entries import (
     RefundRules,
     RefundWish,
+    insert_payment,
     insert_refund,
     is_full,
     record,
@@ -28,15 +29,26 @@ __all__ = [
     "RefundRules",
     "RefundWish",
     "Reply",
+    "Reversal",
     "cancel",
     "note",
     "refund",
     "reply",
+    "reverse",
 ]
 
 _REFUNDS: Final = "SELECT count(*) FROM payments WHERE order_id = ? AND kind = 'refund'"
 _NOTES: Final = "SELECT count(*) FROM notes WHERE order_id = ?"
 _REPLIES: Final = "SELECT count(*) FROM replies WHERE customer_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """Which refund is to be taken back, and what the caller says it was."""
+
+    refund_id: str
+    amount_minor_units: int
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,55 @@ def refund(
         "status": "accepted",
         "paid_minor_units": paid,
         "refunded_minor_units": total,
+        "reference": wish.reference,
+    }
+    return Answer(201, body)
+
+
+def reverse(
+    connection: sqlite3.Connection,
+    occasion: Occasion,
+    order_id: str,
+    *,
+    wish: Reversal,
+) -> Answer:
+    """Take a refund of an order back, whole and once, from where it went.
+
+    Returns:
+        201; 404 for an unknown order or refund; 409 when it was taken back before, or
+        is of another amount.
+    """
+    row = connection.execute(
+        "SELECT o.customer_id, p.amount_minor_units, p.payment_method_id, r.reverses"
+        " FROM orders o JOIN payments p ON p.order_id = o.order_id"
+        " LEFT JOIN payments r ON r.reverses = p.refund_id"
+        " WHERE o.order_id = ? AND p.refund_id = ?",
+        (order_id, wish.refund_id),
+    ).fetchone()
+    if row is None:
+        return refusal(404, "no_such_refund")
+    customer_id, amount, method_id, reversed_before = row
+    if reversed_before is not None:
+        return refusal(409, "reversed_before")
+    if amount != wish.amount_minor_units:
+        return refusal(409, "another_amount")
+    record(
+        connection,
+        occasion,
+        Change("reversal", order_id, customer_id, amount, wish.reference),
+    )
+    back = RefundWish(amount, method_id, wish.reference)
+    insert_payment(connection, occasion, order_id, wish=back, reverses=wish.refund_id)
+    paid, refunded = reads.totals(connection, order_id)
+    body = {
+        "order_id": order_id,
+        "refund_id": wish.refund_id,
+        "customer_id": customer_id,
+        "amount_minor_units": amount,
+        "currency": CURRENCY,
+        "status": "reversed",
+        "paid_minor_units": paid,
+        "refunded_minor_units": refunded,
         "reference": wish.reference,
     }
     return Answer(201, body)

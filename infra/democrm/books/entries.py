@@ -103,20 +103,25 @@ def insert_payment(
     order_id: str,
     *,
     wish: RefundWish,
+    reverses: str | None = None,
 ) -> None:
-    """Write a payment that the customer makes, also off the gift card's balance."""
+    """Write a payment that the customer makes, also off the gift card's balance.
+
+    ``reverses`` names the refund that it takes back.
+    """
     move_balance(
         connection, wish.payment_method_id, minor_units=-wish.amount_minor_units
     )
     connection.execute(
         "INSERT INTO payments (order_id, kind, amount_minor_units, payment_method_id,"
-        " reference, created_at) VALUES (?, 'payment', ?, ?, ?, ?)",
+        " reference, created_at, reverses) VALUES (?, 'payment', ?, ?, ?, ?, ?)",
         (
             order_id,
             wish.amount_minor_units,
             wish.payment_method_id,
             wish.reference,
             occasion.at,
+            reverses,
         ),
     )
 

@@ -55,6 +55,7 @@ CREATE TABLE payments (
     amount_minor_units INTEGER NOT NULL CHECK (amount_minor_units > 0),
     payment_method_id TEXT NOT NULL,
     refund_id TEXT UNIQUE,
+    reverses TEXT UNIQUE,               -- of a payment that takes a refund back
     reference TEXT,
     created_at TEXT,                    -- null for what came with the data
     CHECK ((kind = 'refund') = (refund_id IS NOT NULL))
@@ -101,7 +102,8 @@ CREATE TABLE journal (
     at TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN (
         'cancel', 'refund', 'note', 'reply', 'order_address', 'items', 'payment',
-        'return', 'exchange', 'customer_address', 'access_reset', 'offer', 'handover'
+        'return', 'exchange', 'customer_address', 'access_reset', 'offer', 'handover',
+        'reversal'
     )),
     object TEXT NOT NULL,
     customer_id TEXT NOT NULL,

@@ -9,7 +9,7 @@ from typing import Final
 from infra.democrm.books.source import Catalogue
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
-_SCHEMA_VERSION: Final = 2
+_SCHEMA_VERSION: Final = 3
 _LOCK_WAIT_S: Final = 1.0
 # What came with the data has no time: everything that has one was made here.
 _RESET: Final = (

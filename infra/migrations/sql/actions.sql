@@ -117,6 +117,9 @@ CREATE TABLE action (
 ) WITH (fillfactor = 80);
 CREATE INDEX action_by_agent ON action (agent_id, created_at);
 CREATE INDEX action_by_interaction ON action (interaction_id, created_at);
+-- At most one undo of an action is live or done, whoever asks.
+CREATE UNIQUE INDEX action_undo ON action (reversal_of)
+  WHERE kind = 'undo' AND state NOT IN ('refused', 'failed', 'cancelled', 'expired');
 CREATE INDEX action_open ON action (state, lease_until)
   WHERE state IN ('ready', 'executing', 'unknown', 'pending_approval');
 

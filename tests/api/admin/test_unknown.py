@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest_asyncio
 
+from broker import flow
 from tests.support.approvals.office import Office, open_office
 from tests.support.flow.house import open_house
 from tests.support.flow.unknowns import resolution, unclear_refund
@@ -78,6 +79,33 @@ async def test_what_is_said_beside_the_signature_must_be_what_was_signed(
         answer = await resolve(office, "alice", action_id, body=body)
         assert answer.status_code == 422, (body, answer.text)
     assert await office.house.held() == 1_000
+
+
+async def test_a_person_has_an_action_taken_back_and_another_signs(
+    office: Office,
+) -> None:
+    house = office.house
+    interaction = await house.interaction()
+    await house.read_order(interaction)
+    done = await flow.submit(house.ports, house.refund(interaction, 1_000))
+    assert done.record is not None
+    first = done.record.request.action_id
+    path, why = f"{PATH}/{first}/undo", {"reason": "by mistake"}
+    for body, status in (({}, 422), ({"reason": ""}, 422), (why | {"more": 1}, 422)):
+        answer = await office.call("alice", "POST", path, json=body)
+        assert answer.status_code == status, answer.text
+    assert (await office.call("olivia", "POST", path, json=why)).status_code == 404
+    answer = await office.call("alice", "POST", path, json=why)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["status"] == "pending_approval"
+    again = await office.call("bob", "POST", path, json=why)
+    assert again.json()["action_id"] == answer.json()["action_id"]
+    wrong = await office.call("alice", "POST", f"{PATH}/nothing/undo", json=why)
+    assert wrong.status_code == 404
+    [waits] = (await office.call("alice", "GET", "/v1/approvals")).json()["approvals"]
+    assert not waits["may_approve"]
+    [waits] = (await office.call("bob", "GET", "/v1/approvals")).json()["approvals"]
+    assert waits["may_approve"]
 
 
 async def test_who_has_no_such_role_sees_or_learns_nothing(office: Office) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from broker import flow
 from broker.approving import ending
 from broker.cli.app import make_app
 from broker.cli.approvals import WORD, changes, printable
@@ -46,10 +47,15 @@ class Counter:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def run(
-        self, *words: str, who: str = "alice", code: int = Exit.OK, typed: str = ""
+        self,
+        *words: str,
+        who: str = "alice",
+        code: int = Exit.OK,
+        typed: str = "",
+        of: str = "approvals",
     ) -> Any:
         """Run a command as a person; return its JSON lines."""
-        result = self.invoke(*words, "--json", who=who, typed=typed)
+        result = self.invoke(*words, "--json", who=who, typed=typed, of=of)
         assert result.exit_code == code, result.output
         return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -59,10 +65,12 @@ class Counter:
         assert result.exit_code == code, result.output
         return str(result.output)
 
-    def invoke(self, *words: str, who: str, typed: str = "") -> Any:
+    def invoke(
+        self, *words: str, who: str, typed: str = "", of: str = "approvals"
+    ) -> Any:
         where = ["--state", str(self.state), "--url", self.url]
         name = ["--as", who] if who else []
-        command = ["approvals", *words, *where, *name]
+        command = [of, *words, *where, *name]
         return CliRunner().invoke(make_app(), command, input=typed)
 
 
@@ -264,6 +272,23 @@ def test_an_unknown_outcome_is_listed_and_resolved_by_a_person(counter) -> None:
     assert "not unknown any more" in counter.say(*paid, who="bob", code=Exit.FAILED)
     assert counter.do(counter.house.posted()) == 900
     assert counter.run("unknown") == []
+
+
+def test_a_refund_is_taken_back_from_the_command_line(counter) -> None:
+    async def refunded() -> str:
+        interaction = await counter.house.interaction()
+        await counter.house.read_order(interaction)
+        ask = counter.house.refund(interaction, 1_000)
+        done = await flow.submit(counter.house.ports, ask)
+        assert done.record is not None
+        return done.record.request.action_id
+
+    action = counter.do(refunded())
+    words = ("undo", action, "--reason", "by mistake")
+    [asked] = counter.run(*words, code=Exit.PENDING, of="actions")
+    assert asked["status"] == "pending_approval"
+    [waits] = counter.run("list", who="bob")
+    assert waits["action"] == asked["action_id"]
 
 
 def test_a_round_of_reconciling_says_by_what_each_was_found(counter) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.execute import RunError
 from broker.core.warrants.reconcile import (
     AGAIN_MAX,
     CLOCK_S_MAX,
@@ -20,6 +22,7 @@ from broker.core.warrants.reconcile import (
     from_list,
     may_send_again,
     proves_absence,
+    tried_again,
 )
 from broker.core.words.action import Bound, OutcomeWord
 from broker.core.words.money import Money
@@ -165,6 +168,31 @@ def test_a_key_is_used_again_only_while_the_upstream_surely_keeps_it(
         assert after_s >= 0
         assert latest + KEPT_SLACK_S < kept_s
         assert again < AGAIN_MAX
+
+
+def test_what_people_signed_for_is_tried_again_until_their_approval_expires() -> None:
+    record = SimpleNamespace(approval_id="a", expires_at=LATE)
+    unsent, before = receipt({}, state=SentState.NOT_SENT), LATE - timedelta(seconds=1)
+    away = RunError("connector_error", "")
+
+    def again(
+        what: Any = record,
+        of: Receipt | None = unsent,
+        error: RunError | None = away,
+        *,
+        now: datetime = before,
+    ) -> bool:
+        return tried_again(what, of, error, now=now)
+
+    assert again()
+    assert again(error=None)
+    assert not again(now=LATE)
+    assert not again(of=None)
+    assert not again(of=receipt({}, state=SentState.SENT))
+    assert not again(of=receipt({}))
+    assert not again(error=RunError("revoked", ""))
+    assert not again(SimpleNamespace(approval_id="", expires_at=LATE))
+    assert not again(SimpleNamespace(approval_id="a", expires_at=None))
 
 
 def test_nothing_is_sent_again_with_another_manifest_than_was_decided_on() -> None:

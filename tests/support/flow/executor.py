@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from broker.core.execute import RunError
+from broker.core.jws import sign
+from broker.core.warrants.orders import receipt_claims
 from broker.core.words.errors import ExecutorUnavailableError
-from broker.core.words.warrant import Receipt, SentState
+from broker.core.words.warrant import RECEIPT_TYP, Receipt, SentState
 from broker.ports import Ran
+from tests.support.identities import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +47,7 @@ class FakeExecutor:
     revoked: Callable[[Warrant], bool] = lambda _: False
     paid: int = PAID
     reaches: bool = False
+    reversed: list[Warrant] = field(default_factory=list)
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def amounts(self) -> list[int]:
@@ -87,7 +91,7 @@ class FakeExecutor:
         if status >= 400:
             return Ran(None, RunError("connector_error", ""), receipt, "jws")
         result = {"matched": True} if warrant.tool == "customers.verify" else body
-        return Ran(result, None, receipt, "jws")
+        return Ran(result, None, receipt, _signed(receipt))
 
     async def ask(self, warrant_id: str, action_id: str) -> Ran:
         await self.address()
@@ -128,6 +132,7 @@ class FakeExecutor:
             "currency": body.get("currency"),
             "paid": paid,
             "status": body.get("status"),
+            "refund": body.get("refund_id"),
         }
 
     def _found(self, reference: str) -> dict[str, Any]:
@@ -171,6 +176,9 @@ class FakeExecutor:
                         {"note_id": "n1", "author": "x", "text": t} for t in self.notes
                     ],
                 }
+            case "orders.refund.reverse":
+                self.reversed.append(warrant)
+                return 201, {**args, "customer_id": CUSTOMER, "status": "reversed"}
             case "orders.refunds.find":
                 return 200, self._found(args["reference"])
             case "orders.refund" if warrant.idempotency_key in self.keys:
@@ -180,7 +188,7 @@ class FakeExecutor:
                     (args["order_id"], args["amount_minor_units"], warrant.action_id)
                 )
                 self.keys[warrant.idempotency_key] = {
-                    "refund_id": "r1",
+                    "refund_id": f"refund_{len(self.moved):08d}",
                     "order_id": args["order_id"],
                     "customer_id": CUSTOMER,
                     "amount_minor_units": args["amount_minor_units"],
@@ -204,6 +212,10 @@ def answered(
     executor.receipts[old.warrant_id] = replace(
         old, state=SentState.ANSWERED, upstream_status=status, values=said
     )
+
+
+def _signed(receipt: Receipt) -> str:
+    return sign(receipt_claims(receipt), key=key_of("receipt"), typ=RECEIPT_TYP)
 
 
 def made_receipt(

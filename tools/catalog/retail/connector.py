@@ -56,6 +56,18 @@ def orders_refunds(call: Call) -> dict[str, object]:
     return {}
 
 
+def orders_refund_reverse(call: Call) -> dict[str, object]:
+    """Take a refund back."""
+    order_id = segment(call.arguments["order_id"])
+    body = {
+        "refund_id": call.arguments["refund_id"],
+        "amount_minor_units": call.arguments["amount_minor_units"],
+        "currency": call.arguments["currency"],
+        "reference": call.action,
+    }
+    return accept(call.http.post(f"/orders/{order_id}/reversals", json=body), 201)
+
+
 def answers_send(call: Call) -> dict[str, object]:
     """Deliver a text to the customer."""
     body = {
