@@ -112,16 +112,7 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
         return Reason("agent_inactive", "this agent is not active")
     if view.broken:
         return Reason("chain_broken", view.broken)
-    tool = ports.shelf.tool(ask.tool)
-    granted = ask.caller.grant.tools
-    if (
-        tool is None
-        or tool.receipt.find is not None  # a reading of the broker's own
-        # What undoes an action is asked for by a person, whatever the agents may.
-        or not (ask.undo or _may_all(tool, view.agent, *view.chain))
-        or (granted and tool.name not in granted)
-    ):
-        raise no_such_tool()
+    tool = _granted(ports, ask, view.agent, *view.chain)
     bound = guard.bind(tool, ask.arguments)
     over_grant = admission.over_grant(ask.caller, tool, bound)
     if over_grant is not None:
@@ -248,8 +239,18 @@ def budget_rules(case: Case) -> tuple[BudgetRule, ...]:
     return (*rules, total)
 
 
-def _may_all(tool: Tool, *agents: authorize.AgentFacts) -> bool:
-    return all(tool.name in one.tools for one in agents)
+def _granted(ports: Ports, ask: Ask, *agents: authorize.AgentFacts) -> Tool:
+    """Return the tool that is asked for, if these agents and the token may use it."""
+    tool, granted = ports.shelf.tool(ask.tool), ask.caller.grant.tools
+    if (
+        tool is None
+        or tool.receipt.find is not None  # a reading of the broker's own
+        # What undoes an action is asked for by a person, whatever the agents may.
+        or not (ask.undo or all(tool.name in one.tools for one in agents))
+        or (granted and tool.name not in granted)
+    ):
+        raise no_such_tool()
+    return tool
 
 
 def dedupe_key(case: Case) -> tuple[str, str]:
