@@ -164,9 +164,29 @@ async def keep_unexecuted(
 
     ``more`` is what policy said, if that is why.
     """
-    entry = AuditEntry(
+    detail = {
+        "outcome": state.value,
+        "code": reason.code,
+        "sent": False,
+        **(more or {}),
+    }
+    entry = entry_about(ports, action, EntryKind.OUTCOME, detail)
+    return await ports.store.refuse(
+        action.request.action_id,
+        owner=ports.replica,
+        state=state,
+        code=reason.code,
+        entry=entry,
+    )
+
+
+def entry_about(
+    ports: Ports, action: ActionRecord, kind: EntryKind, detail: Mapping[str, Any]
+) -> AuditEntry:
+    """Return an entry about a stored action, whatever became of its case."""
+    return AuditEntry(
         entry_id=ports.ids.new(),
-        kind=EntryKind.OUTCOME,
+        kind=kind,
         at=ports.clock.now(),
         tenant=action.tenant,
         environment=action.environment,
@@ -176,21 +196,8 @@ async def keep_unexecuted(
             "customer_ref": action.customer_ref or None,
         },
         action={"action_id": action.request.action_id, "tool": action.request.tool},
-        detail={
-            "outcome": state.value,
-            "code": reason.code,
-            "sent": False,
-            **(more or {}),
-            **delegation_of(action.requester),
-        },
+        detail=dict(detail) | delegation_of(action.requester),
         replica=ports.replica,
-    )
-    return await ports.store.refuse(
-        action.request.action_id,
-        owner=ports.replica,
-        state=state,
-        code=reason.code,
-        entry=entry,
     )
 
 
@@ -273,7 +280,11 @@ def _approval(ports: Ports, case: Case, decision: Decision) -> ApprovalRequest |
         ),
         quorum=decision.quorum,
         amount=case.bound.amount,
-        barred=approve.barred(owner=case.view.agent.owner, requester=case.requester),
+        barred=approve.barred(
+            owner=case.view.agent.owner,
+            requester=case.requester,
+            author=case.view.policy.author,
+        ),
         state=ApprovalState.PENDING,
         created_at=asked_at,
         expires_at=asked_at + timedelta(seconds=decision.quorum.expires_s),
@@ -315,6 +326,7 @@ def _record(
         created_at=case.request.asked_at,
         expires_at=approval.expires_at if approval else None,
         decided=made_from(case, verdict),
+        policy_author=case.view.policy.author,
     )
 
 

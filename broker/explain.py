@@ -252,6 +252,11 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
             "approvers_min": decision.quorum.approvers_min,
             "role": decision.quorum.role,
             "expires_s": decision.quorum.expires_s,
+            "remind_s": decision.quorum.remind_s,
+            "ladder": [
+                {"role": rung.role, "after_s": rung.after_s}
+                for rung in decision.quorum.ladder
+            ],
         }
     return found
 

@@ -170,6 +170,7 @@ async def _asked(ports: Ports, now: _Decided) -> Redecision:
         approval_id=ports.ids.new(),
         decided=deciding.made_from(now.case, now.verdict),
         asked_again_at=ports.clock.now(),
+        policy_author=now.case.view.policy.author,
     )
     request = approve.asked_of(
         put, tool=now.case.tool, bound=now.case.bound, owner=agent.owner

@@ -38,7 +38,7 @@ class BrokerActivities:
 
     @activity.defn(name=EXPIRE)
     async def expire(self, approval_id: str) -> Standing:
-        """Have an approval ended if its time is up."""
+        """Have done what time has made due."""
         return await _asked(self._broker.expire, approval_id)
 
     @activity.defn(name=ROTATE)

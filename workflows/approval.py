@@ -86,7 +86,8 @@ class Approval:
             if standing.approval == ApprovalState.PENDING:
                 in_time = await self._news(told, within_s=standing.left_s)
                 told = self._told
-                # Past the expiry "expire" answers as "look" does, and ends it as well.
+                # Once the time is up, "expire" answers as "look" does, and has done
+                # what is due by then: a reminder, a further role, or the end.
                 standing = await self._ask(LOOK if in_time else EXPIRE)
             else:
                 if tries:

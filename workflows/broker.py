@@ -115,7 +115,7 @@ class Broker:
         return await self._ask("POST", approval_id, "/settle")
 
     async def expire(self, approval_id: str) -> Standing:
-        """Have an approval ended if its time is up; return where it is then.
+        """Have done what time has made due; return where the approval is then.
 
         Raises:
             NoSuchApprovalError: there is none.

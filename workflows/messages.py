@@ -12,7 +12,7 @@ SETTLE: Final = "settle"
 """Activity: have the broker settle an approved action; it verifies everything again."""
 
 EXPIRE: Final = "expire"
-"""Activity: have the broker end an approval, if it is past its expiry."""
+"""Activity: have the broker do what time has made due: remind, ask on, or end it."""
 
 ROTATE: Final = "rotate_if_due"
 """Activity: tell the broker to rotate its signing key if it is time."""
@@ -28,7 +28,8 @@ NO_SUCH_APPROVAL: Final = "no_such_approval"
 class Standing:
     """Where an approval and its action are, as the broker says.
 
-    ``left_s`` is what is left until the expiry, in seconds, by the database's clock.
+    ``left_s`` is what is left until time makes the next thing due, in seconds, by the
+    database's clock; what that is, the broker knows.
     """
 
     approval: str

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person
-from broker.approving import voting
+from broker.approving import listing, voting
 from broker.approving.views import Onlooker
 from broker.core.approvals.votes import VOTE_BYTES_MAX, is_id
 from broker.core.words.errors import NotFoundError
@@ -21,7 +21,7 @@ from broker.core.words.moment import write_moment
 from broker.core.words.subject import Caller
 
 if TYPE_CHECKING:
-    from broker.approving.voting import Waiting
+    from broker.approving.listing import Waiting
     from broker.ports import Ports
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"])
@@ -37,7 +37,7 @@ class VoteBody(Body):
 @router.get("", summary="List what waits for your roles")
 async def list_approvals(request: Request, who: Someone) -> dict[str, Any]:
     """Return pending approvals, the next to expire first."""
-    found = await voting.pending(_ports(request), who)
+    found = await listing.pending(_ports(request), who)
     return {"approvals": [_waiting_json(one) for one in found]}
 
 

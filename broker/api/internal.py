@@ -71,7 +71,7 @@ async def settle(request: Request, approval_id: str, _who: Worker) -> dict[str, 
 
 @router.post("/approvals/{approval_id}/expire")
 async def expire(request: Request, approval_id: str, _who: Worker) -> dict[str, Any]:
-    """End an approval if its time is up, by the database's clock."""
+    """Do what time has made due, by the database's clock; end it if it is past."""
     return _json(await ending.expire(_ports(request), _checked(approval_id)))
 
 
@@ -101,5 +101,6 @@ def _json(found: OnDesk) -> dict[str, Any]:
     return {
         "approval": found.state.value,
         "action": action.value,
-        "left_s": found.left_s,
+        # The next moment that matters, whatever it is: the run only keeps the time.
+        "left_s": found.due_s,
     }

@@ -85,7 +85,15 @@ async def ballot_of(
         }
         kind = EntryKind.OUTCOME
         entries.append(await evidence.entry_of(ports, case, kind, ended, (outcome,)))
-    return Ballot(vote, tally.state, seen, payload, outcome, tuple(entries))
+    return Ballot(
+        vote=vote,
+        state=tally.state,
+        seen=seen,
+        payload=payload,
+        outcome=outcome,
+        entries=tuple(entries),
+        per_hour=case.view.policy.approvals_per_hour,
+    )
 
 
 async def note_refused(ports: Ports, asked: Asked, vote: Vote, refusal: Reason) -> None:

@@ -22,9 +22,11 @@ from broker.core import approve
 from broker.core.approvals import card as cards
 from broker.core.approvals.votes import check_fresh, verify_vote
 from broker.core.words.action import ActionState
-from broker.core.words.approval import ApprovalRequest, ApprovalState, VoteWord
-from broker.core.words.decision import Quorum, Reason
+from broker.core.words.approval import ApprovalState, VoteWord
+from broker.core.words.decision import Reason
 from broker.core.words.errors import (
+    ApprovalClaimedError,
+    ApprovalsCappedError,
     ApprovalStaleError,
     ConflictError,
     ForbiddenError,
@@ -32,6 +34,7 @@ from broker.core.words.errors import (
     NotFoundError,
     UnavailableError,
 )
+from broker.core.words.moment import write_moment
 from broker.ports import CastWord
 
 if TYPE_CHECKING:
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
 CAST_TRIES_MAX: Final = 8
 """How often a vote is counted again because other votes came in meanwhile."""
 
-PENDING_SHOWN_MAX: Final = 200
+CAPPED_RETRY_S: Final = 60
+"""When a person who said yes too often may try again; the hour slides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +63,7 @@ class Counted:
     approvers_min: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An approval in a person's list; ``refusal`` says why they may not sign it."""
-
-    desk: OnDesk
-    refusal: Reason | None
-
-
 # ------------------------------------------------------------------------ for people
-
-
-async def pending(ports: Ports, caller: Caller) -> list[Waiting]:
-    """Return what waits for this person's roles, the next to expire first.
-
-    Raises:
-        ForbiddenError: the caller is no active person.
-    """
-    person = await _person(ports, caller)
-    found = await ports.desk.waiting(
-        roles=sorted(person.roles), limit=PENDING_SHOWN_MAX
-    )
-    return [Waiting(one, approve.may_sign(person, _listed(one))) for one in found]
 
 
 async def card(
@@ -98,12 +81,12 @@ async def card(
         NotFoundError: there is no such approval for this person's roles.
         ApprovalStaleError: the action cannot be executed any more.
     """
-    person = await _person(ports, caller)
-    asked = await _asked(ports, approval_id, person)
+    person = await person_of(ports, caller)
+    asked = await asked_of(ports, approval_id, person)
     shown = await _shown(ports, asked)
     case = await cases.with_totals(ports, asked.case)
     tally, _ = await _tally(ports, asked)
-    refusal = approve.may_sign(person, asked.request)
+    refusal = approve.may_sign(person, asked.request, at=ports.clock.now())
     if shown_to is not None:
         await views.note(ports, asked, cards.shown(shown), shown_to)
     state = asked.desk.state
@@ -114,7 +97,9 @@ async def card(
         "asked": shown,
         "shown": cards.shown(shown),
         "reason_needed": cards.reason_needed(asked.record),
-        "now": now | {"state": state.value, "action": asked.desk.action_state.value},
+        "now": now
+        | {"state": state.value, "action": asked.desk.action_state.value}
+        | {"claim": claim_json(asked.desk, person.person_id)},
         "you": {
             "may_approve": state is ApprovalState.PENDING and refusal is None,
             "why_not": _reason_json(refusal),
@@ -122,8 +107,17 @@ async def card(
     }
 
 
-async def cast(ports: Ports, caller: Caller, approval_id: str, signed: str) -> Counted:
+async def cast(
+    ports: Ports,
+    caller: Caller,
+    approval_id: str,
+    signed: str,
+    *,
+    only: VoteWord | None = None,
+) -> Counted:
     """Count a vote that this person signed; the same vote again changes nothing.
+
+    ``only`` is what the vote has to say, if anything else must not count here.
 
     Raises:
         NotFoundError: there is no such approval for this person's roles.
@@ -131,15 +125,21 @@ async def cast(ports: Ports, caller: Caller, approval_id: str, signed: str) -> C
         InvalidError: the vote is malformed, old, or lacks a reason that is needed.
         ApprovalStaleError: it was signed for something else than what is asked now.
         ConflictError: the approval has ended, or a newer vote of theirs was counted.
+        ApprovalClaimedError: it is a yes, and somebody else works on it.
+        ApprovalsCappedError: it is a yes, and this person said yes too often.
     """
     await ports.journal.ready()
-    person = await _person(ports, caller)
-    asked = await _asked(ports, approval_id, person)
+    person = await person_of(ports, caller)
+    asked = await asked_of(ports, approval_id, person)
     voter = await ports.desk.voter(person.person_id)
     vote = verify_vote(signed, person_id=person.person_id, voter=voter)
+    if only not in {None, vote.word}:
+        msg = f"only votes that {only} are counted here"
+        raise InvalidError(msg, pointer="/vote")
     one = Signed(signed, vote, await _shown(ports, asked))
     _check_vote(asked, one)
-    refusal = approve.may_sign(person, asked.request, word=vote.word)
+    now = ports.clock.now()
+    refusal = approve.may_sign(person, asked.request, at=now, word=vote.word)
     if refusal is not None:
         await note_refused(ports, asked, vote, refusal)
         raise ForbiddenError(refusal.text, hint="somebody else must sign this")
@@ -176,6 +176,10 @@ async def _cast_once(ports: Ports, asked: Asked, one: Signed) -> Counted | None:
         case CastWord.REPEATED | CastWord.MOVED:
             # Looked at again, it is either among the votes that stand, or beside them.
             return None
+        case CastWord.CLAIMED:
+            return await _claimed(ports, vote.approval_id)
+        case CastWord.CAPPED:
+            return await _capped(ports, asked, vote)
         case CastWord.CLOSED | CastWord.EXPIRED | CastWord.UNKNOWN:
             return await _closed(ports, vote.approval_id)
         case _:
@@ -185,7 +189,12 @@ async def _cast_once(ports: Ports, asked: Asked, one: Signed) -> Counted | None:
 # -------------------------------------------------------------------------- the parts
 
 
-async def _person(ports: Ports, caller: Caller) -> Approver:
+async def person_of(ports: Ports, caller: Caller) -> Approver:
+    """Return who asks, by their signed row.
+
+    Raises:
+        ForbiddenError: the caller is no active person.
+    """
     people = await ports.authority.approvers()
     person = people.get(caller.subject_id)
     if person is None or not person.active:
@@ -194,10 +203,16 @@ async def _person(ports: Ports, caller: Caller) -> Approver:
     return person
 
 
-async def _asked(ports: Ports, approval_id: str, person: Approver) -> Asked:
+async def asked_of(ports: Ports, approval_id: str, person: Approver) -> Asked:
+    """Return an approval with its case, decided by the policy in force.
+
+    Raises:
+        NotFoundError: there is no such approval for this person's roles now.
+        ApprovalStaleError: the action cannot be executed any more.
+    """
     found = await ports.desk.find(approval_id)
     record = await ports.store.action(found.action_id) if found else None
-    if found is not None and record is not None and found.role in person.roles:
+    if found is not None and record is not None and _sees(ports, person, record):
         record = await _up_to_date(ports, found, record)
     asks = record.asked if record else None
     if (
@@ -205,7 +220,7 @@ async def _asked(ports: Ports, approval_id: str, person: Approver) -> Asked:
         or record is None
         or asks is None
         or record.approval_id != approval_id
-        or asks.quorum.role not in person.roles
+        or not _sees(ports, person, record)
     ):
         msg = "there is no such approval for you"
         raise NotFoundError(msg)
@@ -220,6 +235,15 @@ async def _asked(ports: Ports, approval_id: str, person: Approver) -> Asked:
     )
     assert request is not None  # noqa: S101  (asks and approval_id were there)
     return Asked(found, record, case, request)
+
+
+def _sees(ports: Ports, person: Approver, record: ActionRecord) -> bool:
+    """Return whether one of a person's roles is asked by now."""
+    if record.asked is None:
+        return False
+    since, now = approve.asked_since(record), ports.clock.now()
+    asked = approve.roles_of(record.asked.quorum, since=since, moment=now)
+    return not asked.isdisjoint(person.roles)
 
 
 async def _up_to_date(
@@ -267,6 +291,7 @@ async def _shown(ports: Ports, asked: Asked) -> dict[str, Any]:
         tool=asked.case.tool,
         customer=cards.Customer(asked.case.interaction, name, record),
         said=await ports.desk.said(where),
+        questions=await ports.queue.questions(asked.request.approval_id),
     )
 
 
@@ -310,6 +335,36 @@ async def _closed(ports: Ports, approval_id: str) -> Never:
     raise ConflictError(msg, hint="there is nothing left to sign")
 
 
+async def _claimed(ports: Ports, approval_id: str) -> Never:
+    found = await ports.desk.find(approval_id)
+    until = found.claimed_until if found else None
+    msg = "somebody else works on this approval"
+    hint = f"wait until {write_moment(until)}" if until else "send the same vote again"
+    raise ApprovalClaimedError(msg, hint=f"{hint}; a no needs no wait")
+
+
+async def _capped(ports: Ports, asked: Asked, vote: Vote) -> Never:
+    most = asked.case.view.policy.approvals_per_hour
+    refusal = Reason("approvals_capped", f"more than {most} approvals within an hour")
+    await note_refused(ports, asked, vote, refusal)
+    raise ApprovalsCappedError(
+        refusal.text,
+        hint="somebody else may approve it; to reject it is always possible",
+        retry_after_s=CAPPED_RETRY_S,
+    )
+
+
+def claim_json(desk: OnDesk, person_id: str) -> dict[str, Any] | None:
+    """Return who works on an approval, as JSON; None if nobody does."""
+    if not desk.claimed_by or desk.claimed_until is None:
+        return None
+    return {
+        "by": desk.claimed_by,
+        "until": write_moment(desk.claimed_until),
+        "you": desk.claimed_by == person_id,
+    }
+
+
 def _counted(asked: Asked, vote: Vote, state: ApprovalState, tally: Tally) -> Counted:
     return Counted(
         approval_id=vote.approval_id,
@@ -317,21 +372,6 @@ def _counted(asked: Asked, vote: Vote, state: ApprovalState, tally: Tally) -> Co
         state=state,
         approved=len(tally.counted),
         approvers_min=asked.request.quorum.approvers_min,
-    )
-
-
-def _listed(one: OnDesk) -> ApprovalRequest:
-    """Return a request from its columns, to hint in a list at who may sign it."""
-    return ApprovalRequest(
-        approval_id=one.approval_id,
-        action_id=one.action_id,
-        digest="",
-        quorum=Quorum(one.approvers_min, one.role, 1),
-        amount=one.amount,
-        barred=one.barred,
-        state=one.state,
-        created_at=one.created_at,
-        expires_at=one.expires_at,
     )
 
 

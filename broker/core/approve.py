@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Requester,
     )
     from broker.core.words.approval import Approver, StandingApproval, Vote
+    from broker.core.words.decision import Quorum
     from broker.core.words.money import Money
     from broker.core.words.tool import Tool
 
@@ -72,6 +73,8 @@ def action_digest(
                 "approvers_min": asked.quorum.approvers_min,
                 "role": asked.quorum.role,
                 "expires_s": asked.quorum.expires_s,
+                "remind_s": asked.quorum.remind_s,
+                "ladder": [[r.role, r.after_s] for r in asked.quorum.ladder],
             },
         }
     )
@@ -109,7 +112,7 @@ def asked_of(
     """
     if record.asked is None or not record.approval_id:
         return None
-    asked_at = record.asked_again_at or record.request.asked_at
+    asked_at = asked_since(record)
     return ApprovalRequest(
         approval_id=record.approval_id,
         action_id=record.request.action_id,
@@ -122,20 +125,30 @@ def asked_of(
         ),
         quorum=record.asked.quorum,
         amount=bound.amount,
-        barred=barred(owner=owner, requester=record.requester),
+        barred=barred(
+            owner=owner, requester=record.requester, author=record.policy_author
+        ),
         state=ApprovalState.PENDING,
         created_at=asked_at,
         expires_at=asked_at + timedelta(seconds=record.asked.quorum.expires_s),
     )
 
 
-def barred(*, owner: str, requester: Requester) -> frozenset[str]:
-    """Return who may not sign: whoever asked, and the owner of the agent that did.
+def asked_since(record: ActionRecord) -> datetime:
+    """Return when people were asked what they are asked now."""
+    return record.asked_again_at or record.request.asked_at
 
-    Where agents act for others that is everybody's owner, and the person at the end of
-    the chain: who lends authority to an agent does not sign for what it does with it.
+
+def barred(*, owner: str, requester: Requester, author: str) -> frozenset[str]:
+    """Return who may not sign.
+
+    They are whoever asked, the owner of the agent that did, and the author of the
+    policy that put the question. Where agents act for others that is everybody's owner,
+    and the person at the end of the chain: who lends authority to an agent does not
+    sign for what it does with it.
     """
-    return frozenset({owner, requester.agent_id, *requester.barred})
+    people = {owner, requester.agent_id, author, *requester.barred}
+    return frozenset(people - {""})
 
 
 def carries(asked: Escalate, now: Decision) -> bool:
@@ -188,19 +201,40 @@ def standing_for(
     return tuple(order[:STANDING_TRIED_MAX])
 
 
+def roles_at(request: ApprovalRequest, moment: datetime) -> frozenset[str]:
+    """Return the roles of which people may sign at a moment.
+
+    The first role may from the beginning to the end; the others follow as the ladder
+    says. It follows from what was signed and from the time, and from nothing that was
+    done at that time: no process that is late can keep it from happening.
+    """
+    return roles_of(request.quorum, since=request.created_at, moment=moment)
+
+
+def roles_of(quorum: Quorum, *, since: datetime, moment: datetime) -> frozenset[str]:
+    """Return the roles of a quorum at a moment, if people were asked at ``since``."""
+    open_s = (moment - since).total_seconds()
+    later = {rung.role for rung in quorum.ladder if rung.after_s <= open_s}
+    return frozenset({quorum.role, *later})
+
+
 def may_sign(
-    person: Approver, request: ApprovalRequest, *, word: VoteWord = VoteWord.APPROVE
+    person: Approver,
+    request: ApprovalRequest,
+    *,
+    at: datetime,
+    word: VoteWord = VoteWord.APPROVE,
 ) -> Reason | None:
-    """Return why this person may not sign, or None if they may.
+    """Return why this person may not sign at that moment, or None if they may.
 
     An own limit binds a yes only: to say no to a large amount takes no limit.
     """
     if not person.active:
         return Reason("approver_inactive", "this person is not active")
     if person.person_id in request.barred:
-        text = "neither the agent's owner nor whoever asked may sign"
+        text = "neither the agent's owner, nor whoever asked or wrote the policy, signs"
         return Reason("approver_barred", text)
-    if request.quorum.role not in person.roles:
+    if person.roles.isdisjoint(roles_at(request, at)):
         role = request.quorum.role
         return Reason("approver_role", f"role {role} is needed to sign this")
     if request.amount is not None and word is VoteWord.APPROVE:
@@ -257,7 +291,7 @@ def latest_votes(
             and vote.approval_id == request.approval_id
             and vote.digest == request.digest
             and begin <= vote.at < request.expires_at
-            and may_sign(person, request, word=vote.word) is None
+            and may_sign(person, request, at=vote.at, word=vote.word) is None
         ):
             latest[vote.person_id] = vote
     return latest

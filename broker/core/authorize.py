@@ -27,6 +27,7 @@ from broker.core.words.decision import (
     Permit,
     Quorum,
     Reason,
+    strictest_quorum,
 )
 
 if TYPE_CHECKING:
@@ -294,12 +295,7 @@ def _escalation(unsigned: Deny, signed: Permit, book: RuleBook) -> Decision:
     if not asking:
         text = "the rule that permits does not say who must approve"
         return Deny((Reason("policy_error", text),))
-    most = max((quorum for _, quorum in asking), key=lambda one: one.approvers_min)
-    quorum = Quorum(
-        approvers_min=most.approvers_min,
-        role=most.role,
-        expires_s=min(one.expires_s for _, one in asking),
-    )
+    quorum = strictest_quorum([one for _, one in asking])
     # A row of a table is two rules, and is named once.
     said = {(rule.clause, rule.text): rule for rule, _ in reversed(asking)}
     reasons = tuple(

@@ -8,7 +8,12 @@ from broker.effects.keeping.past import PostgresPast
 from broker.effects.keeping.shadows import PostgresShadows
 from broker.effects.keeping.waiting import PostgresWaiting
 from broker.ports import Policy, PolicyRoom
-from broker.registry.policy.books import PolicyError, limits_of, rule_book
+from broker.registry.policy.books import (
+    PolicyError,
+    approvals_per_hour,
+    limits_of,
+    rule_book,
+)
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:
@@ -28,10 +33,17 @@ def policy_reader(shelf: Shelf) -> Callable[[AuthorityRow], Policy]:
         try:
             rates, budgets = limits_of(row.body)
             book = rule_book(row.body, shelf.tools())
+            per_hour = approvals_per_hour(row.body)
         except (KeyError, TypeError, PolicyError) as error:
             msg = f"the policy cannot be used: {error}"
             raise RowError(msg) from error
-        return Policy(book=book, rates=rates, budgets=budgets)
+        return Policy(
+            book=book,
+            rates=rates,
+            budgets=budgets,
+            author=str(row.body.get("author", "")),
+            approvals_per_hour=per_hour,
+        )
 
     return read
 

@@ -8,7 +8,6 @@ approval and keep its clock; what is asked is read from the sealed action.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
@@ -51,46 +50,39 @@ VOTES_MAX: Final = 200
 
 NAME_PARTS_MAX: Final = 8
 
-UNREADABLE: Final = "unreadable"
-"""Stands among the findings of a waiting action whose sealed record does not open."""
-
 _REQUEST = "SELECT * FROM approval WHERE approval_id = $1"
 _VOTES = """
 SELECT v.vote_id, v.person_id, p.*
   FROM vote v JOIN payload p USING (payload_id)
  WHERE v.approval_id = $1 ORDER BY v.at, v.vote_id LIMIT $2
 """
-_DESK = """
+DESK: Final = """
 SELECT b.*, a.state AS action_state, a.tool, a.agent_id, a.customer_ref,
        (SELECT count(*) FROM vote v WHERE v.approval_id = b.approval_id) AS votes,
        greatest(0, extract(epoch FROM b.expires_at - clock_timestamp()))::float8
-         AS left_s
+         AS left_s,
+       greatest(0, extract(epoch FROM least(b.next_at, b.expires_at)
+                                      - clock_timestamp()))::float8 AS due_s,
+       clock_timestamp() AS looked_at
   FROM approval b JOIN action a USING (action_id)
 """
-_FIND = f"{_DESK} WHERE b.approval_id = $1"
-_LISTED = """
-SELECT d.*, r.subject AS r_subject, r.purpose AS r_purpose, r.retention AS r_retention,
-       r.data_class AS r_data_class, r.payload_id AS r_payload_id, r.sealed AS r_sealed
-"""
-_WAITING = f"""{_LISTED}
-  FROM ({_DESK} WHERE b.state = 'pending' AND b.role = ANY ($1)
-         ORDER BY b.expires_at, b.approval_id LIMIT $2) d
-  JOIN action s USING (action_id)
-  JOIN payload r ON r.payload_id = s.request_payload
- ORDER BY d.expires_at, d.approval_id
-"""
+_FIND = f"{DESK} WHERE b.approval_id = $1"
 _DUE = """
-SELECT action_id FROM approval
- WHERE state = 'pending' AND expires_at <= clock_timestamp()
- ORDER BY expires_at LIMIT $1
+SELECT approval_id FROM approval
+ WHERE state = 'pending' AND least(next_at, expires_at) <= clock_timestamp()
+ ORDER BY least(next_at, expires_at) LIMIT $1
 """
-_ENDED = f"""{_DESK}
- WHERE b.ended_at IS NOT NULL AND b.role = ANY ($1)
+_ENDED = f"""{DESK}
+ WHERE b.ended_at IS NOT NULL AND b.role || b.escalated && $1
  ORDER BY b.ended_at DESC, b.approval_id LIMIT $2
 """
-# Every start, vote and end leaves a message; what is executed afterwards does not.
+# Every start, claim, question, vote and end leaves a message or a notice; what is
+# executed afterwards does not. Numbers are given before a commit, so that the newest
+# alone would hide one that is committed late.
 _PULSE = """
 SELECT concat_ws(':', (SELECT max(outbox_id) FROM outbox),
+  (SELECT md5(string_agg(notice_id::text, ','))
+     FROM (SELECT notice_id FROM approval_notice ORDER BY notice_id DESC LIMIT 50) n),
   (SELECT md5(string_agg(a.action_id || a.state, ',' ORDER BY a.action_id))
      FROM (SELECT action_id FROM approval
             WHERE state = 'approved' AND ended_at > now() - interval '10 minutes'
@@ -223,7 +215,7 @@ class Votes:
     async def find(self, approval_id: str) -> OnDesk | None:
         """Return an approval's columns, or None."""
         row = await self._database.row(_FIND, approval_id)
-        return _on_desk(row) if row else None
+        return on_desk(row) if row else None
 
     async def viewed(
         self, approval_id: str, *, person_id: str, shown: str, entry: AuditEntry
@@ -243,16 +235,10 @@ class Votes:
         """Note that a run of the workflow asked about this approval."""
         await self._database.value(_HELLO, approval_id)
 
-    async def waiting(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
-        """Return pending approvals for these roles, the next to expire first."""
-        found = await self._database.rows(_WAITING, list(roles), limit)
-        listed = [(_on_desk(row), await self._findings(row)) for row in found]
-        return [replace(one, findings=said) for one, said in listed if one is not None]
-
     async def ended(self, *, roles: Sequence[str], limit: int) -> list[OnDesk]:
         """Return approvals for these roles that ended, the latest first."""
         found = await self._database.rows(_ENDED, list(roles), limit)
-        listed = [_on_desk(row) for row in found]
+        listed = [on_desk(row) for row in found]
         return [one for one in listed if one is not None]
 
     async def pulse(self) -> str:
@@ -260,9 +246,9 @@ class Votes:
         return str(await self._database.value(_PULSE))
 
     async def due(self, *, limit: int) -> list[str]:
-        """Return ids of actions whose approvals have passed their expiry."""
+        """Return ids of approvals for which time has made something due."""
         found = await self._database.rows(_DUE, limit)
-        return [str(row["action_id"]) for row in found]
+        return [str(row["approval_id"]) for row in found]
 
     async def said(self, interaction_id: str) -> list[Said]:
         """Return the newest turns of an interaction, oldest first."""
@@ -314,14 +300,6 @@ class Votes:
             return {}
         return outcome_from(opened).result or {}
 
-    async def _findings(self, row: asyncpg.Record) -> tuple[str, ...]:
-        """Return what guards found, by the sealed record: a column could be changed."""
-        try:
-            opened = await self._vault.open(rows.draft_from(row, "r_"), row["r_sealed"])
-            return tuple(sorted({code for code, _, _ in opened["findings"]}))
-        except (ErasedError, KeyError, TypeError, ValueError):
-            return (UNREADABLE,)
-
     async def _verified(self, row: asyncpg.Record, voter: Voter) -> Vote | None:
         try:
             opened = await self._vault.open(rows.draft_from(row), row["sealed"])
@@ -348,10 +326,11 @@ class Votes:
             "seen": sorted(ballot.seen),
             "state": ballot.state.value,
             "outcome": outcome.ref.payload_id if outcome else None,
+            "per_hour": ballot.per_hour,
         }
 
 
-def _on_desk(row: asyncpg.Record) -> OnDesk | None:
+def on_desk(row: asyncpg.Record) -> OnDesk | None:
     """Read a row; None if it says what no approval can say."""
     amount = None
     if row["amount"] is not None:
@@ -359,6 +338,8 @@ def _on_desk(row: asyncpg.Record) -> OnDesk | None:
             amount = Money(row["amount"], row["currency"] or "")
         except ValueError:
             return None
+    until = row["claimed_until"]
+    claimed = until is not None and until > row["looked_at"]
     return OnDesk(
         approval_id=str(row["approval_id"]),
         action_id=str(row["action_id"]),
@@ -375,5 +356,10 @@ def _on_desk(row: asyncpg.Record) -> OnDesk | None:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         left_s=row["left_s"],
+        due_s=row["due_s"],
+        at=row["looked_at"],
+        escalated=frozenset(row["escalated"]),
+        claimed_by=row["claimed_by"] if claimed else "",
+        claimed_until=row["claimed_until"] if claimed else None,
         simulated=row["simulated"],
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from broker.ports.desk import Desk
 from broker.ports.policies import Past, PolicyRoom, Shadows, Waiting
+from broker.ports.queue import Queue
 from broker.ports.unknown import OpenOutcome, Sending, Unresolved
 from broker.ports.values import (
     AuthorityView,
@@ -88,6 +89,7 @@ __all__ = [
     "Policy",
     "PolicyRoom",
     "Ports",
+    "Queue",
     "Ran",
     "Rates",
     "Redecided",
@@ -345,6 +347,7 @@ class Ports:
     journal: Journal
     replay: Replay
     desk: Desk
+    queue: Queue
     policies: PolicyRoom
     unknown: Unresolved
     replica: str

@@ -37,9 +37,6 @@ class Desk(Protocol):
     async def hello(self, approval_id: str) -> None:
         """Note that a run of the workflow asked about this approval."""
 
-    async def waiting(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
-        """Return pending approvals for these roles, the next to expire first."""
-
     async def ended(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
         """Return approvals for these roles that ended, the latest first."""
 
@@ -47,7 +44,7 @@ class Desk(Protocol):
         """Return a text that changes when an approval or what came of it changes."""
 
     async def due(self, *, limit: int) -> Sequence[str]:
-        """Return ids of actions whose approvals have passed their expiry."""
+        """Return ids of approvals for which time has made something due."""
 
     async def said(self, interaction_id: str) -> Sequence[Said]:
         """Return the newest turns of an interaction, up to WORDS_SHOWN_MAX."""

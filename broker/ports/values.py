@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from broker.core.words.approval import APPROVALS_PER_HOUR_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -34,11 +36,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A published policy: the rule book and what limits go with it."""
+    """A published policy: the rule book and what limits go with it.
+
+    ``author`` is the person who wrote it; ``approvals_per_hour`` how often one person
+    may say yes in an hour.
+    """
 
     book: RuleBook
     rates: tuple[RateRule, ...]
     budgets: tuple[BudgetRule, ...]
+    author: str = ""
+    approvals_per_hour: int = APPROVALS_PER_HOUR_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +277,8 @@ class Ballot:
 
     ``seen`` are the ids of all votes that stood in the table, whether they counted or
     not: if there are others by now, nothing is stored. ``state`` is what the tally with
-    this vote is, ``outcome`` the sealed outcome of a rejected action.
+    this vote is, ``outcome`` the sealed outcome of a rejected action; ``per_hour`` how
+    many yeses of one person the policy lets count within an hour.
     """
 
     vote: Vote
@@ -278,6 +287,7 @@ class Ballot:
     payload: Sealed
     outcome: Sealed | None
     entries: tuple[AuditEntry, ...]
+    per_hour: int = APPROVALS_PER_HOUR_MAX
 
 
 class CastWord(StrEnum):
@@ -285,7 +295,8 @@ class CastWord(StrEnum):
 
     ``REPEATED``: this very vote was stored before. ``MOVED``: other votes are there
     than were looked at. ``CLOSED``: the approval has ended. ``EXPIRED``: it is past
-    its expiry, by the database's clock.
+    its expiry, by the database's clock. ``CLAIMED``: somebody else works on it.
+    ``CAPPED``: this person said yes too often within the hour.
     """
 
     COUNTED = "counted"
@@ -294,6 +305,8 @@ class CastWord(StrEnum):
     CLOSED = "closed"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    CLAIMED = "claimed"
+    CAPPED = "capped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +316,10 @@ class OnDesk:
     ``left_s`` is what is left until the expiry, 0 if it has passed; ``votes`` how many
     rows there are. ``action_state`` is where its action is. ``findings`` are the codes
     of what guards found, by the sealed record, while it waits. ``simulated`` marks a
-    demo's history.
+    demo's history. ``escalated`` are further roles that it was passed on to; ``due_s``
+    is what is left until time makes the next thing due, and ``at`` when the database
+    said all this. ``claimed_by`` is who works on it until ``claimed_until``, empty if
+    nobody does.
     """
 
     approval_id: str
@@ -323,6 +339,16 @@ class OnDesk:
     left_s: float
     findings: tuple[str, ...] = ()
     simulated: bool = False
+    due_s: float = 0.0
+    at: datetime | None = None
+    escalated: frozenset[str] = frozenset()
+    claimed_by: str = ""
+    claimed_until: datetime | None = None
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Return the roles that have it in their lists."""
+        return self.escalated | {self.role}
 
 
 @dataclass(frozen=True, slots=True)

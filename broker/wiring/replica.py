@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from broker.effects.approvals.queue import PostgresQueue
 from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.keeping.handles import PostgresHandles
@@ -86,6 +87,9 @@ def build(settings: Settings) -> Replica:
         journal=scribe,
         replay=replay,
         desk=desk,
+        queue=PostgresQueue(
+            database, vault=vault, entries=scribe, changed=outbox.nudge
+        ),
         policies=policy_room(database, vault, scribe, outbox.nudge),
         unknown=PostgresUnknown(database, entries=scribe),
         replica=settings.part,

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from broker.approving import voting
+from broker.approving import listing, voting
 from broker.approving.ending import EXPIRED_AT_ONCE_MAX
-from broker.approving.voting import CAST_TRIES_MAX, PENDING_SHOWN_MAX
+from broker.approving.listing import PAGE_MAX
+from broker.approving.voting import CAST_TRIES_MAX
 from broker.core.words.approval import VoteWord
 from broker.core.words.errors import UnavailableError
 from broker.effects.votes import NAME_PARTS_MAX, VOTES_MAX
@@ -41,17 +42,21 @@ INSERT INTO vote SELECT uuidv7(), approval_id, $1, 'approve',
 async def test_a_list_shows_so_many_and_no_more(house: House) -> None:
     await large_refund(house)
     async with house.admin() as owner:
-        await owner.execute(COPY, PENDING_SHOWN_MAX - 1)
+        await owner.execute(COPY, PAGE_MAX - 1)
     who = voter(house, "alice")
-    assert len(await voting.pending(house.ports, who)) == PENDING_SHOWN_MAX
+    assert len(await listing.pending(house.ports, who)) == PAGE_MAX
     async with house.admin() as owner:
         await owner.execute(
             "UPDATE approval SET expires_at = now() + interval '1 minute'"
             " WHERE approval_id = (SELECT approval_id FROM approval LIMIT 1)"
         )
+        await owner.execute(
+            "UPDATE approval_seat s SET expires_at = b.expires_at FROM approval b"
+            " WHERE b.approval_id = s.approval_id"
+        )
         await large_refund(house, 6_000)
-    found = await voting.pending(house.ports, who)
-    assert len(found) == PENDING_SHOWN_MAX
+    found = await listing.pending(house.ports, who)
+    assert len(found) == PAGE_MAX
     assert found[0].desk.left_s <= 60
 
 

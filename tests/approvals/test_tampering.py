@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from broker import flow
-from broker.approving import voting
+from broker.approving import listing, voting
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import ApprovalStaleError, NotFoundError
@@ -114,7 +114,7 @@ async def test_columns_that_make_no_sense_make_no_approval_and_hide_no_other(
     state, _ = await settled(house, action_id)
     assert state is ActionState.REFUSED
     assert house.executor.amounts() == []
-    listed = await voting.pending(house.ports, voter(house, "alice"))
+    listed = await listing.pending(house.ports, voter(house, "alice"))
     assert [one.desk.approval_id for one in listed] == [other.approval_id]
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from broker import flow
-from broker.approving import ending, voting
+from broker.approving import ending, listing, voting
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import (
@@ -197,7 +197,7 @@ async def test_whoever_has_not_the_role_does_not_even_see_it(
     )
     with pytest.raises(NotFoundError):
         await voting.cast(house.ports, voter(house, name), record.approval_id, blind)
-    assert await voting.pending(house.ports, voter(house, name)) == []
+    assert await listing.pending(house.ports, voter(house, name)) == []
 
 
 @pytest.mark.control("6.3")
@@ -211,7 +211,7 @@ async def test_the_owner_of_the_agent_may_not_sign_for_it_and_the_try_is_logged(
         approval_limits={"USD": 1_000_000},
     )
     record = await large_refund(house)
-    [waiting] = await voting.pending(house.ports, voter(house, "olivia"))
+    [waiting] = await listing.pending(house.ports, voter(house, "olivia"))
     assert waiting.refusal is not None
     for word in VoteWord:
         with pytest.raises(ForbiddenError, match="owner"):
@@ -320,11 +320,11 @@ async def test_the_list_names_what_waits_and_forgets_what_has_ended(
     house: House,
 ) -> None:
     record = await large_refund(house)
-    [waiting] = await voting.pending(house.ports, voter(house, "alice"))
+    [waiting] = await listing.pending(house.ports, voter(house, "alice"))
     assert waiting.desk.approval_id == record.approval_id
     assert waiting.refusal is None
     await approve(house, "alice", record.approval_id)
-    assert await voting.pending(house.ports, voter(house, "alice")) == []
+    assert await listing.pending(house.ports, voter(house, "alice")) == []
     with pytest.raises(ConflictError, match="approved"):
         await approve(house, "bob", record.approval_id)
 
@@ -336,7 +336,7 @@ async def test_an_agent_cannot_vote_even_with_a_supervisors_role_in_its_dreams(
     with pytest.raises(ForbiddenError):
         await voting.card(house.ports, house.caller(), record.approval_id)
     with pytest.raises(ForbiddenError):
-        await voting.pending(house.ports, house.caller())
+        await listing.pending(house.ports, house.caller())
 
 
 async def test_nobody_looks_at_what_does_not_exist(house: House) -> None:

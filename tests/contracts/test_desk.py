@@ -266,7 +266,6 @@ async def test_a_vote_moves_approval_and_action_together(
     assert (found.state, found.action_state) == (leads, action)
     late = await ballot(rig, approval_id, "bob", seen=[mine.vote.vote_id])
     assert await rig.desk.cast(late) == (CastWord.CLOSED, leads)
-    assert await rig.desk.waiting(roles=["supervisor"], limit=9) == []
 
 
 async def test_a_vote_that_looked_at_other_votes_is_not_stored(rig: Rig) -> None:
@@ -301,7 +300,7 @@ async def test_after_the_expiry_nothing_is_counted_and_it_is_due(rig: Rig) -> No
     found = await rig.desk.find(approval_id)
     assert found is not None
     assert (found.left_s, found.votes) == (0, 0)
-    assert await rig.desk.due(limit=9) == [found.action_id]
+    assert await rig.desk.due(limit=9) == [found.approval_id]
     assert await rig.desk.due(limit=0) == []
 
 
@@ -313,19 +312,6 @@ async def test_what_is_not_there_is_unknown(rig: Rig) -> None:
     assert await rig.desk.find(nowhere) is None
     assert await rig.desk.votes(nowhere) == ((), frozenset())
     await rig.desk.hello(nowhere)
-
-
-async def test_what_waits_is_listed_by_role_the_next_to_expire_first(rig: Rig) -> None:
-    first, second = await rig.ask(), await rig.ask()
-    await rig.expire(second)
-    listed = await rig.desk.waiting(roles=["supervisor", "x"], limit=9)
-    assert [row.approval_id for row in listed] == [second, first]
-    assert listed[1].left_s > 86_000
-    assert listed[1].amount is not None
-    [only] = await rig.desk.waiting(roles=["supervisor"], limit=1)
-    assert only.approval_id == second
-    assert await rig.desk.waiting(roles=["security"], limit=9) == []
-    assert await rig.desk.waiting(roles=[], limit=9) == []
 
 
 async def test_of_many_at_once_exactly_one_vote_ends_it(rig: Rig) -> None:

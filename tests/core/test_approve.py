@@ -18,6 +18,7 @@ from broker.core.approve import (
     carries,
     latest_votes,
     may_sign,
+    roles_at,
     tally,
 )
 from broker.core.guard import bind
@@ -29,7 +30,7 @@ from broker.core.words.approval import (
     Vote,
     VoteWord,
 )
-from broker.core.words.decision import Deny, Escalate, Permit, Quorum, Reason
+from broker.core.words.decision import Deny, Escalate, Permit, Quorum, Reason, Rung
 from broker.core.words.money import Money
 from tests.support.cases import ACTION_ID, AGENT_ID, NOW, REFUND, record, request, tool
 
@@ -42,6 +43,7 @@ ASKED = Escalate(
     (Reason("needs_approval", "a refund needs one supervisor", "refund-one", "C2"),),
     Quorum(1, "supervisor", 3_600),
 )
+PASSED_ON = Quorum(1, "supervisor", 3_600, ladder=(Rung("compliance", 600),))
 NAMES = ("ann", "ben", "cat", "dan")
 
 
@@ -138,6 +140,8 @@ def digested(**changes: Any) -> str:
         {"asked": replace(ASKED, quorum=Quorum(2, "supervisor", 3_600))},
         {"asked": replace(ASKED, quorum=Quorum(1, "security", 3_600))},
         {"asked": replace(ASKED, quorum=Quorum(1, "supervisor", 3_601))},
+        {"asked": replace(ASKED, quorum=Quorum(1, "supervisor", 3_600, remind_s=60))},
+        {"asked": replace(ASKED, quorum=PASSED_ON)},
         {"asked": replace(ASKED, reasons=())},
         {"asked": replace(ASKED, reasons=(Reason("x", "", "refund-one", "C2"),))},
     ],
@@ -187,18 +191,18 @@ def test_signatures_are_carried_only_if_nothing_new_is_asked() -> None:
 @given(amount=st.integers(1, 3 * LIMIT), limit=st.integers(0, 2 * LIMIT))
 def test_nobody_approves_more_than_their_own_limit(amount: int, limit: int) -> None:
     asked = question(amount=Money(amount, "USD"))
-    refusal = may_sign(person("ann", limits={"USD": limit}), asked)
+    refusal = may_sign(person("ann", limits={"USD": limit}), asked, at=NOW)
     assert (refusal is None) == (amount <= limit)
     rejects = may_sign(
-        person("ann", limits={"USD": limit}), asked, word=VoteWord.REJECT
+        person("ann", limits={"USD": limit}), asked, at=NOW, word=VoteWord.REJECT
     )
     assert rejects is None
 
 
 def test_a_limit_in_one_currency_is_none_in_another() -> None:
     asked = question(amount=Money(1, "EUR"))
-    assert may_sign(person("ann"), asked) is not None
-    assert may_sign(person("ann"), question(amount=None)) is None
+    assert may_sign(person("ann"), asked, at=NOW) is not None
+    assert may_sign(person("ann"), question(amount=None), at=NOW) is None
 
 
 @pytest.mark.control("6.3")
@@ -216,21 +220,43 @@ def test_a_limit_in_one_currency_is_none_in_another() -> None:
 def test_owner_requester_and_whoever_lacks_the_role_may_not_sign(
     who: Approver, code: str, word: VoteWord
 ) -> None:
-    refusal = may_sign(who, question(), word=word)
+    refusal = may_sign(who, question(), at=NOW, word=word)
     assert refusal is not None
     assert refusal.code == code
 
 
-def test_whoever_asked_and_the_owner_are_barred() -> None:
+def test_who_asked_the_owner_and_the_author_of_the_policy_are_barred() -> None:
     asked = Requester("r", "i", "k", "g", proof_of_possession=True, epochs=())
-    assert barred(owner="o", requester=asked) == {"o", "r"}
+    assert barred(owner="o", requester=asked, author="p") == {"o", "r", "p"}
     chained = replace(asked, barred=("parents-owner", "lender"))
-    assert barred(owner="o", requester=chained) == {
+    assert barred(owner="o", requester=chained, author="") == {
         "o",
         "r",
         "parents-owner",
         "lender",
     }
+
+
+def test_a_further_role_may_sign_from_its_time_on_and_the_first_one_still_may() -> None:
+    asked = question(quorum=PASSED_ON)
+    before, then = NOW + timedelta(seconds=599.9), NOW + timedelta(seconds=600)
+    assert roles_at(asked, before) == {"supervisor"}
+    assert roles_at(asked, then) == {"supervisor", "compliance"}
+    late = person("ann", roles=frozenset({"compliance"}))
+    refusal = may_sign(late, asked, at=before)
+    assert refusal is not None
+    assert refusal.code == "approver_role"
+    assert may_sign(late, asked, at=then) is None
+    assert may_sign(person("ben"), asked, at=then) is None
+
+
+def test_a_vote_of_a_further_role_counts_by_when_it_was_made() -> None:
+    asked = question(quorum=PASSED_ON)
+    people = PEOPLE | {"ann": person("ann", roles=frozenset({"compliance"}))}
+    early, good = cast("ann"), cast("ann", at=NOW + timedelta(minutes=10))
+    later = NOW + timedelta(minutes=11)
+    for votes, state in (([early], "pending"), ([good], "approved")):
+        assert decided(votes, asked=asked, people=people, now=later) == state
 
 
 # ----------------------------------------------------------------------- what it means

@@ -15,7 +15,7 @@ from broker.api.console.assets import FOREVER, asset, asset_tag
 from broker.api.console.events import stream
 from broker.api.console.sessions import Session
 from broker.api.security import person
-from broker.approving import console, voting
+from broker.approving import console, listing
 from broker.core.approvals.votes import is_id
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.errors import (
@@ -287,7 +287,7 @@ async def _queue(
     row = await _desk(request).identities.person(caller.subject_id)
     asked_for = request.query_params.get("selected", "")
     return _who(session) | {
-        "waiting": await voting.pending(ports, caller),
+        "waiting": await listing.pending(ports, caller),
         "ended": await console.lately(ports, caller),
         "name": row.name if row else "",
         "selected": selected or asked_for,

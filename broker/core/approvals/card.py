@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.core.approvals.questions import on_card
 from broker.core.canonical import digest
 from broker.core.guard import value_at
 from broker.core.identity.chain import delegation_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from broker.core.approvals.questions import Asking
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import ApprovalRequest, Tally
     from broker.core.words.budget import Line
@@ -59,13 +61,14 @@ class Customer:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
-def asked(
+def asked(  # noqa: PLR0913  (what a card is made of)
     record: ActionRecord,
     request: ApprovalRequest,
     *,
     tool: Tool,
     customer: Customer,
     said: Sequence[Said],
+    questions: Sequence[Asking] = (),
 ) -> dict[str, Any]:
     """Return what is asked, as JSON; ``shown`` gives its digest."""
     words = sorted(said, key=lambda one: one.at)[-WORDS_SHOWN_MAX:]
@@ -102,11 +105,16 @@ def asked(
         "quorum": {
             "approvers_min": request.quorum.approvers_min,
             "role": request.quorum.role,
+            "ladder": [
+                {"role": rung.role, "after_s": rung.after_s}
+                for rung in request.quorum.ladder
+            ],
         },
         "created_at": write_moment(request.created_at),
         "expires_at": write_moment(request.expires_at),
         "customer_said": [_word(one) for one in words if one.speaker == "customer"],
         "agent_said": [_word(one) for one in words if one.speaker != "customer"],
+        "questions": on_card(questions),
         "agent": record.requester.agent_id,
         "agent_reason": record.request.reason,
         "simulated": record.simulated,

@@ -19,7 +19,7 @@ from broker.core.words.action import (
     OutcomeWord,
     Requester,
 )
-from broker.core.words.decision import Escalate, Quorum, Reason
+from broker.core.words.decision import Escalate, Quorum, Reason, Rung
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,7 @@ def to_payload(record: ActionRecord) -> dict[str, Any]:
         "findings": [list(finding) for finding in record.findings],
         "asked": _asked(record.asked),
         "asked_again_at": again.isoformat() if again else None,
+        "policy_author": record.policy_author,
         "decided": dict(record.decided) if record.decided is not None else None,
         "simulated": record.simulated,
     }
@@ -136,6 +137,7 @@ def from_payload(
         expires_at=columns.expires_at,
         decided=sealed["decided"],
         asked_again_at=datetime.fromisoformat(again) if again else None,
+        policy_author=sealed["policy_author"],
         simulated=sealed["simulated"],
     )
 
@@ -203,6 +205,8 @@ def _asked(asked: Escalate | None) -> dict[str, Any] | None:
         "approvers_min": asked.quorum.approvers_min,
         "role": asked.quorum.role,
         "expires_s": asked.quorum.expires_s,
+        "remind_s": asked.quorum.remind_s,
+        "ladder": [[rung.role, rung.after_s] for rung in asked.quorum.ladder],
     }
 
 
@@ -211,5 +215,11 @@ def _asked_from(sealed: Mapping[str, Any] | None) -> Escalate | None:
         return None
     return Escalate(
         reasons=tuple(Reason(**r) for r in sealed["reasons"]),
-        quorum=Quorum(sealed["approvers_min"], sealed["role"], sealed["expires_s"]),
+        quorum=Quorum(
+            approvers_min=sealed["approvers_min"],
+            role=sealed["role"],
+            expires_s=sealed["expires_s"],
+            remind_s=sealed["remind_s"],
+            ladder=tuple(Rung(role, after_s) for role, after_s in sealed["ladder"]),
+        ),
     )

@@ -189,6 +189,7 @@ class ActionRecord:
     ``warrant_id`` is the last warrant made for it; ``digest`` what an approval covers.
     ``decided`` is what the decision was made from, as core/sealed/decided.py writes it;
     ``asked_again_at`` is when people were asked anew, None if they were asked once;
+    ``policy_author`` who wrote the policy that asked, and so does not sign;
     ``simulated`` marks what never happened and stands in a demo's history.
     """
 
@@ -214,4 +215,5 @@ class ActionRecord:
     expires_at: datetime | None
     decided: Mapping[str, Any] | None = None
     asked_again_at: datetime | None = None
+    policy_author: str = ""
     simulated: bool = False

@@ -18,6 +18,9 @@ CONSOLE_VOTE_TYP = "counterfoil-console-vote+jwt"
 RESOLUTION_TYP = "counterfoil-resolution+jwt"
 VOTE_REASON_LENGTH_MAX = 1_000
 
+APPROVALS_PER_HOUR_MAX = 600
+"""Most yeses of one person within an hour; a policy lowers it."""
+
 CONSOLE_STRENGTHS = frozenset({"link"})
 """How a person can be signed in at the console: by a link made with their key."""
 
@@ -31,6 +34,25 @@ class ApprovalState(StrEnum):
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
     STALE = "stale"
+
+
+MOVES: Mapping[ApprovalState, Mapping[ApprovalState, str]] = {
+    ApprovalState.PENDING: {
+        ApprovalState.APPROVED: "enough people signed",
+        ApprovalState.REJECTED: "one person said no",
+        ApprovalState.EXPIRED: "nobody signed in time",
+        ApprovalState.WITHDRAWN: "the agent withdrew it",
+        ApprovalState.STALE: "a policy asks otherwise, or it can go on no more",
+    },
+    # What was approved and not yet executed is asked again if a policy asks for more.
+    ApprovalState.APPROVED: {ApprovalState.STALE: "a new policy asks otherwise"},
+}
+"""Every move of an approval, with its cause; approvals.sql holds the same table."""
+
+
+def may_move(old: ApprovalState, new: ApprovalState) -> bool:
+    """Return whether an approval may go from one state to another."""
+    return new in MOVES.get(old, {})
 
 
 class VoteWord(StrEnum):

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import assert_never
+from itertools import pairwise
+from typing import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RUNGS_MAX = 3
+"""How often a question that nobody answers is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +33,48 @@ class ObligationKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of an escalation: from ``after_s`` on, ``role`` may sign as well."""
+
+    role: str
+    after_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quorum:
-    """Who must sign: how many people, of which role, within how many seconds."""
+    """Who must sign: how many people, of which role, within how many seconds.
+
+    ``remind_s`` is when those who were asked are reminded, 0 for never. ``ladder`` says
+    who may sign as well if nobody answers, and from when: it only ever adds people, so
+    that a signature that was good stays good.
+    """
 
     approvers_min: int
     role: str
     expires_s: int
+    remind_s: int = 0
+    ladder: tuple[Rung, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a quorum of nobody."""
+        """Refuse a quorum of nobody, and times that never come."""
         if self.approvers_min < 1 or self.expires_s < 1 or not self.role:
             msg = "a quorum needs at least one approver, a role and a positive expiry"
+            raise ValueError(msg)
+        if not 0 <= self.remind_s < self.expires_s:
+            msg = "a quorum reminds before it expires"
+            raise ValueError(msg)
+        times = [0, *(rung.after_s for rung in self.ladder), self.expires_s]
+        roles = [self.role, *(rung.role for rung in self.ladder)]
+        if (
+            len(self.ladder) > RUNGS_MAX
+            or any(later <= one for one, later in pairwise(times))
+            or len({*roles}) < len(roles)
+            or not all(roles)
+        ):
+            msg = (
+                f"a quorum is passed on up to {RUNGS_MAX} times, each to another role,"
+                " each later, and before it expires"
+            )
             raise ValueError(msg)
 
 
@@ -75,8 +113,8 @@ def word_of(decision: Decision) -> str:
 def strictest(decisions: tuple[Decision, ...]) -> Decision:
     """Combine: one deny wins, then one escalation; no decision at all is a deny.
 
-    Escalations are combined: most approvers, shortest expiry, the role of the first
-    that asked for most approvers. Reasons of equal severity are joined.
+    Escalations are combined as ``strictest_quorum`` says. Reasons of equal severity
+    are joined.
 
     Source: XACML 3.0 appendix C (deny-overrides), with Escalate between the two.
     """
@@ -87,12 +125,7 @@ def strictest(decisions: tuple[Decision, ...]) -> Decision:
         return Deny(tuple(r for d in denies for r in d.reasons))
     escalations = [d for d in decisions if isinstance(d, Escalate)]
     if escalations:
-        most = max(escalations, key=lambda e: e.quorum.approvers_min).quorum
-        quorum = Quorum(
-            approvers_min=most.approvers_min,
-            role=most.role,
-            expires_s=min(e.quorum.expires_s for e in escalations),
-        )
+        quorum = strictest_quorum([e.quorum for e in escalations])
         return Escalate(tuple(r for e in escalations for r in e.reasons), quorum)
     standing = next(
         (
@@ -103,6 +136,38 @@ def strictest(decisions: tuple[Decision, ...]) -> Decision:
         "",
     )
     return Permit(tuple(r for d in decisions for r in d.reasons), standing)
+
+
+def strictest_quorum(quorums: Sequence[Quorum]) -> Quorum:
+    """Combine quorums: most approvers, shortest expiry, earliest reminder.
+
+    The role is that of the first that asks for most approvers. A rung counts only if
+    each of them has it, and at the latest of their times: who may sign is never more
+    than any of them says.
+    """
+    most = max(quorums, key=lambda one: one.approvers_min)
+    expires_s = min(one.expires_s for one in quorums)
+    reminders = [q.remind_s for q in quorums if 0 < q.remind_s < expires_s]
+    times = [{rung.role: rung.after_s for rung in one.ladder} for one in quorums]
+    shared = set.intersection(*({*one} for one in times)) - {most.role}
+    latest = {role: max(one[role] for one in times) for role in shared}
+    return Quorum(
+        approvers_min=most.approvers_min,
+        role=most.role,
+        expires_s=expires_s,
+        remind_s=min(reminders, default=0),
+        ladder=_rising(latest, expires_s),
+    )
+
+
+def _rising(after_s: dict[str, int], expires_s: int) -> tuple[Rung, ...]:
+    """Return rungs in order; of two at one time the later by name waits a second."""
+    rungs: list[Rung] = []
+    for role, seconds in sorted(after_s.items(), key=lambda one: (one[1], one[0])):
+        at = max(seconds, rungs[-1].after_s + 1) if rungs else seconds
+        if at < expires_s:
+            rungs.append(Rung(role, at))
+    return tuple(rungs[:RUNGS_MAX])
 
 
 class FindingKind(StrEnum):

@@ -11,13 +11,15 @@ BrokerError
 │   ├── InvalidError            422  a field has the wrong type, range or format
 │   ├── NotFoundError           404  no such thing for this caller
 │   ├── ConflictError           409  the same key was used for something else
-│   └── ApprovalStaleError      409  the action changed after the approver saw it
+│   ├── ApprovalStaleError      409  the action changed after the approver saw it
+│   └── ApprovalClaimedError    409  somebody else works on it now
 ├── IdentityError           who asks is not established
 │   ├── UnauthenticatedError    401
 │   ├── ProofError              401  DPoP proof missing, wrong or replayed
 │   │   └── NonceNeededError        401  the proof must carry the server's nonce
 │   └── ForbiddenError          403  authenticated, and not entitled to ask this
 ├── RateLimitedError        429
+│   └── ApprovalsCappedError    429  this person said yes too often within the hour
 └── UnavailableError        503  a part is down; nothing was done
     ├── LedgerUnavailableError   the log cannot take the entry
     ├── StoreUnavailableError    PostgreSQL does not answer
@@ -121,6 +123,14 @@ class ApprovalStaleError(RequestError):
     title = "The approval no longer matches the action"
 
 
+class ApprovalClaimedError(RequestError):
+    """Somebody else works on this approval, and their claim has not ended."""
+
+    code = "approval-claimed"
+    status = 409
+    title = "Somebody else works on this approval"
+
+
 class IdentityError(BrokerError):
     """Who asks is not established."""
 
@@ -173,6 +183,14 @@ class RateLimitedError(BrokerError):
     code = "rate-limited"
     status = 429
     title = "Too many requests"
+
+
+class ApprovalsCappedError(RateLimitedError):
+    """This person said yes as often as policy lets anybody within an hour."""
+
+    code = "approvals-capped"
+    status = 429
+    title = "Too many approvals within an hour"
 
 
 class UnavailableError(BrokerError):

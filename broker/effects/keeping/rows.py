@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from broker.core.approvals.timetable import next_at
 from broker.core.sealed.action import Columns
 from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Quorum
@@ -127,7 +128,7 @@ def turn_json(turn: NewTurn) -> dict[str, Any]:
 
 def approval_json(approval: ApprovalRequest) -> dict[str, Any]:
     """Return an approval request as action_submit takes it."""
-    amount = approval.amount
+    amount, since = approval.amount, approval.created_at
     return {
         "approval_id": approval.approval_id,
         "digest": approval.digest,
@@ -138,6 +139,7 @@ def approval_json(approval: ApprovalRequest) -> dict[str, Any]:
         "currency": amount.currency if amount else None,
         "created_at": approval.created_at.isoformat(),
         "expires_at": approval.expires_at.isoformat(),
+        "next_at": next_at(approval.quorum, since=since, now=since).isoformat(),
     }
 
 

@@ -74,6 +74,11 @@ def _rule(table: Table, row: Row, name: str, effect: str, conditions: list[str])
             f"@role({quoted(row.quorum.role)})",
             f'@expires_s("{row.quorum.expires_s}")',
         ]
+        if row.quorum.remind_s:
+            notes.append(f'@remind_s("{row.quorum.remind_s}")')
+        if row.quorum.ladder:
+            ladder = " ".join(f"{r.role}:{r.after_s}" for r in row.quorum.ladder)
+            notes.append(f"@escalate({quoted(ladder)})")
     lines = [
         f"// {table.file} line {row.line}",
         " ".join(notes),

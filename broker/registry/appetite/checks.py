@@ -25,7 +25,7 @@ from broker.registry.appetite.narrows import (
 )
 from broker.registry.appetite.words import GRANTING, Then
 from broker.registry.people import Role
-from broker.registry.policy.books import limits_of, rule_book
+from broker.registry.policy.books import approvals_per_hour, limits_of, rule_book
 from broker.registry.policy.cedar_text import PolicyError, lines_of_rules, split_rules
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def check_sources(sources: Mapping[str, str], tools: Sequence[Tool]) -> Checked:
     body = folder.body()
     places = _places(folder)
     rates, budgets = limits_of(body)
+    approvals_per_hour(body)
     try:
         book = rule_book({"version": 1, **body}, tools)
     except PolicyError as error:
@@ -191,12 +192,16 @@ def _check_roles_exist(book: RuleBook, places: Mapping[str, str]) -> None:
         msg = f"limits.toml, hold: nobody can have the role {book.hold.role!r}"
         raise PolicyError(msg)
     for rule in book.rules.values():
-        if rule.quorum is not None and rule.quorum.role not in roles:
-            msg = (
-                f"{places.get(rule.rule_id, rule.rule_id)}: nobody can have the role"
-                f" {rule.quorum.role!r}, so nobody could ever approve"
-            )
-            raise PolicyError(msg)
+        if rule.quorum is None:
+            continue
+        for role in (rule.quorum.role, *(rung.role for rung in rule.quorum.ladder)):
+            if role not in roles:
+                place = places.get(rule.rule_id, rule.rule_id)
+                msg = (
+                    f"{place}: nobody can have the role {role!r}, so nobody could ever"
+                    " approve"
+                )
+                raise PolicyError(msg)
 
 
 def _refuse(table: Table, row: Row, problem: str) -> NoReturn:

@@ -30,7 +30,7 @@ USE_CASES_MAX: Final = 32
 SOURCES_BYTES_MAX: Final = 262_144
 """Most bytes of all files of a folder together."""
 
-_LIMITS_FIELDS = frozenset({"hold", "rates", "budgets", "totals"})
+_LIMITS_FIELDS = frozenset({"hold", "rates", "budgets", "totals", "votes"})
 _TOTAL_FIELDS = frozenset({"id", "per", "unit", "window", "tools"})
 
 
@@ -50,6 +50,7 @@ class Folder:
             "hold": self.limits.get("hold", {}),
             "rates": self.limits.get("rates", []),
             "budgets": budgets,
+            "votes": self.limits.get("votes", {}),
             "owners": {table.scope: table.owner for table in self.tables},
             "sources": dict(self.sources),
         }
@@ -107,6 +108,9 @@ def _limits(text: str) -> Mapping[str, Any]:
     unknown = sorted(limits.keys() - _LIMITS_FIELDS)
     if unknown:
         msg = f"{LIMITS}: {unknown[0]} is not known here"
+        raise PolicyError(msg)
+    if not isinstance(limits.get("votes", {}), dict):
+        msg = f"{LIMITS}: votes is written as [votes]"
         raise PolicyError(msg)
     for kind in ("rates", "budgets", "totals"):
         rules = limits.get(kind, [])

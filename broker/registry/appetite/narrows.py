@@ -186,6 +186,16 @@ def _as_strict(quorum: Quorum, than: Quorum) -> bool:
         quorum.approvers_min >= than.approvers_min
         and quorum.role == than.role
         and quorum.expires_s <= than.expires_s
+        and _passes_on_less(quorum, than)
+    )
+
+
+def _passes_on_less(quorum: Quorum, than: Quorum) -> bool:
+    """Return whether nobody may sign who could not sign, or not yet, otherwise."""
+    theirs = {rung.role: rung.after_s for rung in than.ladder}
+    return all(
+        rung.role in theirs and rung.after_s >= theirs[rung.role]
+        for rung in quorum.ladder
     )
 
 
@@ -194,7 +204,9 @@ def _says(row: Row) -> str:
         return row.then.value
     many = row.quorum.approvers_min
     standing = " or a standing approval" if row.standing else ""
-    return f"{many} of role {row.quorum.role} within {row.quorum.expires_s} s{standing}"
+    later = "".join(f", {r.role} after {r.after_s} s" for r in row.quorum.ladder)
+    role, within_s = row.quorum.role, row.quorum.expires_s
+    return f"{many} of role {role} within {within_s} s{later}{standing}"
 
 
 def _shown(cell: Cell) -> str:

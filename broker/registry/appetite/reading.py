@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX
-from broker.core.words.decision import Quorum
+from broker.core.words.decision import Quorum, Rung
 from broker.core.words.effect import Effect
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, is_currency
 from broker.core.words.subject import VerificationLevel
@@ -49,7 +49,9 @@ _ANY_ROW = frozenset(
         "verification",
     }
 )
-_PEOPLE = frozenset({"approvers", "role", "within", "or_standing"})
+_PEOPLE = frozenset(
+    {"approvers", "role", "within", "remind", "escalate", "or_standing"}
+)
 _TAKES = frozenset({"verification_below", "total", "total_above"})
 _FIELDS = {
     Then.ALLOW: _ANY_ROW,
@@ -62,6 +64,7 @@ _CLAUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _USE_CASE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,15})\.([0-9]{2})")
 _WITHIN = re.compile(r"([1-9][0-9]{0,6})([mhd])")
+_STEP = re.compile(r"([a-z]+) after ([1-9][0-9]{0,6}[mhd])")
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
 _LEVELS = {level.name.lower(): int(level) for level in VerificationLevel}
 
@@ -123,6 +126,12 @@ def amount_of(value: object) -> int | None:
     match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
     units = int(match[1] + match[2]) if match else -1
     return units if 0 <= units <= AMOUNT_MINOR_UNITS_MAX else None
+
+
+def _seconds(value: object) -> int:
+    """Return the seconds of a time like "24h"; 0 if it is none."""
+    match = _WITHIN.fullmatch(value) if isinstance(value, str) else None
+    return int(match[1]) * _SECONDS[match[2]] if match else 0
 
 
 def _row(reader: _Reader, currency: str) -> Row:
@@ -300,10 +309,34 @@ class _Reader:
         if type(approvers) is not int or not 1 <= approvers <= APPROVERS_MAX:
             self.refuse("approvers", f"approvers is 1 to {APPROVERS_MAX}")
         role = self.word("role", {*Role})
-        within = self.raw.get("within", "24h")
-        match = _WITHIN.fullmatch(within) if isinstance(within, str) else None
-        expires_s = int(match[1]) * _SECONDS[match[2]] if match else 0
+        expires_s = _seconds(self.raw.get("within", "24h"))
         if not 1 <= expires_s <= EXPIRES_S_MAX:
             days = EXPIRES_S_MAX // 86_400
             self.refuse("within", f'within is a time like "24h", up to {days}d')
-        return Quorum(approvers_min=approvers, role=role, expires_s=expires_s)
+        remind_s = _seconds(self.raw["remind"]) if "remind" in self.raw else 0
+        if "remind" in self.raw and not 0 < remind_s < expires_s:
+            self.refuse("remind", 'remind is a time like "1h", shorter than within')
+        try:
+            return Quorum(
+                approvers_min=approvers,
+                role=role,
+                expires_s=expires_s,
+                remind_s=remind_s,
+                ladder=self.ladder(),
+            )
+        except ValueError as error:
+            self.refuse("escalate", str(error))
+
+    def ladder(self) -> tuple[Rung, ...]:
+        """Return who may sign as well if nobody answers, and from when."""
+        steps = self.raw.get("escalate", [])
+        if not isinstance(steps, list):
+            steps = [None]
+        rungs = []
+        for step in steps:
+            match = _STEP.fullmatch(step) if isinstance(step, str) else None
+            if match is None or match[1] not in {*Role}:
+                text = 'escalate is a list of steps, like ["compliance after 2h"]'
+                self.refuse("escalate", text)
+            rungs.append(Rung(match[1], _seconds(match[2])))
+        return tuple(rungs)

@@ -1,11 +1,12 @@
 """Policies: a signed version becomes a rule book, or is refused with line and reason.
 
-A policy's body is ``{"version", "cedar", "hold", "rates", "budgets", "author",
+A policy's body is ``{"version", "cedar", "hold", "rates", "budgets", "votes", "author",
 "approver"}``. The Cedar schema is generated from the loaded manifests and the names of
 the budget rules, and the text is validated strictly against it before anything else.
 
 Each Cedar policy carries ``@id``; optional ``@clause`` and ``@text``; and, where it
-permits under ``context.approved``, ``@approvers``, ``@role`` and ``@expires_s``.
+permits under ``context.approved``, ``@approvers``, ``@role`` and ``@expires_s``; there,
+too, ``@remind_s("3600")`` and ``@escalate("compliance:7200 admin:10800")``.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import cedarpy
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, Rule, RuleBook
 from broker.core.limit import UNCOVERED
+from broker.core.words.approval import APPROVALS_PER_HOUR_MAX
 from broker.core.words.budget import (
     BudgetRule,
     RateRule,
     Scope,
     Window,
 )
-from broker.core.words.decision import Quorum
+from broker.core.words.decision import Quorum, Rung
 from broker.core.words.money import is_currency
 from broker.registry.policy.cedar_text import RULES_MAX, PolicyError, check_text
 from broker.registry.policy.schema import schema_text
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from broker.registry.tools import Tool
 
-__all__ = ["PolicyError", "limits_of", "rule_book"]
+__all__ = ["PolicyError", "approvals_per_hour", "limits_of", "rule_book"]
 
 LIMITS_MAX = 32
 """Most rates, and most budgets, of one policy: each costs every action something."""
@@ -100,6 +102,8 @@ def _rules(parsed: pst.PolicySet) -> dict[str, Rule]:
                     "approvers": notes["approvers"],
                     "role": notes.get("role", ""),
                     "expires_s": notes.get("expires_s", "86400"),
+                    "remind_s": notes.get("remind_s", "0"),
+                    "escalate": notes.get("escalate", ""),
                 },
                 where=f"rule {rule_id}",
             )
@@ -125,7 +129,47 @@ def _quorum(raw: Mapping[str, Any], *, where: str) -> Quorum:
     if not role:
         msg = f"{where}: a role is needed"
         raise PolicyError(msg)
-    return Quorum(approvers_min=approvers, role=role, expires_s=expires_s)
+    try:
+        return Quorum(
+            approvers_min=approvers,
+            role=role,
+            expires_s=expires_s,
+            remind_s=int(raw.get("remind_s", 0)),
+            ladder=_ladder(str(raw.get("escalate", ""))),
+        )
+    except ValueError as error:
+        msg = f"{where}: {error}"
+        raise PolicyError(msg) from error
+
+
+def _ladder(text: str) -> tuple[Rung, ...]:
+    """Read an escalation: roles with the seconds after which they may sign too."""
+    rungs = []
+    for one in text.split():
+        role, _, after_s = one.partition(":")
+        if not (after_s.isascii() and after_s.isdecimal()):
+            msg = f"escalate is written as role:seconds, not as {one!r}"
+            raise ValueError(msg)
+        rungs.append(Rung(role, int(after_s)))
+    return tuple(rungs)
+
+
+def approvals_per_hour(body: Mapping[str, Any]) -> int:
+    """Return how many yeses of one person a policy lets count within an hour.
+
+    Raises:
+        PolicyError: it is no whole number within the limit.
+    """
+    votes = body.get("votes", {})
+    most = votes.get("approvals_per_hour", APPROVALS_PER_HOUR_MAX)
+    if type(most) is not int or not 1 <= most <= APPROVALS_PER_HOUR_MAX:
+        msg = f"votes: approvals_per_hour is 1 to {APPROVALS_PER_HOUR_MAX}"
+        raise PolicyError(msg)
+    unknown = sorted(votes.keys() - {"approvals_per_hour"})
+    if unknown:
+        msg = f"votes: {unknown[0]} is not known here"
+        raise PolicyError(msg)
+    return most
 
 
 def limits_of(

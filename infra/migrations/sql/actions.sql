@@ -176,9 +176,18 @@ CREATE TABLE approval (
   created_at    timestamptz NOT NULL,
   expires_at    timestamptz NOT NULL,
   ended_at      timestamptz,
-  started_at    timestamptz
+  started_at    timestamptz,
+  -- When time next makes something due (approvals.sql); which further roles it was
+  -- passed on to; and who works on it, until when.
+  next_at       timestamptz NOT NULL DEFAULT 'infinity',
+  escalated     text[]      NOT NULL DEFAULT '{}',
+  claimed_by    text        NOT NULL DEFAULT '',
+  claimed_until timestamptz
 );
-CREATE INDEX approval_pending ON approval (expires_at) WHERE state = 'pending';
+CREATE INDEX approval_due ON approval (least(next_at, expires_at))
+  WHERE state = 'pending';
+CREATE INDEX approval_claimed ON approval (claimed_by)
+  WHERE claimed_by <> '' AND state = 'pending';
 CREATE INDEX approval_ended ON approval (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE vote (
@@ -187,9 +196,11 @@ CREATE TABLE vote (
   person_id   text        NOT NULL,
   word        text        NOT NULL CHECK (word IN ('approve', 'reject')),
   payload_id  uuid        NOT NULL REFERENCES payload,
-  at          timestamptz NOT NULL
+  at          timestamptz NOT NULL,
+  cast_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX vote_by_approval ON vote (approval_id, at);
+CREATE INDEX vote_by_person ON vote (person_id, cast_at) WHERE word = 'approve';
 COMMENT ON TABLE vote IS
   'A signed vote; the JWS is the payload. settle verifies it again.';
 
@@ -301,12 +312,13 @@ BEGIN
   PERFORM action_insert(p -> 'action');
   IF p -> 'approval' <> 'null' THEN
     INSERT INTO approval (approval_id, action_id, digest, approvers_min, role, barred,
-                          amount, currency, state, created_at, expires_at)
+                          amount, currency, state, created_at, expires_at, next_at)
     SELECT a.approval_id, mine, a.digest, a.approvers_min, a.role, a.barred, a.amount,
-           a.currency, 'pending', a.created_at, a.expires_at
+           a.currency, 'pending', a.created_at, a.expires_at, a.next_at
       FROM jsonb_to_record(p -> 'approval') AS a(approval_id uuid, digest text,
              approvers_min smallint, role text, barred text[], amount bigint,
-             currency text, created_at timestamptz, expires_at timestamptz);
+             currency text, created_at timestamptz, expires_at timestamptz,
+             next_at timestamptz);
     INSERT INTO outbox (kind, topic, key)
     VALUES ('start', (p #>> '{approval,approval_id}')::uuid,
             p #>> '{approval,approval_id}');
@@ -634,9 +646,11 @@ $$;
 --
 -- p: {"approval_id", "vote_id", "person_id", "word", "digest", "at", "payload": uuid,
 --     "payloads": [...], "entries": [...], "seen": [vote ids], "state": the tally with
---     this vote: pending | approved | rejected, "outcome": uuid | null}
--- Returns {"word": counted | repeated | moved | closed | expired | unknown, "state"};
--- only ``counted`` leaves anything behind.
+--     this vote: pending | approved | rejected, "outcome": uuid | null,
+--     "per_hour": how many yeses of one person count within an hour}
+-- Returns {"word": counted | repeated | moved | closed | expired | unknown | claimed |
+-- capped, "state"}; only ``counted`` leaves anything behind. ``claimed``: somebody else
+-- works on it. ``capped``: this person said yes too often. Neither keeps a no waiting.
 CREATE FUNCTION vote_cast(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -662,6 +676,18 @@ BEGIN
     RETURN jsonb_build_object('word', 'moved', 'state', asked.state);
   ELSIF leads NOT IN ('pending', 'approved', 'rejected') THEN
     RAISE EXCEPTION 'a vote leads to %', leads USING ERRCODE = 'check_violation';
+  ELSIF p ->> 'word' = 'approve' AND asked.claimed_by <> p ->> 'person_id'
+        AND asked.claimed_until > clock_timestamp() THEN
+    RETURN jsonb_build_object('word', 'claimed', 'state', asked.state);
+  ELSIF p ->> 'word' = 'approve' THEN
+    -- One person's yeses are counted one after the other; this lock comes last.
+    PERFORM pg_advisory_xact_lock(hashtextextended(p ->> 'person_id', 2));
+    IF (SELECT count(*) FROM vote v
+         WHERE v.person_id = p ->> 'person_id' AND v.word = 'approve'
+           AND v.cast_at > clock_timestamp() - interval '1 hour')
+       >= (p ->> 'per_hour')::integer THEN
+      RETURN jsonb_build_object('word', 'capped', 'state', asked.state);
+    END IF;
   END IF;
   IF leads = 'rejected' THEN
     PERFORM reservation_void(asked.action_id);
@@ -671,6 +697,9 @@ BEGIN
   VALUES ((p ->> 'vote_id')::uuid, mine, p ->> 'person_id', p ->> 'word',
           (p ->> 'payload')::uuid, (p ->> 'at')::timestamptz);
   INSERT INTO outbox (kind, topic, key) VALUES ('vote', mine, p ->> 'vote_id');
+  -- Who has voted does not work on it any more.
+  UPDATE approval SET claimed_by = '', claimed_until = NULL
+   WHERE approval_id = mine AND claimed_by = p ->> 'person_id';
   IF leads <> 'pending' THEN
     UPDATE approval SET state = leads, ended_at = clock_timestamp()
      WHERE approval_id = mine;

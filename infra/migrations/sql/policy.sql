@@ -55,12 +55,13 @@ BEGIN
   INSERT INTO outbox (kind, topic, key)
   VALUES ('end', p_before, p_before::text) ON CONFLICT DO NOTHING;
   INSERT INTO approval (approval_id, action_id, digest, approvers_min, role, barred,
-                        amount, currency, state, created_at, expires_at)
+                        amount, currency, state, created_at, expires_at, next_at)
   SELECT a.approval_id, p_action, a.digest, a.approvers_min, a.role, a.barred, a.amount,
-         a.currency, 'pending', a.created_at, a.expires_at
+         a.currency, 'pending', a.created_at, a.expires_at, a.next_at
     FROM jsonb_to_record(p -> 'approval') AS a(approval_id uuid, digest text,
            approvers_min smallint, role text, barred text[], amount bigint,
-           currency text, created_at timestamptz, expires_at timestamptz);
+           currency text, created_at timestamptz, expires_at timestamptz,
+           next_at timestamptz);
   INSERT INTO outbox (kind, topic, key)
   VALUES ('start', (p #>> '{approval,approval_id}')::uuid,
           p #>> '{approval,approval_id}');

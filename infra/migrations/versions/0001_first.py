@@ -23,6 +23,7 @@ _FILES = (
     "budgets.sql",
     "edge.sql",
     "actions.sql",
+    "approvals.sql",
     "policy.sql",
     "console.sql",
     "keys.sql",

@@ -22,6 +22,7 @@ from broker.core.transparency.entry_leaf import open_entry
 from broker.core.transparency.merkle import leaf_hash, perfect_root
 from broker.core.words.decision import Deny, Escalate
 from broker.effects.limits.books import Books
+from broker.ports.queue import Listing
 from broker.watch.replay import Tally
 from tests.support.flow.executor import PAID
 from tests.support.flow.house import House
@@ -171,7 +172,8 @@ async def test_nothing_simulated_is_settled_or_goes_on(
     assert house.executor.runs == []
     assert not await house.ports.store.interrupted(limit=10)
     assert not await house.ports.desk.due(limit=10)
-    assert not await house.ports.desk.waiting(roles=["supervisor"], limit=10)
+    wanted = Listing(roles=("supervisor",), limit=10)
+    assert not await house.ports.queue.page(wanted)
     ended = await house.ports.desk.ended(roles=["supervisor"], limit=200)
     assert ended
     assert all(one.simulated for one in ended)

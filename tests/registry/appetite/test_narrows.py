@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from broker.core.words.decision import Quorum
+from broker.core.words.decision import Quorum, Rung
 from broker.core.words.effect import Effect
 from broker.registry.appetite.narrows import (
     CELLS_MAX,
@@ -20,6 +20,7 @@ from broker.registry.policy.cedar_text import PolicyError
 from tests.support.cases import all_tools
 
 TOOLS = all_tools()
+PASSED_ON = Quorum(1, "supervisor", 86_400, ladder=(Rung("admin", 60),))
 ONE, TWO = Quorum(1, "supervisor", 86_400), Quorum(2, "supervisor", 86_400)
 REFUND = frozenset({"orders.refund"})
 READS = Row("A1", "reads", Then.ALLOW, 1, frozenset({Effect.READ}))
@@ -99,6 +100,7 @@ def test_a_row_that_asks_for_as_much_or_more_is_accepted(row) -> None:
         (replace(SMALL, amount_upto=None, quorum=TWO), "C3 says ban .* 5000.01 USD"),
         (replace(SMALL, quorum=Quorum(1, "supervisor", 86_401)), "C1 says 1"),
         (replace(SMALL, quorum=Quorum(1, "owner", 86_400)), "C1 says 1"),
+        (replace(SMALL, quorum=PASSED_ON), "C1 says 1"),
         (replace(LARGE, standing=True, quorum=ONE), "C2 says 2"),
         (replace(SMALL, currency="EUR"), "grants nothing for orders.refund"),
         (replace(CANCEL, standing=True), "grants nothing for orders.cancel"),

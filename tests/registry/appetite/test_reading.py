@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX
-from broker.core.words.decision import Quorum
+from broker.core.words.decision import Quorum, Rung
 from broker.core.words.effect import Effect
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
 from broker.registry.appetite.reading import (
@@ -71,6 +71,16 @@ def test_a_row_says_what_it_is_read_as() -> None:
     )
 
 
+def test_a_row_may_say_when_people_are_reminded_and_who_is_asked_next() -> None:
+    asks = ASKS | {
+        "within": '"2d"',
+        "remind": '"30m"',
+        "escalate": '["compliance after 2h", "admin after 1d"]',
+    }
+    ladder = (Rung("compliance", 7_200), Rung("admin", 86_400))
+    assert only(**asks).quorum == Quorum(1, "supervisor", 172_800, 1_800, ladder)
+
+
 def test_a_row_may_look_at_money_that_moved_or_at_actions_that_happened() -> None:
     money = only(**TAKES, total='"month"', total_above='"300.00"')
     assert money.ceiling == Ceiling("month", 30_000, counts=False)
@@ -108,6 +118,14 @@ def test_a_row_may_look_at_money_that_moved_or_at_actions_that_happened() -> Non
         (ASKS | {"within": '"soon"'}, 10, "within is a time"),
         (ASKS | {"within": f'"{EXPIRES_S_MAX // 86_400 + 1}d"'}, 10, "within is"),
         (ASKS | {"or_standing": '"yes"'}, 10, "true or false"),
+        (ASKS | {"remind": '"24h"'}, 10, "shorter than within"),
+        (ASKS | {"remind": "5"}, 10, "shorter than within"),
+        (ASKS | {"escalate": '"admin"'}, 10, "list of steps"),
+        (ASKS | {"escalate": '["admin after soon"]'}, 10, "list of steps"),
+        (ASKS | {"escalate": '["boss after 2h"]'}, 10, "list of steps"),
+        (ASKS | {"escalate": '["supervisor after 2h"]'}, 10, "another role"),
+        (ASKS | {"escalate": '["admin after 24h"]'}, 10, "before it expires"),
+        (PLAIN | {"remind": '"1h"'}, 9, "remind is not known"),
         (TAKES | {"total": '"month"'}, 4, "total_above is an amount"),
         (TAKES | {"total": '"month"', "total_above": "1.5"}, 10, "total_above is"),
         (TAKES | {"total_above": "1"}, 4, "total is a text"),

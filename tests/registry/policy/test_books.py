@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from broker.core.authorize import APPROVERS_MAX, EXPIRES_S_MAX, decide
-from broker.core.words.decision import Escalate, Permit
+from broker.core.words.approval import APPROVALS_PER_HOUR_MAX
+from broker.core.words.decision import Escalate, Permit, Quorum, Rung
 from broker.registry.policy.books import (
     LIMITS_MAX,
     RESERVED_NAMES,
+    approvals_per_hour,
     limits_of,
     rule_book,
 )
@@ -93,6 +95,10 @@ def test_a_rule_asks_for_approvers_within_the_limits(approvers, expires_s) -> No
         f'@approvers("1") @role("s") @expires_s("{EXPIRES_S_MAX + 1}")',
         '@approvers("1") @role("s") @expires_s("0")',
         '@approvers("1") @role("s") @expires_s("soon")',
+        '@approvers("1") @role("s") @expires_s("60") @remind_s("60")',
+        '@approvers("1") @role("s") @expires_s("60") @escalate("chief")',
+        '@approvers("1") @role("s") @expires_s("60") @escalate("chief:60")',
+        '@approvers("1") @role("s") @expires_s("60") @escalate("s:30")',
     ],
 )
 def test_a_rule_that_says_wrongly_who_must_sign_is_refused_by_name(notes) -> None:
@@ -180,3 +186,24 @@ def test_a_rate_and_a_budget_may_share_a_name() -> None:
 def test_a_malformed_limit_is_refused(kind, one) -> None:
     with pytest.raises(PolicyError, match="rates or budgets"):
         limits_of({kind: [one]})
+
+
+def test_a_rule_may_say_when_people_are_reminded_and_who_is_asked_next() -> None:
+    notes = '@approvers("1") @role("s") @expires_s("60") @remind_s("10")'
+    quorum = asked(approved(f'{notes} @escalate("chief:20 owner:30")')).quorum
+    ladder = (Rung("chief", 20), Rung("owner", 30))
+    assert quorum == Quorum(1, "s", 60, remind_s=10, ladder=ladder)
+
+
+@pytest.mark.parametrize("most", [1, APPROVALS_PER_HOUR_MAX])
+def test_a_policy_may_say_how_often_one_person_says_yes_in_an_hour(most) -> None:
+    assert approvals_per_hour({"votes": {"approvals_per_hour": most}}) == most
+    assert approvals_per_hour({}) == APPROVALS_PER_HOUR_MAX
+
+
+@pytest.mark.parametrize("most", [0, APPROVALS_PER_HOUR_MAX + 1, "9", True, None])
+def test_a_number_of_approvals_beyond_the_limit_is_refused(most) -> None:
+    with pytest.raises(PolicyError, match="approvals_per_hour"):
+        approvals_per_hour({"votes": {"approvals_per_hour": most}})
+    with pytest.raises(PolicyError, match="not known"):
+        approvals_per_hour({"votes": {"per_day": 9}})

@@ -87,7 +87,9 @@ class FakeDesk:
             return None
         left_s = max(0.0, (row.expires_at - self.now()).total_seconds())
         _, stand = await self.votes(approval_id)
-        return replace(row, left_s=left_s, votes=len(stand))
+        return replace(
+            row, left_s=left_s, due_s=left_s, at=self.now(), votes=len(stand)
+        )
 
     async def viewed(
         self, approval_id: str, *, person_id: str, shown: str, entry: AuditEntry
@@ -101,15 +103,6 @@ class FakeDesk:
 
     async def hello(self, approval_id: str) -> None:
         self.heard.add(approval_id)
-
-    async def waiting(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
-        found = [await self.find(approval_id) for approval_id in self.rows]
-        pending = [
-            row
-            for row in found
-            if row and row.state is ApprovalState.PENDING and row.role in roles
-        ]
-        return sorted(pending, key=lambda r: (r.expires_at, r.approval_id))[:limit]
 
     async def ended(self, *, roles: Sequence[str], limit: int) -> Sequence[OnDesk]:
         found = [await self.find(approval_id) for approval_id in reversed(self.rows)]
@@ -128,7 +121,7 @@ class FakeDesk:
             for row in self.rows.values()
             if row.state is ApprovalState.PENDING and row.expires_at <= self.now()
         ]
-        return [r.action_id for r in sorted(late, key=lambda r: r.expires_at)][:limit]
+        return [r.approval_id for r in sorted(late, key=lambda r: r.expires_at)][:limit]
 
     async def said(self, interaction_id: str) -> Sequence[Said]:
         return self.turns

@@ -91,7 +91,7 @@ class HouseBroker:
 
 
 def _said(found: OnDesk) -> Standing:
-    return Standing(found.state.value, found.action_state.value, found.left_s)
+    return Standing(found.state.value, found.action_state.value, found.due_s)
 
 
 @dataclass

@@ -31,6 +31,7 @@ from broker.core.words.subject import (
     SubjectKind,
     VerificationLevel,
 )
+from broker.effects.approvals.queue import PostgresQueue
 from broker.effects.authority import SignedAuthority
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
@@ -295,6 +296,7 @@ async def open_house(
         replica=replica,
         tenant=TENANT,
         desk=votes,
+        queue=PostgresQueue(database, vault=vault, entries=scribe),
         policies=policy_room(database, vault, scribe),
         unknown=PostgresUnknown(database, entries=scribe),
         console_key=key_of("console"),

@@ -1,0 +1,1 @@
+"""Where supervisors' work is kept: lists, claims, questions, absences."""
