@@ -15,8 +15,9 @@ from broker import flow
 from broker.api import problems, wire
 from broker.api.bodies import Body, documented, read
 from broker.api.security import agent, spent_s
-from broker.approving import ending
+from broker.approving import asking, ending
 from broker.case import Ask
+from broker.core.approvals.questions import ANSWER_CHARS_MAX
 from broker.core.identity.chain import is_part_of
 from broker.core.words.action import (
     CITATIONS_MAX,
@@ -68,6 +69,13 @@ class ActionBody(Body):
     interaction: str = Field(pattern=_UUID)
     reason: str = Field(default="", max_length=REASON_LENGTH_MAX)
     citations: list[str] = Field(default=[], max_length=CITATIONS_MAX)
+
+
+class AnswerBody(Body):
+    """What an agent answers to a question about its action."""
+
+    question_id: str = Field(pattern=_UUID)
+    answer: str = Field(min_length=1, max_length=ANSWER_CHARS_MAX)
 
 
 @router.get("/tools", summary="List the tools that this identity may call")
@@ -140,6 +148,24 @@ async def cancel_action(request: Request, action_id: str, caller: Agent) -> Resp
     record = await own_action(ports, caller, action_id)
     await ending.withdraw(ports, record)
     return await record_response(ports, await own_action(ports, caller, action_id))
+
+
+@router.post(
+    "/actions/{action_id}/answers",
+    summary="Answer a person's question",
+    openapi_extra=documented(AnswerBody),
+    responses={409: {"description": "It was answered, or nobody waits any more."}},
+)
+async def answer_question(request: Request, action_id: str, caller: Agent) -> Response:
+    """Answer what somebody asked about an action that waits for them.
+
+    The text is shown to them after the customer's own words, as a model's.
+    """
+    ports: Ports = request.app.state.ports
+    body = await read(request, AnswerBody)
+    record = await own_action(ports, caller, action_id)
+    await asking.answer(ports, record, question_id=body.question_id, text=body.answer)
+    return await record_response(ports, record, polled=True)
 
 
 # ------------------------------------------------------------------- shared with MCP
@@ -270,6 +296,15 @@ async def waited(
     return record
 
 
+async def state_json(ports: Ports, record: ActionRecord) -> dict[str, Any]:
+    """Return an action as its agent sees it, with what people say and ask."""
+    return wire.action_json(
+        record,
+        note=await note_for(ports, record),
+        questions=await asking.unanswered(ports, record),
+    )
+
+
 async def note_for(ports: Ports, record: ActionRecord) -> str:
     """Return the words of the person who rejected, for the agent to use."""
     outcome = record.outcome
@@ -302,7 +337,7 @@ async def record_response(
     """Return an action with the status that its state asks for."""
     if not polled:
         refuse_lost(record)
-    body = wire.action_json(record, note=await note_for(ports, record))
+    body = await state_json(ports, record)
     waiting = not wire.is_ended(record)
     headers = {}
     if waiting:

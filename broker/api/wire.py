@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from broker.core.words.action import ENDED, ActionState, wire_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from broker.core.words.action import ActionRecord
 
 RETRY_AFTER_PENDING_S = 15
@@ -14,6 +16,11 @@ RETRY_AFTER_EXECUTING_S = 1
 NEXT_PENDING = (
     "A person must approve this. Call get_action with this action_id; "
     "do not repeat this call."
+)
+NEXT_ASKED = (
+    "A person wants to know something before they decide: see questions. Answer each "
+    "with answer_question (POST /v1/actions/{action_id}/answers), from what you know; "
+    "your answer is shown to them as a model's. Then call get_action again."
 )
 NEXT_EXECUTING = (
     "It is being executed. Call get_action with this action_id; "
@@ -25,12 +32,18 @@ NEXT_UNKNOWN = (
 )
 
 
-def action_json(record: ActionRecord, *, note: str = "") -> dict[str, Any]:
+def action_json(
+    record: ActionRecord,
+    *,
+    note: str = "",
+    questions: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Return what an agent may see of its action.
 
     Args:
         record: The stored action.
         note: Words from a person for the agent, such as why an approver refused.
+        questions: What people want to know of the agent before they decide.
     """
     body: dict[str, Any] = {
         "status": wire_state(record.state),
@@ -56,7 +69,10 @@ def action_json(record: ActionRecord, *, note: str = "") -> dict[str, Any]:
             body["result"] = dict(outcome.result)
     if note:
         body["message"] = note
-    return body | _next(record)
+    body |= _next(record)
+    if questions:
+        body |= {"questions": [dict(one) for one in questions], "next": NEXT_ASKED}
+    return body
 
 
 def _next(record: ActionRecord) -> dict[str, Any]:

@@ -23,6 +23,7 @@ COMMAND_MODULES = [
     "broker.cli.policy",
     "broker.cli.tools",
     "broker.cli.approvals",
+    "broker.cli.sharing",
     "broker.cli.unknowns",
     "broker.cli.codec",
     "broker.cli.limits.standing",

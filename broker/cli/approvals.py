@@ -32,7 +32,7 @@ app = typer.Typer(
     name="approvals", help="Approvals: look, sign, refuse.", no_args_is_help=True
 )
 
-WATCH_EVERY_S = 2.0
+WATCH_AGAIN_S = 1.0
 WORD = "approve"
 """What a person types at the terminal to sign a yes."""
 
@@ -50,6 +50,14 @@ def register(parent: typer.Typer) -> None:
 @app.command("list")
 def list_(
     *,
+    order: Annotated[
+        str, typer.Option("--order", help="expiry, or amount: the largest first.")
+    ] = "expiry",
+    customer: Annotated[
+        str, typer.Option("--customer", help="Only of this customer_ref.")
+    ] = "",
+    agent: Annotated[str, typer.Option("--agent", help="Only of this agent.")] = "",
+    tool: Annotated[str, typer.Option("--tool", help="Only of this tool.")] = "",
     state: StateOption = STATE_DEFAULT,
     name: AsOption = "",
     key: KeyOption = None,
@@ -58,8 +66,10 @@ def list_(
 ) -> None:
     """List what waits for your roles, the next to expire first."""
     at = desk(state, name, key, url, as_json=as_json)
+    asked = {"order": order, "customer_ref": customer, "agent": agent, "tool": tool}
+    query = {name: value for name, value in asked.items() if value}
     at.table(
-        at.run(PersonClient.approvals),
+        at.run(lambda me: me.approvals(query)),
         {
             "approval": lambda row: row["approval"],
             "tool": lambda row: row["tool"],
@@ -68,6 +78,7 @@ def list_(
             "votes": lambda row: f"{row['votes']} of {row['approvers_min']}",
             "expires in": lambda row: duration_of(row["expires_in_s"]),
             "may be wrong": lambda row: printable(", ".join(row["findings"])),
+            "works on it": _claimed,
             "you": lambda row: (
                 "may sign" if row["may_approve"] else printable(row["why_not"]["text"])
             ),
@@ -140,7 +151,7 @@ def approve(
 
 @app.command()
 def reject(
-    approval: ApprovalArgument,
+    approvals: Annotated[list[str], typer.Argument(help="Ids of approvals.")],
     *,
     reason: ReasonOption = "",
     state: StateOption = STATE_DEFAULT,
@@ -149,13 +160,21 @@ def reject(
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a no with your own key, and send it; one no is enough."""
+    """Sign a no for each with your own key, and send them; one no is enough."""
     at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
-        return (await me.vote(approval, "reject", reason=reason)).checked()
+        return (await me.vote(approvals[0], "reject", reason=reason)).checked()
 
-    _report(at, at.run(work))
+    if len(approvals) == 1:
+        _report(at, at.run(work))
+        return
+    results = at.run(lambda me: me.reject_all(approvals, reason=reason))
+    for one in results:
+        said = one.get("state") or one["code"]
+        at.show(one, lines=[f"{one['approval']}  {said}"])
+    if any("code" in one for one in results):
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
@@ -171,15 +190,26 @@ def watch(
     """Say what begins to wait and what has ended, until interrupted."""
     at = desk(state, name, key, url, as_json=as_json)
     before: dict[str, Mapping[str, Any]] = {}
+
+    async def look(me: PersonClient) -> None:
+        nonlocal before
+        found = {row["approval"]: row for row in await me.approvals()}
+        for event in changes(before, found):
+            at.show(event, lines=[_event_line(event)])
+        before = found
+
+    async def follow(me: PersonClient) -> None:
+        # The stream begins with an event as well, so nothing is missed in between.
+        async for event in me.changes():
+            if event in {"here", "changed"}:
+                await look(me)
+
     try:
-        while True:
-            found = {row["approval"]: row for row in at.run(PersonClient.approvals)}
-            for event in changes(before, found):
-                at.show(event, lines=[_event_line(event)])
-            if once:
-                return
-            before = found
-            time.sleep(WATCH_EVERY_S)
+        while not once:
+            # It ends with its token, and is begun again with a new one.
+            at.run(follow)
+            time.sleep(WATCH_AGAIN_S)
+        at.run(look)
     except KeyboardInterrupt:
         raise typer.Exit(Exit.OK) from None
 
@@ -187,13 +217,15 @@ def watch(
 def changes(
     before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what began to wait, what got a vote, and what waits no more."""
+    """Yield what began to wait, got a vote or a claim, and what waits no more."""
     for approval, row in after.items():
         was = before.get(approval)
         if was is None:
             yield {"event": "waits", **row}
         elif was["votes"] != row["votes"]:
             yield {"event": "vote", **row}
+        elif bool(was.get("claim")) != bool(row.get("claim")):
+            yield {"event": "claim" if row.get("claim") else "free", **row}
     for approval, row in before.items():
         if approval not in after:
             yield {"event": "ended", **row}
@@ -222,8 +254,10 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
         *(_budget_line(one) for one in now["budgets"]),
         *(f"customer:  {one['text']}" for one in asked["customer_said"]),
         *(f"agent:     {one['text']}" for one in asked["agent_said"]),
+        *(line for one in asked["questions"] for line in _question_lines(one)),
         *(f"argument   {key} = {value}" for key, value in asked["arguments"].items()),
         f"state      {now['state']}, {missing} {role} missing, {asked['expires_at']}",
+        *([_claim_line(now["claim"])] if now["claim"] else []),
         f"agent says {asked['agent_reason'] or '(nothing)'}",
         f"approval   {asked['approval']}",
         f"shown      {card['shown']}",
@@ -232,6 +266,24 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
         why = card["you"]["why_not"]
         lines.append(f"you        cannot sign it: {why['text'] if why else 'ended'}")
     return [printable(line) for line in lines]
+
+
+def _question_lines(one: Mapping[str, Any]) -> Iterator[str]:
+    yield f"asked:     {one['question']}"
+    if one["answer"] is not None:
+        yield f"a model:   {one['answer']['text']}"
+
+
+def _claim_line(claim: Mapping[str, Any]) -> str:
+    who = "you" if claim["you"] else f"person {claim['by']}"
+    return f"works on it: {who}, until {claim['until']}"
+
+
+def _claimed(row: Mapping[str, Any]) -> str:
+    claim = row["claim"]
+    if not claim:
+        return "-"
+    return "you" if claim["you"] else str(claim["by"][:8])
 
 
 def printable(text: str) -> str:

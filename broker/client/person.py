@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from broker.client.keys import new_id
-from broker.client.session import Session
+from broker.client.supervisor import SupervisorClient
 from broker.core.jws import sign
-from broker.core.words.approval import RESOLUTION_TYP, VOTE_TYP
+from broker.core.words.approval import RESOLUTION_TYP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from broker.client.answers import Answer
 
 
-class PersonClient(Session):
+class PersonClient(SupervisorClient):
     """Speaks to the console's API as one person."""
-
-    RESOURCE = "/console"
 
     async def me(self) -> Mapping[str, Any]:
         """Return who this is: signing in is getting a token, and this shows it."""
@@ -27,44 +25,6 @@ class PersonClient(Session):
     async def console_link(self) -> Mapping[str, Any]:
         """Return a link that signs this person in to the console, once."""
         return (await self.call("POST", "/v1/console/links")).checked()
-
-    async def approvals(self) -> Sequence[Mapping[str, Any]]:
-        """Return what waits for this person."""
-        found = (await self.call("GET", "/v1/approvals")).checked()
-        waiting: Sequence[Mapping[str, Any]] = found["approvals"]
-        return waiting
-
-    async def card(self, approval_id: str) -> Mapping[str, Any]:
-        """Return what an approver is shown about one approval."""
-        return (await self.call("GET", f"/v1/approvals/{approval_id}")).checked()
-
-    async def vote(self, approval_id: str, verdict: str, *, reason: str = "") -> Answer:
-        """Look at the card, sign ``approve`` or ``reject`` over it, and send that."""
-        return await self.vote_on(await self.card(approval_id), verdict, reason=reason)
-
-    async def vote_on(
-        self, card: Mapping[str, Any], verdict: str, *, reason: str = ""
-    ) -> Answer:
-        """Sign ``approve`` or ``reject`` over a card that was shown, and send the vote.
-
-        The vote is signed with the person's own key; if the card is not what is asked
-        any more, the broker refuses an approval.
-        """
-        approval_id = str(card["asked"]["approval"])
-        claims = {
-            "approval": approval_id,
-            "digest": card["asked"]["digest"],
-            "iat": int(self.tokens.key.now().timestamp()),
-            "jti": new_id(self.tokens.key.now()),
-            "person": self.tokens.client_id.partition(":")[2],
-            "reason": reason,
-            "shown": card["shown"],
-            "strength": "key",
-            "verdict": verdict,
-        }
-        signed = sign(claims, key=self.tokens.key.key, typ=VOTE_TYP)
-        path = f"/v1/approvals/{approval_id}/votes"
-        return await self.call("POST", path, json={"vote": signed})
 
     async def unknown(self) -> Sequence[Mapping[str, Any]]:
         """Return actions whose outcome nobody knows."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
 
-from broker.client.answers import Answer, answer_of
+from broker.client.answers import Answer, UnreachableError, answer_of
 from broker.client.keys import new_key
 from broker.client.oauth import ATTEMPTS_MAX, Signer, TokenSource, now_utc, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -84,6 +84,34 @@ class Session:
         """Close the connections, if they are this session's own."""
         if self._owns_http:
             await self._http.aclose()
+
+    async def lines(self, path: str) -> AsyncIterator[str]:
+        """Yield the lines of an answer that goes on, until it ends.
+
+        Raises:
+            RefusedError: There is no token for this client, or the answer is a problem.
+            UnreachableError: Nobody answered, or the connection broke.
+        """
+        url = self.base_url + path
+        for attempt in range(ATTEMPTS_MAX):
+            token = await self.tokens.token()
+            headers = {
+                "authorization": f"DPoP {token}",
+                "dpop": self.instance.proof("GET", url, token=token),
+            }
+            try:
+                async with self._http.stream("GET", url, headers=headers) as response:
+                    again = self.instance.learn(response) and attempt < ATTEMPTS_MAX - 1
+                    if response.is_error and not again:
+                        await response.aread()
+                        answer_of(response).checked()
+                    if not again:
+                        async for line in response.aiter_lines():
+                            yield line
+                        return
+            except httpx.TransportError as error:
+                msg = f"{self.base_url} does not answer ({type(error).__name__})"
+                raise UnreachableError(msg) from error
 
     async def call(
         self,

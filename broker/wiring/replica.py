@@ -87,9 +87,7 @@ def build(settings: Settings) -> Replica:
         journal=scribe,
         replay=replay,
         desk=desk,
-        queue=PostgresQueue(
-            database, vault=vault, entries=scribe, changed=outbox.nudge
-        ),
+        queue=PostgresQueue(database, vault=vault, entries=scribe),
         policies=policy_room(database, vault, scribe, outbox.nudge),
         unknown=PostgresUnknown(database, entries=scribe),
         replica=settings.part,

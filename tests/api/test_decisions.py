@@ -95,6 +95,8 @@ async def test_a_person_sees_who_must_sign_and_what_would_stand_in_for_them(
         "approvers_min": 1,
         "role": "supervisor",
         "expires_s": 86_400,
+        "remind_s": 0,
+        "ladder": [],
     }
     changes = [[c["change"] for c in way["changes"]] for way in body["would_pass"]]
     assert changes == [["people_sign"], ["standing_approval"]]

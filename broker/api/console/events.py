@@ -16,7 +16,7 @@ from broker.core.words.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from fastapi import Request
     from starlette.responses import Response
@@ -29,8 +29,8 @@ STILL_HERE_S: Final = 15.0
 RETRY_MS: Final = 1_000
 
 
-def stream(request: Request) -> Response:
-    """Return the stream of a signed-in tab.
+def stream(request: Request, *, signed_in: Callable[[], Awaitable[bool]]) -> Response:
+    """Return the stream of whoever follows; ``signed_in`` says whether they still may.
 
     Raises:
         UnavailableError: this replica keeps as many tabs up to date as it can.
@@ -41,11 +41,15 @@ def stream(request: Request) -> Response:
         raise UnavailableError(msg, hint="close some", retry_after_s=int(STILL_HERE_S))
     headers = security_headers() | {"X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _changes(request, room), media_type="text/event-stream", headers=headers
+        _changes(request, room, signed_in),
+        media_type="text/event-stream",
+        headers=headers,
     )
 
 
-async def _changes(request: Request, room: Room) -> AsyncIterator[str]:
+async def _changes(
+    request: Request, room: Room, signed_in: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[str]:
     room.streams += 1
     try:
         # Who comes back says what they saw last: what they missed is told at once.
@@ -59,7 +63,7 @@ async def _changes(request: Request, room: Room) -> AsyncIterator[str]:
                 yield f"id: {known}\nevent: changed\ndata:\n\n"
             elif quiet_s >= STILL_HERE_S:
                 quiet_s = 0.0
-                if not await _signed_in(request):
+                if not await signed_in():
                     yield "event: signed-out\ndata:\n\n"
                     return
                 yield ": still here\n\n"
@@ -77,7 +81,8 @@ async def _pulse(room: Room, known: str) -> str:
         return known
 
 
-async def _signed_in(request: Request) -> bool:
+async def session_lasts(request: Request) -> bool:
+    """Return whether the session of a request lasts; not known is not over."""
     try:
         await sessions.current(request)
     except UnauthenticatedError:

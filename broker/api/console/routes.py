@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from broker.api.bodies import read_bytes
 from broker.api.console import drawing, sessions
 from broker.api.console.assets import FOREVER, asset, asset_tag
-from broker.api.console.events import stream
+from broker.api.console.events import session_lasts, stream
 from broker.api.console.sessions import Session
 from broker.api.security import person
 from broker.approving import console, listing
@@ -185,7 +186,7 @@ async def events(request: Request) -> Response:
     session = await _session(request)
     if session is None:
         return Response(status_code=401, headers=drawing.security_headers())
-    return stream(request)
+    return stream(request, signed_in=partial(session_lasts, request))
 
 
 @router.get("/console/assets/{tag}/{name}", include_in_schema=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from broker.api.document.approvals import APPROVAL_ANSWERS, APPROVAL_REQUESTS
 from broker.api.document.limits import LIMIT_ANSWERS, LIMIT_REQUESTS
 
 ACTION, APPROVAL = (
@@ -108,8 +109,10 @@ _WAITING: Final = {
     "customer_ref": "543bfd499db20087a67d6a0749f4b236",
     "agent": AGENT,
     "role": "supervisor",
+    "escalated": [],
     "approvers_min": 1,
     "votes": 0,
+    "claim": None,
     "created_at": "2026-11-26T09:15:00.120000Z",
     "expires_at": "2026-11-27T09:15:00.120000Z",
     "expires_in_s": 86_400,
@@ -143,7 +146,11 @@ _CARD: Final = {
         "effect": "money",
         "tier": 3,
         "arguments": _ARGUMENTS,
-        "quorum": {"approvers_min": 1, "role": "supervisor"},
+        "quorum": {
+            "approvers_min": 1,
+            "role": "supervisor",
+            "ladder": [{"role": "compliance", "after_s": 14_400}],
+        },
         "created_at": "2026-11-26T09:15:00.120000Z",
         "expires_at": "2026-11-27T09:15:00.120000Z",
         "customer_said": [
@@ -154,6 +161,7 @@ _CARD: Final = {
             }
         ],
         "agent_said": [],
+        "questions": [],
         "agent": AGENT,
         "agent_reason": "the goods arrived broken",
     },
@@ -164,6 +172,7 @@ _CARD: Final = {
         "action": "pending_approval",
         "approved_by": [],
         "votes_missing": 1,
+        "claim": None,
         "budgets": [
             {
                 "rule": "order-paid",
@@ -182,6 +191,7 @@ _CARD: Final = {
 
 REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     **LIMIT_REQUESTS,
+    **APPROVAL_REQUESTS,
     ("POST", "/oauth/token"): {
         "grant_type": "client_credentials",
         "client_assertion_type": _ASSERTION_TYPE,
@@ -255,6 +265,7 @@ _DENIED: Final = {
 
 ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     **LIMIT_ANSWERS,
+    **APPROVAL_ANSWERS,
     ("POST", "/oauth/token", "200"): {
         "access_token": _JWS,
         "token_type": "DPoP",
@@ -291,7 +302,10 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "verification_level": 2,
     },
     ("POST", "/v1/interactions/{interaction_id}/turns", "201"): {"turn": ACTION},
-    ("GET", "/v1/approvals", "200"): {"approvals": [_WAITING]},
+    ("GET", "/v1/approvals", "200"): {
+        "approvals": [_WAITING],
+        "next_cursor": None,
+    },
     ("GET", "/v1/approvals/{approval_id}", "200"): _CARD,
     ("POST", "/v1/approvals/{approval_id}/votes", "200"): {
         "approval": APPROVAL,

@@ -20,6 +20,7 @@ from broker.api.bodies import Body, Model, checked
 from broker.api.mcp.listing import (
     ACTION_ID,
     OWN_TOOLS,
+    AnswerQuestion,
     CancelAction,
     GetAction,
     ListMyActions,
@@ -29,7 +30,7 @@ from broker.api.mcp.listing import (
 )
 from broker.api.mcp.words import HOLD_S_MAX, OURS, TOOL_NAME_CHARS_MAX
 from broker.api.problems import hint_for
-from broker.approving import ending
+from broker.approving import asking, ending
 from broker.case import Ask
 from broker.core.words.action import (
     CITATIONS_MAX,
@@ -205,6 +206,16 @@ async def _cancel_action(
     return _result(await _state(ports, record))
 
 
+async def _answer_question(
+    context: Context, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    body = _checked(arguments, AnswerQuestion, "/arguments/")
+    ports, caller = context.ports, context.caller
+    record = await actions.own_action(ports, caller, body.action_id)
+    await asking.answer(ports, record, question_id=body.question_id, text=body.answer)
+    return _result(await _state(ports, record))
+
+
 async def _list_my_actions(
     context: Context, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -217,13 +228,14 @@ _OWN: Mapping[
     str, Callable[[Context, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 ] = {
     "get_action": _get_action,
+    "answer_question": _answer_question,
     "cancel_action": _cancel_action,
     "list_my_actions": _list_my_actions,
 }
 
 
 async def _state(ports: Ports, record: ActionRecord) -> dict[str, Any]:
-    return wire.action_json(record, note=await actions.note_for(ports, record))
+    return await actions.state_json(ports, record)
 
 
 def _denial(answer: Answer, decision: Deny) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from broker.api.bodies import Body
 from broker.api.mcp.words import LISTED_MAX, OURS, POLL_S_MAX
+from broker.core.approvals.questions import ANSWER_CHARS_MAX
 from broker.core.words.effect import Effect, Tier, is_consequential
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ class CancelAction(Body):
     """Arguments of ``cancel_action``."""
 
     action_id: str = Field(pattern=ACTION_ID, description="Id of an earlier call.")
+
+
+class AnswerQuestion(Body):
+    """Arguments of ``answer_question``."""
+
+    action_id: str = Field(pattern=ACTION_ID, description="Id of an earlier call.")
+    question_id: str = Field(pattern=ACTION_ID, description="As get_action named it.")
+    answer: str = Field(
+        min_length=1,
+        max_length=ANSWER_CHARS_MAX,
+        description="What you know; it is shown to the person as a model's.",
+    )
 
 
 class ListMyActions(Body):
@@ -135,6 +148,14 @@ OWN_TOOLS: Final = (
         "executing or unknown.",
         model=GetAction,
         reads=True,
+    ),
+    _own(
+        "answer_question",
+        "Answer a person's question",
+        "Answers what a person asked about a call that waits for their approval, as "
+        "get_action shows under questions. Each question is answered once.",
+        model=AnswerQuestion,
+        reads=False,
     ),
     _own(
         "cancel_action",

@@ -19,7 +19,7 @@ from broker.effects.votes import DESK, on_desk
 from broker.ports.queue import Away, Claimed, ClaimWord, Order, SaidWord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import asyncpg
 
@@ -90,13 +90,11 @@ class PostgresQueue:
         *,
         vault: PayloadVault,
         entries: Entries,
-        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep where rows and entries go; ``changed`` wakes whoever passes them on."""
+        """Keep where rows and entries go."""
         self._database = database
         self._vault = vault
         self._entries = entries
-        self._changed = changed
 
     async def page(self, wanted: Listing) -> list[OnDesk]:
         """Return pending approvals in order, up to ``limit``."""
@@ -199,7 +197,6 @@ class PostgresQueue:
         }
 
     async def _integrated(self, entry: AuditEntry) -> None:
-        self._changed()
         # It is durable and staged: whoever sequences next takes it along.
         with suppress(LedgerUnavailableError):
             await self._entries.integrated((entry,))

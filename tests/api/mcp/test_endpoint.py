@@ -272,7 +272,7 @@ async def test_the_envelope_is_asked_of_every_request_of_the_newer_revision(
 
 async def test_a_listing_shows_what_row_and_token_both_grant(api: McpHouse) -> None:
     interaction = await api.house.interaction()
-    own = {"get_action", "cancel_action", "list_my_actions"}
+    own = {"get_action", "answer_question", "cancel_action", "list_my_actions"}
     for granted, expected in (
         (frozenset(), {tool.name for tool in api.house.ports.shelf.tools()}),
         (frozenset({"orders.get", "orders.unheard"}), {"orders.get"}),

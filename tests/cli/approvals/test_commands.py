@@ -20,6 +20,7 @@ from broker.approving import ending
 from broker.cli.app import make_app
 from broker.cli.approvals import WORD, changes, printable
 from broker.cli.exits import Exit
+from broker.cli.sharing import HOURS_MAX
 from broker.client.keys import ClientKey, write_key
 from broker.core.words.action import ActionState
 from tests.support.approvals.office import serve_office
@@ -298,3 +299,70 @@ def test_a_round_of_reconciling_says_by_what_each_was_found(counter) -> None:
     assert (row["action"], row["state"], row["by"]) == (action, "done", "upstream")
     assert counter.do(counter.house.posted()) == 1_000
     assert counter.run("reconcile") == []
+
+
+def test_one_is_claimed_asked_about_and_given_back(counter) -> None:
+    record = counter.do(large_refund(counter.house))
+    approval = record.approval_id
+    assert "yours until" in counter.say("claim", approval)
+    [said] = counter.run("claim", approval, who="bob", code=Exit.FAILED)
+    assert "somebody else" in said["error"]
+    assert "you" in counter.say("list").splitlines()[1]
+    counter.run("ask", approval, "Which parcel?")
+    text = counter.say("show", approval, who="bob")
+    assert "asked:     Which parcel?" in text
+    assert "works on it: person" in text
+    assert counter.say("release", approval) == "given back\n"
+    assert counter.say("release", approval) == "it was not yours\n"
+
+
+def test_several_are_rejected_with_one_reason_and_the_list_is_filtered(
+    counter,
+) -> None:
+    first, second = (
+        counter.do(large_refund(counter.house, amount)) for amount in (21_000, 22_000)
+    )
+    [row, _] = counter.run("list", "--order", "amount", "--tool", "orders.refund")
+    assert row["approval"] == second.approval_id
+    assert counter.run("list", "--customer", "nobody") == []
+    words = ("reject", first.approval_id, second.approval_id, "--reason", "fraud")
+    assert [one["state"] for one in counter.run(*words)] == ["rejected"] * 2
+    after = counter.do(counter.house.ports.store.action(first.request.action_id))
+    assert after.outcome.detail == "fraud"
+    assert counter.run("list") == []
+
+
+def test_somebody_says_that_they_are_away_and_back(counter) -> None:
+    assert counter.say("away") == "you are here\n"
+    words = ("away", "--deputy", PEOPLE["bob"], "--hours", str(HOURS_MAX))
+    [gone] = counter.run(*words)
+    assert gone["away"]["deputy"] == PEOPLE["bob"]
+    assert "stands in" in counter.say("away")
+    more = (*words[:-1], str(HOURS_MAX + 1))
+    assert counter.invoke(*more, who="alice").exit_code == Exit.USAGE
+    counter.run(*words, "--back", code=Exit.USAGE)
+    assert counter.say("away", "--back") == "you are here\n"
+
+
+def test_watching_follows_the_stream_as_it_changes(counter) -> None:
+    where = ["--state", str(counter.state), "--url", counter.url, "--as", "alice"]
+    command = [sys.executable, "-P", "-m", "broker.cli", "approvals", "watch", *where]
+    watching = subprocess.Popen(
+        [*command, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(TOP)},
+    )
+    try:
+        assert watching.stdout is not None
+        record = counter.do(large_refund(counter.house))
+        seen = [json.loads(watching.stdout.readline())]
+        counter.run("claim", record.approval_id, who="bob")
+        seen.append(json.loads(watching.stdout.readline()))
+        counter.do(ending.withdraw(counter.house.ports, record))
+        seen.append(json.loads(watching.stdout.readline()))
+    finally:
+        watching.terminate()
+        watching.wait(20)
+    assert [one["event"] for one in seen] == ["waits", "claim", "ended"]
+    assert {one["approval"] for one in seen} == {record.approval_id}

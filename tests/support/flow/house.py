@@ -283,12 +283,7 @@ async def open_house(
         handles=PostgresHandles(database, vault=vault),
         vault=vault,
         store=PostgresStore(
-            database,
-            vault=vault,
-            scribe=scribe,
-            shelf=shelf,
-            votes=votes,
-            clock=clock,
+            database, vault=vault, scribe=scribe, shelf=shelf, votes=votes, clock=clock
         ),
         executor=executor,
         journal=scribe,
