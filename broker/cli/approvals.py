@@ -200,7 +200,7 @@ def watch(
 
     async def follow(me: PersonClient) -> None:
         # The stream begins with an event as well, so nothing is missed in between.
-        async for event in me.changes():
+        async for event in me.approval_changes():
             if event in {"here", "changed"}:
                 await look(me)
 

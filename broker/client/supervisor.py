@@ -107,7 +107,7 @@ class SupervisorClient(Session):
         path, json = "/v1/approvals/away", dict(body) if body else None
         return (await self.call(method, path, json=json)).checked()
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def approval_changes(self) -> AsyncIterator[str]:
         """Yield the name of each event of the stream, for as long as the token lasts.
 
         Raises:

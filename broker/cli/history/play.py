@@ -53,6 +53,7 @@ from broker.ports import (
     PayloadDraft,
     PolicyRoom,
     Ports,
+    Queue,
     Replay,
     Sealed,
     Shelf,
@@ -144,6 +145,7 @@ class _Player:
             # Nothing of a history is asked at these.
             replay=cast("Replay", None),
             desk=cast("Desk", None),
+            queue=cast("Queue", None),
             policies=cast("PolicyRoom", None),
             unknown=cast("Unresolved", None),
             replica=STAMP,
@@ -233,7 +235,7 @@ class _Player:
         able = [
             person_id
             for person_id, person in sorted(self._world.people.items())
-            if approve.may_sign(person, request) is None
+            if approve.may_sign(person, request, at=self._clock.now()) is None
         ]
         needed, fate = request.quorum.approvers_min, visit.fate
         if fate is Fate.APPROVE and len(able) < needed:

@@ -249,6 +249,7 @@ class MemoryStore:
                 "word": vote.word.value,
                 "payload_id": ballot.payload.ref.payload_id,
                 "at": vote.at,
+                "cast_at": vote.at,
             }
         )
         if ballot.state is ApprovalState.PENDING:
@@ -264,7 +265,12 @@ class MemoryStore:
     def _ask(self, one: ApprovalRequest) -> None:
         self._requests[one.approval_id] = one
         self._votes[one.approval_id] = []
-        times = {"created_at": one.created_at, "expires_at": one.expires_at}
+        # Of a history nothing becomes due; COPY takes times as they are.
+        times = {
+            "created_at": one.created_at,
+            "expires_at": one.expires_at,
+            "next_at": one.expires_at,
+        }
         self.kept.approvals[one.approval_id] = {
             **rows.approval_json(one),
             **times,

@@ -347,22 +347,21 @@ def test_somebody_says_that_they_are_away_and_back(counter) -> None:
 def test_watching_follows_the_stream_as_it_changes(counter) -> None:
     where = ["--state", str(counter.state), "--url", counter.url, "--as", "alice"]
     command = [sys.executable, "-P", "-m", "broker.cli", "approvals", "watch", *where]
-    watching = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--json"],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(TOP)},
-    )
-    try:
-        assert watching.stdout is not None
-        record = counter.do(large_refund(counter.house))
-        seen = [json.loads(watching.stdout.readline())]
-        counter.run("claim", record.approval_id, who="bob")
-        seen.append(json.loads(watching.stdout.readline()))
-        counter.do(ending.withdraw(counter.house.ports, record))
-        seen.append(json.loads(watching.stdout.readline()))
-    finally:
-        watching.terminate()
-        watching.wait(20)
+    ) as watching:
+        try:
+            assert watching.stdout is not None
+            record = counter.do(large_refund(counter.house))
+            seen = [json.loads(watching.stdout.readline())]
+            counter.run("claim", record.approval_id, who="bob")
+            seen.append(json.loads(watching.stdout.readline()))
+            counter.do(ending.withdraw(counter.house.ports, record))
+            seen.append(json.loads(watching.stdout.readline()))
+        finally:
+            watching.terminate()
     assert [one["event"] for one in seen] == ["waits", "claim", "ended"]
     assert {one["approval"] for one in seen} == {record.approval_id}
