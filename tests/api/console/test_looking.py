@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from broker.approving import voting
+from broker.approving import listing, voting
 from broker.approving.views import Onlooker
 from tests.support.approvals.voters import large_refund, voter
 from tests.support.flow.house import PEOPLE
@@ -33,7 +33,7 @@ async def test_the_list_marks_what_a_guard_found_in_words_before_it_is_opened(
     page = (await browser.get("/console")).text
     assert MARK in page
     assert "tainted argument" in page
-    [one] = await voting.pending(browser.house.ports, voter(browser.house, "alice"))
+    [one] = await listing.pending(browser.house.ports, voter(browser.house, "alice"))
     assert one.desk.findings == ("tainted_argument",)
     # What a card says is its own: the list does not stay silent where it cannot read.
     async with browser.house.admin() as owner:
