@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, assert_never
 
 from broker.core.words.action import Outcome, OutcomeWord
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WARRANT_TTL_S = 5
 RELEASED_VALUES_MAX = 2_000
+_TOOLS_KEPT = 256
 
 OWNER_MISMATCH = "owner_mismatch"
 OBJECT_MISMATCH = "object_mismatch"
@@ -315,9 +317,12 @@ def release(tool: Tool, result: Mapping[str, Any]) -> Release:
     released: dict[str, Any] = {}
     values: list[ReleasedValue] = []
     total = 0
+    fields = _fields_of(tool.output)
     for parts, value in _leaves(result, ()):
         total += 1
-        field = _field_for(tool, parts)
+        field = fields.get(
+            tuple(None if isinstance(part, int) else part for part in parts)
+        )
         if field is None or len(values) >= RELEASED_VALUES_MAX:
             continue
         values.append(ReleasedValue(_pointer(parts), value, field))
@@ -351,19 +356,17 @@ def _leaves(
         yield path, value
 
 
-def _field_for(tool: Tool, parts: tuple[str | int, ...]) -> OutputField | None:
-    for field in tool.output:
-        pattern = field.pointer.split("/")[1:]
-        if len(pattern) == len(parts) and all(
-            wanted == "*" if isinstance(part, int) else _same(wanted, part)
-            for wanted, part in zip(pattern, parts, strict=True)
-        ):
-            return field
-    return None
-
-
-def _same(wanted: str, part: str) -> bool:
-    return wanted.replace("~1", "/").replace("~0", "~") == part
+@lru_cache(maxsize=_TOOLS_KEPT)
+def _fields_of(
+    output: tuple[OutputField, ...],
+) -> dict[tuple[str | None, ...], OutputField]:
+    """Return fields by their pointers' parts; None is any element of a list."""
+    found: dict[tuple[str | None, ...], OutputField] = {}
+    for field in output:
+        parts = field.pointer.split("/")[1:]
+        names = (part.replace("~1", "/").replace("~0", "~") for part in parts)
+        found.setdefault(tuple(None if one == "*" else one for one in names), field)
+    return found
 
 
 def _pointer(parts: tuple[str | int, ...]) -> str:

@@ -37,6 +37,20 @@ _DOWN = (
 )
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc, type-arg, unused-ignore]
+    """A connection that is handed back without another round trip.
+
+    The broker sets no session state, locks for transactions only, and listens to
+    nothing; a transaction that was left open is rolled back all the same.
+    """
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        """Return nothing to run."""
+        return ""
+
+
 class Database:
     """A lazily opened pool; calls never hang longer than ANSWER_S_MAX.
 
@@ -110,6 +124,7 @@ class Database:
                     timeout=CONNECT_S_MAX,
                     command_timeout=ANSWER_S_MAX,
                     init=_prepare,
+                    connection_class=_Connection,
                     server_settings={
                         "application_name": "counterfoil-broker",
                         "synchronous_commit": "on",
