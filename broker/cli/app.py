@@ -13,6 +13,7 @@ COMMAND_MODULES = [
     "broker.cli.registry.agent_keys",
     "broker.cli.registry.timeline",
     "broker.cli.registry.delegations",
+    "broker.cli.registry.federations",
     "broker.cli.registry.people",
     "broker.cli.registry.people_changes",
     "broker.cli.registry.first",

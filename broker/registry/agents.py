@@ -12,6 +12,11 @@ from broker.core.identity.assertions import KEY_SLOTS_MAX
 from broker.core.identity.chain import Link
 from broker.core.words.effect import Tier
 from broker.core.words.errors import ConflictError, InvalidError
+from broker.registry.federations import (
+    FEDERATIONS_MAX,
+    parse_federations,
+    write_federation,
+)
 from broker.registry.reading import (
     items,
     natural_id,
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from broker.core.identity.workload import Federation
     from broker.core.words.identity import RegisteredKey
     from broker.registry.authority import AuthorityRow
 
@@ -39,8 +45,11 @@ OVERLAP_S_MAX: Final = 7 * 86_400
 """How long an agent's earlier key may still authenticate beside its new one."""
 
 _FIELDS = frozenset(
-    {"name", "owner", "use_case", "tier_max", "tools", "keys", "status", "delegates"}
-)
+    {
+        "name", "owner", "use_case", "tier_max", "tools", "keys", "status", "delegates",
+        "federations",
+    }
+)  # fmt: skip
 
 
 class AgentStatus(StrEnum):
@@ -62,7 +71,8 @@ _MOVES = {
 class AgentRow:
     """What the newest signed row of an agent says.
 
-    ``delegates`` are the agents that may act on its authority, by id.
+    ``delegates`` are the agents that may act on its authority, by id; ``federations``
+    the issuers whose word counts for it beside its own keys.
     """
 
     agent_id: str
@@ -76,6 +86,7 @@ class AgentRow:
     keys: tuple[RegisteredKey, ...]
     status: AgentStatus
     delegates: frozenset[str] = frozenset()
+    federations: tuple[Federation, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -118,13 +129,18 @@ def parse_agent(row: AuthorityRow) -> AgentRow:
         keys=read_keys(body),
         status=AgentStatus(word(body, "status", {*AgentStatus})),
         delegates=_delegates(body),
+        federations=parse_federations(body),
     )
 
 
 def agent_body(agent: AgentRow) -> dict[str, Any]:
     """Return the body that `parse_agent` reads."""
-    delegates = {"delegates": sorted(agent.delegates)} if agent.delegates else {}
-    return delegates | {
+    more: dict[str, Any] = {}
+    if agent.delegates:
+        more["delegates"] = sorted(agent.delegates)
+    if agent.federations:
+        more["federations"] = [write_federation(one) for one in agent.federations]
+    return more | {
         "name": agent.name,
         "owner": agent.owner,
         "use_case": agent.use_case,
@@ -167,6 +183,42 @@ def with_tools(
         msg = f"an agent has up to {AGENT_TOOLS_MAX} tools"
         raise InvalidError(msg, pointer="/tools")
     return replace(agent, tools=tools)
+
+
+def with_federation(agent: AgentRow, federation: Federation) -> AgentRow:
+    """Return the agent with one more issuer whose word counts for it.
+
+    Raises:
+        ConflictError: It is revoked, or has one of this name or about this subject.
+        InvalidError: There are FEDERATIONS_MAX already.
+    """
+    if agent.status is AgentStatus.REVOKED:
+        msg = "the agent is revoked"
+        raise ConflictError(msg)
+    about = (federation.issuer, federation.subject)
+    if any(
+        one.name == federation.name or (one.issuer, one.subject) == about
+        for one in agent.federations
+    ):
+        msg = "there is one of this name, or about this subject"
+        raise ConflictError(msg)
+    if len(agent.federations) >= FEDERATIONS_MAX:
+        msg = f"an agent trusts up to {FEDERATIONS_MAX} of them"
+        raise InvalidError(msg, pointer="/federation")
+    return replace(agent, federations=(*agent.federations, federation))
+
+
+def without_federation(agent: AgentRow, name: str) -> AgentRow:
+    """Return the agent without one of its federations.
+
+    Raises:
+        ConflictError: It has none of this name.
+    """
+    left = tuple(one for one in agent.federations if one.name != name)
+    if len(left) == len(agent.federations):
+        msg = "nothing would change"
+        raise ConflictError(msg)
+    return replace(agent, federations=left)
 
 
 def with_delegate(agent: AgentRow, delegate: AgentRow) -> AgentRow:

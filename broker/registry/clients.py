@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from broker.core.identity.chain import Link
+    from broker.core.identity.workload import Federation
     from broker.core.words.identity import AccessToken, RegisteredKey
     from broker.registry.authority import AuthorityRow
 
@@ -26,7 +27,8 @@ class ClientRow:
     """A client with its keys; one that is not active has none.
 
     ``tools`` and ``tier_max`` are what an agent may be granted at all; nobody else has
-    any. ``link`` is what a chain looks at, None for whoever is no active agent.
+    any. ``link`` is what a chain looks at, None for whoever is no active agent;
+    ``federations`` are the issuers whose word counts for it.
     """
 
     client: ClientId
@@ -35,11 +37,17 @@ class ClientRow:
     tools: frozenset[str] = frozenset()
     tier_max: int = 0
     link: Link | None = None
+    federations: tuple[Federation, ...] = ()
 
     @property
     def kids(self) -> frozenset[str]:
-        """Return the names of its keys."""
-        return frozenset(slot.key.kid for slot in self.keys)
+        """Return the names of its keys, and what stands for each of its issuers."""
+        return frozenset(
+            (
+                *(slot.key.kid for slot in self.keys),
+                *(one.kid for one in self.federations),
+            )
+        )
 
 
 def parse_client(row: AuthorityRow) -> ClientRow:
@@ -62,6 +70,7 @@ def parse_client(row: AuthorityRow) -> ClientRow:
                 tools=agent.tools,
                 tier_max=agent.tier_max,
                 link=agent.link(),
+                federations=agent.federations,
             )
         case "person":
             person = parse_person(row)

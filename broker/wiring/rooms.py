@@ -12,6 +12,7 @@ from broker.core.identity.target import origin_of
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.database import Database
 from broker.effects.executor import SocketExecutor
+from broker.effects.federation.keys import IssuerKeys
 from broker.effects.identities import Identities
 from broker.effects.keeping.identity_past import IdentityPast
 from broker.effects.keeping.tickets import Tickets
@@ -102,6 +103,7 @@ def identity(  # noqa: PLR0913  (rooms, by name)
         journal=ports.journal,
         past=IdentityPast(database, {keys.entry.kid: keys.entry.public()}),
         tools=tuple(ports.shelf.tools()),
+        issuers=IssuerKeys(),
         own_keys=own_keys(settings.state / "broker"),
     )
     return desk, KeyTender(settings, desk, ring)

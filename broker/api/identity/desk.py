@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from broker.core.authenticate import ClientId, NonceRule
     from broker.core.identity.signing_keys import Pace
+    from broker.core.identity.workload import Federation, IssuerKey
     from broker.core.jwk import PrivateKey, PublicKey
     from broker.core.words.entry import AuditEntry
     from broker.core.words.identity import AccessToken, OneUse
@@ -118,6 +119,21 @@ class Past(Protocol):
         """Return the latest actions of an agent, the earliest first."""
 
 
+class Issuers(Protocol):
+    """The keys of issuers that agents' rows trust."""
+
+    async def key(self, federation: Federation, kid: str) -> IssuerKey | None:
+        """Return the issuer's key of this name, or None if it has none."""
+
+
+class NoIssuers:
+    """Nobody else's word counts."""
+
+    async def key(self, federation: Federation, kid: str) -> IssuerKey | None:  # noqa: ARG002
+        """Return none."""
+        return None
+
+
 class Keys(Protocol):
     """The keys that tokens and nonces are made with."""
 
@@ -176,6 +192,7 @@ class Desk:
     past: Past
     tools: tuple[Tool, ...] = ()
     own_keys: tuple[OwnKey, ...] = ()
+    issuers: Issuers = field(default_factory=NoIssuers)
     refusals: Refusals = field(default_factory=Refusals)
     tokens: ReadTokens = field(default_factory=ReadTokens)
 

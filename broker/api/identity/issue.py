@@ -20,6 +20,7 @@ from broker.api.identity.grants.delegated import delegated
 from broker.api.identity.grants.errors import InvalidClientError, NonceError
 from broker.api.identity.grants.remember import arrived, the_interaction
 from broker.api.identity.grants.request import Plan, TokenRequest
+from broker.api.identity.grants.workload import WorkloadGrant, look_up
 from broker.api.identity.server import GRANTS, TokenServer
 from broker.core.authenticate import (
     access_token_claims,
@@ -102,7 +103,10 @@ async def _token(request: TokenRequest) -> Answer:
     desk = request.desk
     # Dispatch comes first: an unknown grant is refused whoever asks.
     grant = _SERVER.get_token_grant(request)
-    request.found = await desk.identities.client(request.claimed())
+    if isinstance(grant, WorkloadGrant):
+        await look_up(request)
+    else:
+        request.found = await desk.identities.client(request.claimed())
     grant.validate_token_request()
     plan = request.plan
     assert plan is not None  # noqa: S101  (validation sets it or raises)

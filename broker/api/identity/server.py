@@ -18,11 +18,12 @@ from authlib.oauth2.rfc6749 import AuthorizationServer
 from broker.api.identity.grants.exchange import ExchangeGrant
 from broker.api.identity.grants.machine import MachineGrant
 from broker.api.identity.grants.request import private_key_jwt
+from broker.api.identity.grants.workload import WorkloadGrant
 
 if TYPE_CHECKING:
     from broker.api.identity.grants.request import TokenRequest
 
-GRANTS: Final = (MachineGrant, ExchangeGrant)
+GRANTS: Final = (MachineGrant, ExchangeGrant, WorkloadGrant)
 
 
 class TokenServer(AuthorizationServer):  # type: ignore[misc]

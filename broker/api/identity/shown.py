@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from broker.core.words.moment import write_moment
+from broker.registry.federations import write_federation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ def agent_json(
         "revision": agent.revision,
         "keys": [_key_json(slot, uses) for slot in agent.keys],
         "delegates": sorted(agent.delegates),
+        "federations": [write_federation(one) for one in agent.federations],
     }
 
 

@@ -266,6 +266,10 @@ def lines_of(agent: Mapping[str, Any]) -> list[str]:
         f"tools     {', '.join(agent['tools']) or 'none'}",
     ]
     lines.extend(f"delegate  {one}" for one in agent.get("delegates", []))
+    lines.extend(
+        f"trusts    {one['subject']} of {one['issuer']} ({one['name']})"
+        for one in agent.get("federations", [])
+    )
     for key in agent["keys"]:
         used = key.get("last_used")
         when = "" if "last_used" not in key else f", last used {used or 'never'}"

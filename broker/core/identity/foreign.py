@@ -50,12 +50,36 @@ class Foreign:
     parts: Parts
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A token taken apart, whatever algorithm it names; nothing of it is verified."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    alg: str
+    kid: str
+    typ: str
+    payload: bytes
+    signature: bytes
+    signed: bytes
+
+
 def read_foreign(token: str, *, fields: AbstractSet[str]) -> Foreign:
     """Take a foreign token apart without trusting any of it.
 
     Args:
         token: The compact serialization.
         fields: The header fields that may stand there; ``alg`` always must.
+
+    Raises:
+        JwsError: The token has another form; nothing of it is repeated in the text.
+    """
+    found = split(token, fields=fields)
+    return Foreign(found.header, found.claims, parts_of(found))
+
+
+def split(token: str, *, fields: AbstractSet[str]) -> Split:
+    """Take a token apart; the algorithm is for the caller to accept (`parts_of`).
 
     Raises:
         JwsError: The token has another form; nothing of it is repeated in the text.
@@ -77,18 +101,37 @@ def read_foreign(token: str, *, fields: AbstractSet[str]) -> Foreign:
         if not isinstance(value, str) or len(value) > KID_CHARS_MAX:
             raise JwsError(Problem.HEADER, f"{name} is no short string")
     alg = header.get("alg")
-    algorithm = _ALGORITHMS.get(alg) if isinstance(alg, str) else None
-    if algorithm is None:
+    if not isinstance(alg, str) or alg not in {*_ALGORITHMS, "RS256"}:
         raise JwsError(Problem.ALGORITHM, "only ES256 and EdDSA are accepted")
-    parts = Parts(
-        algorithm=algorithm,
+    return Split(
+        header=header,
+        claims=_object(payload, FOREIGN_BYTES_MAX, Problem.PAYLOAD),
+        alg=alg,
         kid=header.get("kid", ""),
         typ=header.get("typ", ""),
         payload=payload,
         signature=signature,
         signed=raw[: len(pieces[0]) + 1 + len(pieces[1])],
     )
-    return Foreign(header, _object(payload, FOREIGN_BYTES_MAX, Problem.PAYLOAD), parts)
+
+
+def parts_of(found: Split) -> Parts:
+    """Return what `broker.core.jws.check` takes.
+
+    Raises:
+        JwsError: Of an algorithm that our own artefacts and clients do not use.
+    """
+    algorithm = _ALGORITHMS.get(found.alg)
+    if algorithm is None:
+        raise JwsError(Problem.ALGORITHM, "only ES256 and EdDSA are accepted")
+    return Parts(
+        algorithm=algorithm,
+        kid=found.kid,
+        typ=found.typ,
+        payload=found.payload,
+        signature=found.signature,
+        signed=found.signed,
+    )
 
 
 def _object(data: bytes, bytes_max: int, problem: Problem) -> dict[str, Any]:

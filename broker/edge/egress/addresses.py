@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 import httpcore
 
+from broker.core.identity.addresses import refused
 from broker.edge.egress.tls import pinned
 
 if TYPE_CHECKING:
@@ -24,58 +24,9 @@ if TYPE_CHECKING:
 RESOLVE_S_MAX: Final = 3.0
 ADDRESSES_MAX: Final = 32
 
-# Instance metadata of the large clouds: never an upstream, not even a declared one.
-_METADATA = frozenset(
-    ip_address(text)
-    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")
-)
-_PRIVATE = tuple(
-    ip_network(text)
-    for text in (
-        "127.0.0.0/8",
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "100.64.0.0/10",
-        "192.168.0.0/16",
-        "169.254.0.0/16",
-        "::1/128",
-        "fc00::/7",
-        "fe80::/10",
-    )
-)
-_NAT64 = ip_network("64:ff9b::/96")
-
 
 class AddressError(httpcore.ConnectError):
     """A name leads to an address that is not allowed, or to none."""
-
-
-def refused(text: str, *, allow_private: bool) -> bool:
-    """Return whether an address may not be dialled.
-
-    Args:
-        text: The address, as a resolver gives it.
-        allow_private: Loopback, private and link-local ones were declared.
-    """
-    address = _plain(ip_address(text))
-    if address in _METADATA or address.is_multicast or address.is_unspecified:
-        return True
-    if any(address in network for network in _PRIVATE):
-        return not allow_private
-    return not address.is_global
-
-
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 one carries, or the address itself."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address.ipv4_mapped:
-        return address.ipv4_mapped
-    if address.sixtofour:
-        return address.sixtofour
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
 
 
 async def look_up(host: str, port: int) -> list[str]:

@@ -101,7 +101,7 @@ async def test_an_audience_that_differs_from_the_resource_is_refused(door):
         "authorization_code",
         "implicit",
         "urn:ietf:params:oauth:grant-type:saml2-bearer",
-        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "urn:ietf:params:oauth:grant-type:device_code",
         "CLIENT_CREDENTIALS",
         "client_credentials ",
         "",

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from authlib.oauth2.base import OAuth2Error
 
     from broker.api.identity.desk import Desk
+    from broker.core.identity.workload import Federation, IssuerKey
     from broker.core.words.identity import AccessToken, ClientAssertion, Proof
     from broker.core.words.subject import SubjectKind
     from broker.registry.clients import ClientRow
@@ -88,13 +89,15 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # Authlib has no types
     def __init__(
         self, desk: Desk, form: Mapping[str, str], *, proofs: Sequence[str] = ()
     ) -> None:
-        """Keep the form; ``found`` is filled in with the row of ``claimed``."""
+        """Keep the form; what is looked up for the request is filled in later."""
         super().__init__("POST", desk.issuer + TOKEN_PATH)
         self.payload = BasicOAuth2Payload(dict(form))
         self.desk = desk
         self.proofs = proofs
         self.now: datetime = desk.clock.now()
         self.found: ClientRow | None = None
+        self.federation: Federation | None = None
+        self.issuer_key: IssuerKey | None = None
         self.plan: Plan | None = None
         self.sign: Callable[[], dict[str, Any]] = dict
 

@@ -1,0 +1,1 @@
+"""Other issuers: their keys, fetched with care."""
