@@ -26,6 +26,7 @@ from broker.core.words.decision import Reason
 from broker.core.words.effect import Effect, Tier, is_consequential
 from broker.core.words.errors import ForbiddenError, InvalidError
 from broker.core.words.money import Money
+from broker.registry.limits import release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,8 +199,7 @@ def stands(case: Case, stored: ActionRecord) -> Reason | None:
 async def with_totals(ports: Ports, case: Case) -> Case:
     """Read what the budgets have taken; leave out standing approvals without room.
 
-    The first that has room is the one that is used. What this very action holds already
-    does not count.
+    The first with room is used. What this very action holds already does not count.
     """
     now = ports.clock.now()
     rules = budget_rules(case)
@@ -209,8 +209,10 @@ async def with_totals(ports: Ports, case: Case) -> Case:
     totals = await ports.store.totals(
         keys, besides=case.request.action_id, member=case.facts.customer_ref
     )
-    reads = case.view.policy.book.reads
-    lines = limit.with_totals(lines, totals, looked_at=reads)
+    doubtful = release.in_doubt(totals)
+    signed = {one: await ports.authority.released(one) for one in doubtful}
+    totals = release.unreleased(totals, signed)
+    lines = limit.with_totals(lines, totals, looked_at=case.view.policy.book.reads)
     standing_fits = all(
         limit.fits(line) for line in lines if line.rule_id == STANDING_RULE
     )

@@ -13,6 +13,7 @@ from broker.registry.agents import parse_agent
 from broker.registry.channels import parse_channel
 from broker.registry.emergency.kill_switch import parse_kill_switch
 from broker.registry.limits.beside import narrowed, parse_limit
+from broker.registry.limits.release import RELEASE_KIND, parse_release
 from broker.registry.people import parse_person
 from broker.registry.standing import parse_standing_approval, standing_holds
 
@@ -54,6 +55,7 @@ class SignedAuthority:
         self._switches = Parsed(parse_kill_switch)
         self._policies = Parsed(read_policy)
         self._limits = Parsed(parse_limit)
+        self._releases = Parsed(parse_release)
         self._standing = Parsed(parse_standing_approval)
         self._signers: tuple[str, ...] = ()
 
@@ -132,6 +134,11 @@ class SignedAuthority:
     def _active(self, rows: Sequence[AuthorityRow]) -> dict[str, AgentRow]:
         agents = [self._agents.of(row) for row in rows]
         return {one.agent_id: one for one in agents if one is not None and one.active}
+
+    async def released(self, budget_id: str) -> Mapping[str, int]:
+        """Return up to which freeze a budget's windows were released by people."""
+        row = await self._registry.get(RELEASE_KIND, budget_id)
+        return self._releases.of(row) or {}
 
     def _stopped(self, rows: Sequence[AuthorityRow]) -> bool:
         """Return whether the kill switch is on; a row that says nothing means yes."""

@@ -163,6 +163,9 @@ class Authority(Protocol):
     async def channel(self, channel_id: str) -> ChannelFacts | None:
         """Return what an active channel may say, or None."""
 
+    async def released(self, budget_id: str) -> Mapping[str, int]:
+        """Return up to which freeze each window of a budget was released, by start."""
+
 
 class Replay(Protocol):
     """The memory of what may be shown only once."""

@@ -33,6 +33,7 @@ ROW_BYTES_MAX: Final = 1_048_576
 KINDS: Final = frozenset(
     {
         "agent",
+        "budget_release",
         "change",
         "channel",
         "key_ring",

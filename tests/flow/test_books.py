@@ -14,6 +14,7 @@ from broker.core.transparency.entry_leaf import EntryError, open_entry
 from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny, Escalate, Permit
 from broker.core.words.errors import TooLargeError
+from broker.core.words.moment import write_moment
 from broker.effects.ledger import PostgresLedger
 from broker.effects.limits.books import (
     ACCOUNT_KEPT_MAX,
@@ -21,6 +22,7 @@ from broker.effects.limits.books import (
     Books,
 )
 from broker.registry.limits.beside import limit_id
+from broker.registry.limits.release import RELEASE_KIND
 from broker.registry.records import Change
 from broker.watch.books import RELEASE, Account
 from tests.support.flow.executor import FakeExecutor
@@ -208,6 +210,32 @@ async def test_a_budget_is_frozen_until_the_log_says_that_a_person_released_it(
     )
     async with house.admin() as owner:
         await owner.execute(turn, budget_id)
+    # Whoever writes to the table lets nothing through: only a signed release does.
+    async with house.admin() as owner:
+        await owner.execute(turn, budget_id)
+    (barred,) = await refunded(house, 100)
+    assert isinstance(barred.decision, Deny)
+    assert barred.decision.reasons[0].code == "over_budget"
+    since = {write_moment(row.window_start): row.total.freezes for row in frozen}
+    async with house.admin() as owner:
+        others = await owner.fetch(
+            "SELECT budget_id, window_start, freezes FROM budget WHERE freezes > 0"
+        )
+    for row in others:
+        windows = {write_moment(row["window_start"]): row["freezes"]}
+        await put_row(house, RELEASE_KIND, row["budget_id"], {"windows": windows})
+    assert since.items() <= (await house.ports.authority.released(budget_id)).items()
+    async with house.admin() as owner:
+        await owner.execute("UPDATE budget SET frozen = false")
+    (freed,) = await refunded(house, 100)
+    assert freed.record.state is ActionState.DONE
+    # It was frozen again by that: one release is for what was looked at then.
+    async with house.admin() as owner:
+        await owner.execute("UPDATE budget SET frozen = false")
+    (again,) = await refunded(house, 101)
+    assert isinstance(again.decision, Deny)
+    async with house.admin() as owner:
+        await owner.execute("UPDATE budget SET frozen = freezes > 0")
     said = {"what": RELEASE, "budget": budget_id}
     assert await books.release(budget_id, replace(house.entry(), detail=said)) == 1
     assert list((await books.compare())[1]) == []

@@ -17,6 +17,7 @@ from broker.registry.authority import AuthorityRow
 from broker.registry.changes.proposals import CHANGE_KIND, parse_proposal
 from broker.registry.emergency import kill_switch
 from broker.registry.limits.beside import parse_limit
+from broker.registry.limits.release import RELEASE_KIND, parse_release
 from broker.registry.people import parse_person, person_body
 from broker.registry.reading import RowError
 from broker.registry.records import Change
@@ -38,6 +39,7 @@ _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "person": parse_person,
     "standing_approval": parse_standing_approval,
     "limit": parse_limit,
+    RELEASE_KIND: parse_release,
     "use_case": parse_use_case,
 }
 

@@ -19,6 +19,7 @@ from broker.api.security import person, person_row
 from broker.core.words.budget import ReservationState
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import ConflictError, InvalidError, NotFoundError
+from broker.core.words.moment import write_moment
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
 from broker.core.words.subject import Caller
 from broker.registry.limits.beside import (
@@ -32,6 +33,11 @@ from broker.registry.limits.beside import (
     parse_limit,
     proposed_by,
     raised,
+)
+from broker.registry.limits.release import (
+    RELEASE_KIND,
+    parse_release,
+    release_body,
 )
 from broker.registry.people import check_may_see
 from broker.registry.policy.books import limits_of
@@ -162,12 +168,32 @@ async def release(request: Request, who: Someone, budget_id: str) -> dict[str, A
         "budget": budget_id,
         "rule": found[0].rule_id,
     }
+    if any(row.total.frozen for row in found):
+        await _sign_release(desk, Why(actor, RELEASE, body.reason), budget_id, found)
+    # If we die here, the budget stays frozen, and is released by asking again.
     entry = entry_of(desk, EntryKind.AUTHORITY, detail)
     freed = await _books(request).release(budget_id, entry)
     if not freed:
         msg = "this budget is not frozen"
         raise ConflictError(msg)
     return {"budget_id": budget_id, "rule": found[0].rule_id, "windows": freed}
+
+
+async def _sign_release(
+    desk: Desk, why: Why, budget_id: str, rows: Sequence[BudgetRow]
+) -> None:
+    """Sign up to which freeze this person has looked; a later one is none of theirs."""
+    before = await desk.registry.get(RELEASE_KIND, budget_id)
+    body = release_body(
+        parse_release(before) if before else {},
+        {
+            write_moment(row.window_start): row.total.freezes
+            for row in rows
+            if row.total.freezes
+        },
+    )
+    place = (RELEASE_KIND, budget_id, before.revision if before else 0)
+    await save_row(desk, why, place=place, body=body)
 
 
 @router.post("/budgets/reconcile", summary="Compare budgets with the log")

@@ -108,6 +108,10 @@ class SetAuthority:
     async def channel(self, channel_id: str) -> None:
         """Return none: no channel asserts anything here."""
 
+    async def released(self, budget_id: str) -> Mapping[str, int]:
+        """Return none: nothing is frozen in what nobody lived through."""
+        return {}
+
 
 class OpenRates:
     """Rates of a history are not counted: nothing hurries."""

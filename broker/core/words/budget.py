@@ -208,7 +208,8 @@ class Total:
     """What one budget has posted and holds; ``version`` moves with every change.
 
     Of a sliding window ``posted`` is what it covers now. ``known`` says that the
-    customer who was asked about is counted already.
+    customer who was asked about is counted already, ``freezes`` how often the budget
+    was frozen.
     """
 
     posted: int = 0
@@ -216,6 +217,7 @@ class Total:
     version: int = 0
     frozen: bool = False
     known: bool = False
+    freezes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

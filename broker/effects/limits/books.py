@@ -36,7 +36,7 @@ LOOK_AGAIN_S = 0.4
 
 _ALL = """
 SELECT budget_id, window_start, rule_id, span, unit, scope, posted, held, version,
-       frozen, limit_seen, simulated
+       frozen, freezes, limit_seen, simulated
   FROM budget
 """
 

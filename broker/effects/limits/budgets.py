@@ -38,7 +38,7 @@ _BUDGETS = """
 SELECT budget_id, window_start, rule_id, span, unit, scope,
        budget_posted(budget_id, span, posted, coalesce($5, clock_timestamp()))
          AS posted,
-       held, version, frozen, limit_seen, simulated
+       held, version, frozen, freezes, limit_seen, simulated
   FROM budget
  WHERE ($1::text IS NULL OR starts_with(budget_id, $1))
    AND ($3::text IS NULL OR rule_id = $3)
@@ -234,6 +234,7 @@ async def totals_of(
             version=row["version"],
             frozen=row["frozen"],
             known=row["known"],
+            freezes=row["freezes"],
         )
         for row in rows
     }
@@ -253,6 +254,7 @@ def line_document(line: Line) -> dict[str, Any]:
         "amount": line.amount,
         "per_action": line.per_action,
         "version": line.version,
+        "frozen": line.frozen,
         "member": line.member,
     }
 
@@ -287,7 +289,13 @@ def budget_row(row: asyncpg.Record) -> BudgetRow:
         window=Window(row["span"]),
         unit=row["unit"],
         scope=tuple(sorted(row["scope"].items())),
-        total=Total(row["posted"], row["held"], row["version"], row["frozen"]),
+        total=Total(
+            row["posted"],
+            row["held"],
+            row["version"],
+            frozen=row["frozen"],
+            freezes=row["freezes"],
+        ),
         limit_seen=row["limit_seen"],
         simulated=row["simulated"],
     )

@@ -23,6 +23,9 @@ CREATE TABLE budget (
   held         bigint      NOT NULL DEFAULT 0 CHECK (held >= 0),
   version      bigint      NOT NULL DEFAULT 0,
   frozen       boolean     NOT NULL DEFAULT false,
+  -- How often it was frozen. Nothing lowers it: a release says up to which one in a
+  -- signed row, and whoever decides looks for that row.
+  freezes      bigint      NOT NULL DEFAULT 0 CHECK (freezes >= 0),
   -- The limit of the newest admission, for people; it never decides.
   limit_seen   bigint      NOT NULL DEFAULT 0,
   PRIMARY KEY (budget_id, window_start)
@@ -186,8 +189,9 @@ $$;
 -- Take what an action needs from all its budgets, or from none.
 --
 -- p_lines: [{"budget_id", "window_start", "rule_id", "window", "unit", "scope": {},
---            "limit", "amount", "per_action": int|null, "version": int|null}], at most
--- 64; p_at is now, unless a test says otherwise.
+--            "limit", "amount", "per_action": int|null, "version": int|null,
+--            "frozen": true if who asks has seen it frozen, or no release of it}], at
+-- most 64; p_at is now, unless a test says otherwise.
 -- Returns {"admitted", "state", "over": [{"budget_id", "posted", "held", "frozen"}],
 --          "stale": [budget_id]}; held there does not include this action.
 --
@@ -214,6 +218,7 @@ DECLARE
   own     bigint := 0;
   line    record;
   checked int := 0;
+  barred  boolean;
   over    jsonb := '[]';
   stale   jsonb := '[]';
 BEGIN
@@ -221,11 +226,12 @@ BEGIN
     RAISE EXCEPTION 'more than 64 lines' USING ERRCODE = 'program_limit_exceeded';
   END IF;
   SELECT array_agg(l.budget_id), array_agg(l.window_start), array_agg(l.amount),
-         array_agg(l."limit"), array_agg(l.per_action), array_agg(l.version)
-    INTO ids, starts, amounts, limits, caps, seen
+         array_agg(l."limit"), array_agg(l.per_action), array_agg(l.version),
+         bool_or(l.frozen)
+    INTO ids, starts, amounts, limits, caps, seen, barred
     FROM (SELECT * FROM jsonb_to_recordset(p_lines) AS o(budget_id text,
             window_start timestamptz, amount bigint, "limit" bigint, per_action bigint,
-            version bigint)
+            version bigint, frozen boolean)
            ORDER BY o.budget_id, o.window_start) AS l;
   PERFORM pg_advisory_xact_lock(hashtextextended(p_action::text, 0));
   SELECT r.state INTO was FROM reservation r WHERE r.action_id = p_action LIMIT 1;
@@ -240,6 +246,16 @@ BEGIN
       EXIT;
     END IF;
   END LOOP;
+  IF barred THEN
+    SELECT jsonb_agg(jsonb_build_object('budget_id', b.budget_id, 'posted', b.posted,
+             'held', b.held, 'frozen', true) ORDER BY b.budget_id) INTO over
+      FROM jsonb_to_recordset(p_lines)
+             AS l(budget_id text, window_start timestamptz, frozen boolean)
+      JOIN budget b USING (budget_id, window_start)
+     WHERE l.frozen;
+    RETURN jsonb_build_object('admitted', false, 'state', was,
+                              'over', over, 'stale', stale);
+  END IF;
   IF was IS NULL AND reserve_new(p_action, ids, starts, amounts, limits, caps, seen, at)
   THEN
     RETURN jsonb_build_object('admitted', true,
@@ -550,7 +566,8 @@ BEGIN
   UPDATE budget b
      SET held = b.held - r.amount, version = b.version + 1,
          posted = b.posted + CASE WHEN b.span = 'pending' THEN 0 ELSE r.posted END,
-         frozen = b.frozen OR (r.posted > r.amount AND b.span <> 'pending')
+         frozen = b.frozen OR (r.posted > r.amount AND b.span <> 'pending'),
+         freezes = b.freezes + (r.posted > r.amount AND b.span <> 'pending')::int
     FROM reservation r
    WHERE r.action_id = p_action
      AND b.budget_id = r.budget_id AND b.window_start = r.window_start;
@@ -721,7 +738,8 @@ CREATE FUNCTION budget_totals(
   p_member text DEFAULT '', p_at timestamptz DEFAULT NULL
 ) RETURNS TABLE (
   budget_id text, window_start timestamptz,
-  posted bigint, held bigint, version bigint, frozen boolean, known boolean
+  posted bigint, held bigint, version bigint, frozen boolean, freezes bigint,
+  known boolean
 )
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   SET plan_cache_mode = force_generic_plan
@@ -733,7 +751,7 @@ AS $$
   SELECT b.budget_id, b.window_start,
          budget_posted(b.budget_id, b.span, b.posted,
                        coalesce(p_at, clock_timestamp())),
-         b.held - coalesce(m.amount, 0), b.version, b.frozen,
+         b.held - coalesce(m.amount, 0), b.version, b.frozen, b.freezes,
          b.unit = 'customers' AND EXISTS (
            SELECT FROM budget_member k
             WHERE k.budget_id = b.budget_id AND k.window_start = b.window_start

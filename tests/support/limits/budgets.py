@@ -234,4 +234,5 @@ class FakeBudgets:
             held=total.held + held,
             version=total.version + 1,
             frozen=total.frozen or frozen,
+            freezes=total.freezes + frozen,
         )
