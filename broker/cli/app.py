@@ -21,6 +21,7 @@ COMMAND_MODULES = [
     "broker.cli.registry.use_cases",
     "broker.cli.registry.signing_keys",
     "broker.cli.registry.kill_switch",
+    "broker.cli.registry.notifications",
     "broker.cli.policy",
     "broker.cli.tools",
     "broker.cli.approvals",

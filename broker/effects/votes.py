@@ -134,6 +134,7 @@ class Votes:
         entries: Entries,
         changed: Callable[[], None] = lambda: None,
         console: Sequence[PublicKey] = (),
+        links: Sequence[PublicKey] = (),
     ) -> None:
         """Keep the adapters that votes go through.
 
@@ -145,6 +146,7 @@ class Votes:
             changed: Called after a vote was stored: the outbox has something to send.
             console: What the broker's console votes are verified with; none where they
                 do not count.
+            links: What votes from mails are verified with.
         """
         self._database = database
         self._vault = vault
@@ -152,6 +154,7 @@ class Votes:
         self._entries = entries
         self._changed = changed
         self._console = {key.kid: key for key in console}
+        self._links = {key.kid: key for key in links}
 
     async def of(
         self, approval_id: str
@@ -177,7 +180,7 @@ class Votes:
             person = parse_person(row)
             if person.active:
                 console = self._console if person.console_votes else {}
-                return Voter(person.keys, console)
+                return Voter(person.keys, console, self._links)
         return Voter()
 
     async def votes(self, approval_id: str) -> tuple[tuple[Vote, ...], frozenset[str]]:

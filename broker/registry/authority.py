@@ -44,6 +44,7 @@ KINDS: Final = frozenset(
         "policy_proposal",
         "service",
         "standing_approval",
+        "subscription",
         "use_case",
     }
 )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ValkeyRates,
     )
     from broker.effects.replay import ReplayMemory
+    from broker.ports.notices import Mailroom
     from broker.settings import Settings
     from broker.wiring.keys import KeyTender
 
@@ -50,6 +51,7 @@ class Replica:
     ports: Ports
     identity: IdentityDesk
     console: Room
+    mailroom: Mailroom
     tender: KeyTender
 
 
@@ -69,9 +71,8 @@ def build(settings: Settings) -> Replica:
     executor = rooms.executor(settings, keys, shelf, scribe)
     outbox = Outbox(database, keeper=rooms.timekeeper(settings))
     signers = rooms.console_keys(settings, keys)
-    desk = rooms.votes(
-        (database, vault, registry, scribe), signers, changed=outbox.nudge
-    )
+    kept = (database, vault, registry, scribe)
+    desk = rooms.votes(kept, signers, links=keys.console.public(), changed=outbox.nudge)
     ports = Ports(
         clock=clock,
         ids=ids,
@@ -111,5 +112,6 @@ def build(settings: Settings) -> Replica:
         ports=ports,
         identity=identity,
         console=rooms.console(settings, ports, database=database),
+        mailroom=rooms.mailroom(settings, keys, kept, executor),
         tender=tender,
     )

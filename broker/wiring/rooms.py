@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,7 @@ from broker.effects.executor import SocketExecutor
 from broker.effects.federation.keys import IssuerKeys
 from broker.effects.identities import Identities
 from broker.effects.keeping.identity_past import IdentityPast
+from broker.effects.keeping.notices import PostgresNotices
 from broker.effects.keeping.tickets import Tickets
 from broker.effects.keys import own_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
@@ -32,13 +34,14 @@ from broker.effects.scribe import Scribe
 from broker.effects.temporal.client import Place, Timekeeper
 from broker.effects.temporal.keyfile import CODEC_FILE, CodecFile
 from broker.effects.votes import Votes
+from broker.ports.notices import Mailroom
 from broker.registry.authority import Realm
 from broker.wiring.keys import KeyTender, signing_ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from broker.core.jwk import PrivateKey
+    from broker.core.jwk import PrivateKey, PublicKey
     from broker.effects.keys import KeyRing
     from broker.effects.shelf import CatalogShelf
     from broker.effects.vault import PayloadVault
@@ -118,9 +121,13 @@ def votes(
     kept: tuple[Database, PayloadVault, Registry, Scribe],
     signers: list[PrivateKey],
     *,
+    links: PublicKey,
     changed: Callable[[], None],
 ) -> Votes:
-    """Put together where approvals and votes are kept; ``signers`` sign for people."""
+    """Put together where approvals and votes are kept.
+
+    ``signers`` sign for people; ``links`` verifies what a link in a mail led to.
+    """
     database, vault, people, entries = kept
     return Votes(
         database,
@@ -129,6 +136,29 @@ def votes(
         entries=entries,
         changed=changed,
         console=[key.public() for key in signers],
+        links=[links],
+    )
+
+
+def mailroom(
+    settings: Settings,
+    keys: KeyRing,
+    kept: tuple[Database, PayloadVault, Registry, Scribe],
+    courier: SocketExecutor,
+) -> Mailroom:
+    """Put together what telling people takes."""
+    database, vault, registry, entries = kept
+    return Mailroom(
+        rows=PostgresNotices(
+            database, registry, vault=vault, entries=entries, new_id=RandomIds().new
+        ),
+        courier=courier,
+        issuer=settings.issuer,
+        tenant=settings.tenant,
+        environment=settings.environment,
+        link_key=keys.console,
+        alarm=alarm,
+        chance=random.random,
     )
 
 

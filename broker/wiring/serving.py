@@ -1,7 +1,7 @@
 """Serving: one replica on one event loop, and what runs beside its requests.
 
 Beside them run: the ledger's sweep, the checkpoint keeper, the sweeper of interrupted
-actions and the outbox to Temporal.
+actions, the outbox to Temporal, and the post that tells people.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from broker.api.app import Lifespan, create_app
 from broker.effects.keeping.edge_events import EdgeEvents
 from broker.effects.limits.books import Books
 from broker.effects.scribe import Scribe
+from broker.notices.post import post_for_ever
 from broker.settings import read_settings
 from broker.sweeper import sweep_for_ever
 from broker.wiring import rooms
@@ -105,6 +106,7 @@ def _lifespan(settings: Settings) -> Lifespan:
         app.state.codec = rooms.codec(settings)
         app.state.codec_origins = settings.codec_origins
         app.state.console = replica.console
+        app.state.mailroom = replica.mailroom
         app.state.tasks = set()
         async with _running(replica):
             yield
@@ -140,6 +142,9 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
         )
         sweeper = asyncio.create_task(sweeping, name="sweeper")
         stack.push_async_callback(_cancelled, sweeper)
+        telling = post_for_ever(replica.ports, replica.mailroom)
+        post = asyncio.create_task(telling, name="post")
+        stack.push_async_callback(_cancelled, post)
         yield
 
 

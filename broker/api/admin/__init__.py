@@ -9,6 +9,7 @@ from broker.api.admin import (
     delegations,
     federations,
     kill_switch,
+    notifications,
     people,
     registry,
     signing_keys,
@@ -30,6 +31,7 @@ _ROOMS = (
     unknown,
     codec,
     use_cases,
+    notifications,
 )
 
 router = APIRouter()

@@ -22,6 +22,7 @@ _CALLERS: Final[Mapping[str, list[dict[str, list[str]]]]] = {
     "/v1/": [{"agent_dpop": []}, {"agent_bearer": []}],
     "/mcp": [{"agent_dpop": []}, {"agent_bearer": []}],
     "/v1/interactions": [],
+    "/v1/notices": [],
     "/v1/approvals": [{"person_dpop": []}],
     "/v1/admin": [{"person_dpop": []}],
     "/v1/console": [{"person_dpop": []}],

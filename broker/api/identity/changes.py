@@ -18,6 +18,7 @@ from broker.registry.changes.proposals import CHANGE_KIND, parse_proposal
 from broker.registry.emergency import kill_switch
 from broker.registry.limits.beside import parse_limit
 from broker.registry.limits.release import RELEASE_KIND, parse_release
+from broker.registry.notices.subscriptions import parse_subscription
 from broker.registry.people import parse_person, person_body
 from broker.registry.reading import RowError
 from broker.registry.records import Change
@@ -41,6 +42,7 @@ _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "limit": parse_limit,
     RELEASE_KIND: parse_release,
     "use_case": parse_use_case,
+    "subscription": parse_subscription,
 }
 
 

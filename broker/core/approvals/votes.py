@@ -8,6 +8,9 @@ A vote from the console is another kind with a ``typ`` of its own: the broker's 
 key signs it for a person who is signed in, and it names the session. It says less, and
 counts only where the person's signed row lets the console vote for them.
 
+A vote from a mail is a third kind: the broker signs it for whoever followed a reject
+link of this person's, and it can say no alone.
+
 Source: RFC 7515; DESIGN, chapters 3 (invariants 5 and 11) and 7 (Votes).
 """
 
@@ -24,6 +27,8 @@ from broker.core.jws import unpack, verify
 from broker.core.words.approval import (
     CONSOLE_STRENGTHS,
     CONSOLE_VOTE_TYP,
+    LINK_STRENGTH,
+    LINK_VOTE_TYP,
     VOTE_REASON_LENGTH_MAX,
     VOTE_TYP,
     Vote,
@@ -46,6 +51,12 @@ VOTE_AGE_S_MAX: Final = 60
 STRENGTHS: Final = frozenset({"key"})
 """How a person can be signed in: with the key file that also signed the vote."""
 
+_BROKERS = frozenset({CONSOLE_VOTE_TYP, LINK_VOTE_TYP})
+_STRENGTHS: Final = {
+    VOTE_TYP: STRENGTHS,
+    CONSOLE_VOTE_TYP: CONSOLE_STRENGTHS,
+    LINK_VOTE_TYP: frozenset({LINK_STRENGTH}),
+}
 _CLAIMS = frozenset(
     {
         "approval",
@@ -73,11 +84,13 @@ class Voter:
 
     ``own`` are the slots in the person's signed row. ``console`` are the broker's
     console keys by kid; there are none unless that row lets the console vote for this
-    person, and this installation counts such votes.
+    person, and this installation counts such votes. ``links`` are those that sign votes
+    from mails.
     """
 
     own: tuple[RegisteredKey, ...] = ()
     console: Mapping[str, PublicKey] = field(default_factory=dict)
+    links: Mapping[str, PublicKey] = field(default_factory=dict)
 
 
 def vote_claims(vote: Vote) -> dict[str, Any]:
@@ -117,23 +130,24 @@ def verify_vote(signed: str, *, person_id: str, voter: Voter) -> Vote:
     slots = {k.key.kid: k for k in voter.own if k.key.algorithm is Algorithm.ES256}
     try:
         parts = unpack(signed, bytes_max=VOTE_BYTES_MAX)
-        from_console = parts.typ == CONSOLE_VOTE_TYP
-        claims = verify(
-            signed,
-            keys=voter.console
-            if from_console
-            else {kid: slot.key for kid, slot in slots.items()},
-            typ=CONSOLE_VOTE_TYP if from_console else VOTE_TYP,
-            bytes_max=VOTE_BYTES_MAX,
-        )
+        typ = parts.typ if parts.typ in _BROKERS else VOTE_TYP
+        keys = {
+            VOTE_TYP: {kid: slot.key for kid, slot in slots.items()},
+            CONSOLE_VOTE_TYP: voter.console,
+            LINK_VOTE_TYP: voter.links,
+        }[typ]
+        claims = verify(signed, keys=keys, typ=typ, bytes_max=VOTE_BYTES_MAX)
     except JwsError as error:
         msg = f"the vote is not signed by a key of this person ({error.problem})"
         raise ForbiddenError(msg, pointer="/vote") from None
-    vote = _read(claims, parts.kid, from_console=from_console)
+    vote = _read(claims, parts.kid, typ=typ)
     if vote.person_id != person_id:
         msg = "the vote is somebody else's"
         raise ForbiddenError(msg, pointer="/vote")
-    if not from_console and not slots[parts.kid].valid_at(vote.at):
+    if typ == LINK_VOTE_TYP and vote.word is not VoteWord.REJECT:
+        msg = "a link in a mail can reject, and nothing else"
+        raise ForbiddenError(msg, pointer="/vote")
+    if typ == VOTE_TYP and not slots[parts.kid].valid_at(vote.at):
         msg = "the key was not valid when the vote was made"
         raise ForbiddenError(msg, pointer="/vote")
     return vote
@@ -158,9 +172,10 @@ def check_fresh(vote: Vote, *, now: datetime) -> None:
         raise InvalidError(msg, hint="set the clock")
 
 
-def _read(claims: Mapping[str, Any], kid: str, *, from_console: bool) -> Vote:
+def _read(claims: Mapping[str, Any], kid: str, *, typ: str) -> Vote:
+    from_console = typ == CONSOLE_VOTE_TYP
     known = _CONSOLE_CLAIMS if from_console else _CLAIMS
-    strengths = CONSOLE_STRENGTHS if from_console else STRENGTHS
+    strengths = _STRENGTHS[typ]
     if set(claims) ^ known:
         msg = f"a vote has the claims {', '.join(sorted(known))}, nothing else"
         raise InvalidError(msg, pointer="/vote")

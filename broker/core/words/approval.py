@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VOTE_TYP = "counterfoil-vote+jwt"
 CONSOLE_VOTE_TYP = "counterfoil-console-vote+jwt"
+LINK_VOTE_TYP = "counterfoil-link-vote+jwt"
 RESOLUTION_TYP = "counterfoil-resolution+jwt"
 VOTE_REASON_LENGTH_MAX = 1_000
 
@@ -23,6 +24,9 @@ APPROVALS_PER_HOUR_MAX = 600
 
 CONSOLE_STRENGTHS = frozenset({"link"})
 """How a person can be signed in at the console: by a link made with their key."""
+
+LINK_STRENGTH = "mail"
+"""How a person is known who follows a link in a mail: enough to say no, never yes."""
 
 
 class ApprovalState(StrEnum):
@@ -136,6 +140,8 @@ class Vote:
     @property
     def typ(self) -> str:
         """Return the ``typ`` that this vote is signed as."""
+        if self.strength == LINK_STRENGTH:
+            return LINK_VOTE_TYP
         return CONSOLE_VOTE_TYP if self.session else VOTE_TYP
 
 

@@ -29,6 +29,7 @@ _FILES = (
     "keys.sql",
     "simulated.sql",
     "views.sql",
+    "notices.sql",
 )
 
 

@@ -168,7 +168,9 @@ async def test_a_mail_is_handed_to_a_real_server_by_smtp(lab: Lab) -> None:
     body = body_of(one, source=ISSUER)
     assert (mail["To"], mail["Subject"]) == (body["to"], body["subject"])
     assert mail["Message-ID"] == f"<{one.notice.notice_id}@shop.test>"
-    assert mail.get_payload(decode=True) == body["text"].encode()
+    text = mail.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    assert text.decode().replace("\r\n", "\n") == body["text"]
     assert server.logins[0] == (b"shop", PASSWORD)
 
 

@@ -21,6 +21,7 @@ from broker.api import (
     console,
     decisions,
     internal,
+    notices,
     oauth,
     policy,
     problems,
@@ -42,6 +43,7 @@ from tests.support.flow.house import (
     put_row,
 )
 from tests.support.identities import key_of
+from tests.support.notices.mailrooms import FakeCourier, mailroom
 from workflows.broker import ASSERTION_TYPE, Identity
 
 if TYPE_CHECKING:
@@ -101,18 +103,32 @@ class Office:
         return await self.http.request(method, path, headers=headers, **more)
 
 
-def application(house: House, *, issuer: str = ISSUER) -> FastAPI:
+def application(
+    house: House, *, issuer: str = ISSUER, courier: FakeCourier | None = None
+) -> FastAPI:
     """Return the routers of identity, approvals and the internal endpoint."""
+    courier = courier or FakeCourier()
     clock, ids = house.ports.clock, house.ports.ids
     memory = FakeMemory(now=clock.now)
     app = FastAPI()
     problems.install(app)
-    rooms = (oauth, approvals, console, decisions, admin, policy, rehearsals, internal)
+    rooms = (
+        oauth,
+        approvals,
+        console,
+        decisions,
+        admin,
+        policy,
+        rehearsals,
+        notices,
+        internal,
+    )
     for room in rooms:
         app.include_router(room.router)
     app.state.issuer = issuer
     app.state.ports = house.ports
     app.state.tasks = set()
+    app.state.mailroom = mailroom(house, courier)
     app.state.console = Room(
         issuer=issuer,
         key=key_of("console"),

@@ -44,7 +44,6 @@ from broker.effects.registry import Registry
 from broker.effects.scribe import Scribe
 from broker.effects.shelf import CatalogShelf
 from broker.effects.vault import PayloadVault
-from broker.effects.votes import Votes
 from broker.ports import Ports
 from broker.registry.authority import Realm
 from broker.registry.records import Change
@@ -56,6 +55,7 @@ from tests.support.flow.standins import (
     MemoryReplay,
     OpenRates,
     SignerIsThere,
+    votes_of,
 )
 from tests.support.identities import key_of
 
@@ -266,13 +266,7 @@ async def open_house(
     registry = Registry(database, realm=realm, key=authority_key, entries=scribe)
     shelf = CatalogShelf(ROOT / "tools" / "catalog")
     vault, executor = PayloadVault(database, kek=b"k" * 32), FakeExecutor()
-    votes = Votes(
-        database,
-        vault=vault,
-        people=registry,
-        entries=scribe,
-        console=[key_of("console").public()],
-    )
+    votes = votes_of(database, vault, registry, scribe)
     authority = SignedAuthority(database, registry, read_policy=policy_reader(shelf))
     ports = Ports(
         clock=clock,

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from broker.core.words.budget import CountedBy, RateAnswer
+from broker.effects.votes import Votes
+from tests.support.identities import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from broker.core.words.budget import RateKey
     from broker.core.words.effect import Tier
     from broker.core.words.identity import OneUse
+    from broker.effects.database import Database
+    from broker.effects.registry import Registry
+    from broker.effects.scribe import Scribe
+    from broker.effects.vault import PayloadVault
 
 
 @dataclass
@@ -56,3 +62,18 @@ class SignerIsThere:
     def require_current(self) -> None:
         if self.error is not None:
             raise self.error
+
+
+def votes_of(
+    database: Database, vault: PayloadVault, registry: Registry, scribe: Scribe
+) -> Votes:
+    """Return the desk, where the console and links in mails may vote."""
+    own = [key_of("console").public()]
+    return Votes(
+        database,
+        vault=vault,
+        people=registry,
+        entries=scribe,
+        console=own,
+        links=own,
+    )

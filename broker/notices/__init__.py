@@ -1,0 +1,1 @@
+"""Telling people: who is told, and orders for the edge, beside the flow."""

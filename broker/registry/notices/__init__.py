@@ -1,0 +1,1 @@
+"""Who gets notices, where, as signed rows."""
