@@ -62,6 +62,51 @@ async def test_a_changed_workflow_that_would_break_open_runs_is_noticed() -> Non
         await replayer.replay_workflow(history(RECORDED[0]))
 
 
+@workflow.defn(name=WORKFLOW)
+class Impatient(Approval):
+    """The run of today, but that it waits a little before it first looks."""
+
+    @workflow.init
+    def __init__(self, approval_id: str) -> None:
+        super().__init__(approval_id)
+
+    @workflow.run
+    async def run(self, approval_id: str) -> str:
+        await asyncio.sleep(1)
+        return await super().run(approval_id)
+
+
+@workflow.defn(name=WORKFLOW)
+class Patched(Approval):
+    """The same change, made so that runs which were begun before it go on."""
+
+    @workflow.init
+    def __init__(self, approval_id: str) -> None:
+        super().__init__(approval_id)
+
+    @workflow.run
+    async def run(self, approval_id: str) -> str:
+        if workflow.patched("waits-first"):
+            await asyncio.sleep(1)
+        return await super().run(approval_id)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+async def test_one_more_step_breaks_every_open_run_unless_it_is_patched_in(
+    path: Path,
+) -> None:
+    def replayer(definition: type) -> Replayer:
+        return Replayer(
+            workflows=[definition],
+            data_converter=sealing_converter(KEYS),
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        )
+
+    with pytest.raises(NondeterminismError):
+        await replayer(Impatient).replay_workflow(history(path))
+    await replayer(Patched).replay_workflow(history(path))
+
+
 def test_histories_hold_nothing_in_clear() -> None:
     for path in RECORDED:
         text = path.read_text("utf-8")
