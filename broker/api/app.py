@@ -30,7 +30,7 @@ from broker.api import (
 from broker.api.document import document
 from broker.api.kit import permissions, probes
 from broker.api.limits import budgets, standing
-from broker.core.words.errors import BrokerError
+from broker.core.words.errors import BrokerError, RestoredError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -98,6 +98,9 @@ async def readyz(request: Request) -> Response:
         await request.app.state.ports.journal.ready()
         await request.app.state.ports.executor.address()
         await request.app.state.ports.authority.approvers()
+    except RestoredError as error:
+        # It answers, so that people can agree; nothing is decided meanwhile.
+        return JSONResponse({"status": "held", "detail": error.detail})
     except BrokerError as error:
         return JSONResponse(
             {"status": "waiting", "code": error.code, "detail": error.detail}, 503

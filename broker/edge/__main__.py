@@ -2,6 +2,7 @@
 
     python -P -m broker.edge                serve until SIGTERM
     python -P -m broker.edge init           make id and keys, publish the receipt key
+    python -P -m broker.edge sent           say what was sent: a JSON line per warrant
     python -P -m broker.edge credentials add|list|rotate|test|switch|rollback|remove
 
 The value of a credential never stands in argv or in the environment.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import json
 import logging
 import os
 import pwd
@@ -20,6 +22,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -35,7 +38,7 @@ from broker.edge.identity import (
     lock,
     publish,
 )
-from broker.edge.journal import Journal, JournalError
+from broker.edge.journal import Journal, JournalError, read_records
 from broker.edge.notices import Courier
 from broker.edge.server import Server
 from broker.edge.settings import Settings, SettingsError, from_environment
@@ -50,7 +53,6 @@ from broker.registry.tools import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from broker.core.jws import PublicKey
     from broker.edge.identity import Identity
@@ -80,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     harden()
     try:
+        if asked.command == "sent":
+            return _say_sent(Path(os.environ["COUNTERFOIL_STATE"]) / "edge" / "journal")
         settings = from_environment()
         _configure_logs(settings, quiet=asked.command == "credentials")
         if asked.command == "init":
@@ -103,8 +107,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("init", help="make id and keys, publish the receipt key")
+    commands.add_parser("sent", help="say what was sent, after a restore")
     add_parser(commands)
     return parser
+
+
+def _say_sent(journal: Path) -> int:
+    """Write what was sent as far as the journal goes back; nothing is changed.
+
+    A warrant that was voided was not sent. The edge may run meanwhile.
+    """
+    sent: dict[str, dict[str, str]] = {}
+    for record in read_records(journal):
+        if record["k"] == "sent":
+            named = {"action": record["a"], "tool": record["tool"]}
+            sent[record["w"]] = {"warrant": record["w"], **named}
+        elif record["k"] == "void":
+            sent.pop(record["w"], None)
+    for one in sent.values():
+        sys.stdout.write(json.dumps(one) + "\n")
+    return 0
 
 
 def harden() -> None:

@@ -15,7 +15,7 @@ from broker.core.words.entry import AuditEntry, EntryKind
 from broker.effects.ledger import SqlCall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from broker.core.jwk import PrivateKey
@@ -31,9 +31,18 @@ class Scribe:
     """Writes entries with this replica's entry key."""
 
     def __init__(
-        self, ledger: PostgresLedger, *, key: PrivateKey, keeper: CheckpointKeeper
+        self,
+        ledger: PostgresLedger,
+        *,
+        key: PrivateKey,
+        keeper: CheckpointKeeper,
+        gate: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Keep the log, the key that signs entries, and who asks for checkpoints."""
+        """Keep the log, the key that signs entries, and who asks for checkpoints.
+
+        ``gate`` may refuse to let anything be decided, for a reason of its own.
+        """
+        self.gate = gate
         self._ledger = ledger
         self._key = key
         self._keeper = keeper
@@ -97,8 +106,11 @@ class Scribe:
 
         Raises:
             LedgerUnavailableError: the signer has been away for too long.
+            RestoredError: the database was restored, and nobody has agreed to that.
         """
         self._keeper.require_current()
+        if self.gate is not None:
+            await self.gate()
 
     def _leaf(self, entry: AuditEntry) -> bytes:
         return seal_entry(envelope(entry), key=self._key)

@@ -17,6 +17,7 @@ from broker.effects.federation.keys import IssuerKeys
 from broker.effects.identities import Identities
 from broker.effects.keeping.identity_past import IdentityPast
 from broker.effects.keeping.notices import PostgresNotices
+from broker.effects.keeping.restored import Restored
 from broker.effects.keeping.tickets import Tickets
 from broker.effects.keys import own_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
@@ -75,6 +76,8 @@ def log_room(
     )
     scribe = Scribe(ledger, key=keys.entry, keeper=keeper)
     scribe_of.append(scribe)
+    # Whoever asks whether anything may be decided hears of a restore.
+    scribe.gate = Restored(logbook, origins=keeper, entries=scribe).require_agreed
     return ledger, keeper, scribe
 
 

@@ -18,6 +18,7 @@ import uvicorn
 
 from broker.api.app import Lifespan, create_app
 from broker.effects.keeping.edge_events import EdgeEvents
+from broker.effects.keeping.restored import Restored
 from broker.effects.limits.books import Books
 from broker.effects.scribe import Scribe
 from broker.notices.post import post_for_ever
@@ -101,6 +102,13 @@ def _lifespan(settings: Settings) -> Lifespan:
             replica.ledger,
             key=replica.keys.entry,
             keeper=replica.keeper,
+        )
+        app.state.restored = Restored(
+            replica.database,
+            origins=replica.keeper,
+            entries=Scribe(
+                replica.ledger, key=replica.keys.entry, keeper=replica.keeper
+            ),
         )
         app.state.issuer = settings.issuer
         app.state.codec = rooms.codec(settings)

@@ -12,6 +12,7 @@ from broker.api.admin import (
     notifications,
     people,
     registry,
+    restored,
     signing_keys,
     timeline,
     unknown,
@@ -30,6 +31,7 @@ _ROOMS = (
     kill_switch,
     unknown,
     codec,
+    restored,
     use_cases,
     notifications,
 )

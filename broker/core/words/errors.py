@@ -208,6 +208,13 @@ class LedgerUnavailableError(UnavailableError):
     title = "The log cannot take the entry"
 
 
+class RestoredError(UnavailableError):
+    """The database was restored, and nobody has compared it with the edges yet."""
+
+    code = "restored"
+    title = "The database was restored"
+
+
 class StoreUnavailableError(UnavailableError):
     """The database does not answer."""
 

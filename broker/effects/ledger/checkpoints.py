@@ -123,6 +123,7 @@ class CheckpointKeeper:
         self._seen_at = -math.inf
         self._behind_since: float | None = None
         self._announced: set[str] = set()
+        self._renewed = ""
 
     async def start(self) -> None:
         """Begin to keep up with the log."""
@@ -164,6 +165,11 @@ class CheckpointKeeper:
             )
             hint = "the signer must answer first; see `counterfoil status`"
             raise LedgerUnavailableError(msg, hint=hint, retry_after_s=2)
+
+    @property
+    def renewed(self) -> str:
+        """The origin, if a person had the log go on under a new one; else empty."""
+        return self._renewed
 
     @property
     def newest(self) -> tuple[Checkpoint, str] | None:
@@ -224,6 +230,7 @@ class CheckpointKeeper:
         last = head.last
         # Read after the signer answered: what it has signed was committed before that.
         size, root = await self._history.head()
+        self._renewed = head.log.name if head.former else ""
         if last.size > size:
             self._disagree(f"{last.size} entries were signed for, and it has {size}")
         if last.size == size and last.root != root:

@@ -25,6 +25,7 @@ _FILES = (
     "actions.sql",
     "approvals.sql",
     "policy.sql",
+    "restore.sql",
     "console.sql",
     "keys.sql",
     "simulated.sql",
