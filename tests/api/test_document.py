@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -61,7 +63,8 @@ def test_every_example_belongs_to_an_operation_and_fits_its_schema(
     for (method, path), example in REQUESTS.items():
         [(_, content)] = known[method, path]["requestBody"]["content"].items()
         assert content["example"] == example
-        jsonschema.validate(example, content["schema"])
+        whole = {**content["schema"], "components": document["components"]}
+        jsonschema.validate(example, whole)
     for (method, path, status), example in ANSWERS.items():
         [content] = known[method, path]["responses"][status]["content"].values()
         assert content["example"] == example
@@ -76,3 +79,18 @@ async def test_a_problem_that_is_answered_has_the_documented_form(door: Door) ->
         assert answer.headers["content-type"] == PROBLEM
         jsonschema.validate(answer.json(), problem_schema())
     assert {"denied", "approval-stale", "not-found", "rate-limited"} <= {*codes()}
+
+
+def test_every_reference_leads_somewhere_and_operations_have_short_names(
+    document: dict[str, Any],
+) -> None:
+    text = json.dumps(document)
+    named = {*re.findall(r'"\$ref": "([^"]*)"', text)}
+    assert named
+    for one in named:
+        assert (
+            one.removeprefix("#/components/schemas/")
+            in (document["components"]["schemas"])
+        ), one
+    names = {op["operationId"] for _, _, op in operations(document)}
+    assert {"ask_for_action", "list_tools", "cast_vote"} <= names

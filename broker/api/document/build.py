@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.openapi.utils import get_openapi
 
 from broker.api.document.examples import ANSWERS, PROBLEM_EXAMPLE, REQUESTS
+from broker.api.document.tidy import hoist, name_shortly
 from broker.core.words import errors
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ def _complete(made: dict[str, Any]) -> None:
         # FastAPI's own answer to a wrong parameter is never given.
         schemas.pop(ours, None)
     schemas["Problem"] = problem_schema()
+    name_shortly(operations(made))
     for method, path, operation in operations(made):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            hoist(content["schema"], schemas)
         security = _security(path)
         operation["security"] = security
         answers = operation["responses"]
