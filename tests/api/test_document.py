@@ -72,6 +72,35 @@ def test_every_example_belongs_to_an_operation_and_fits_its_schema(
             jsonschema.validate(example, problem_schema())
 
 
+GOVERNED = (
+    "/v1/actions",
+    "/v1/approvals",
+    "/v1/policy",
+    "/v1/admin/kill-switch",
+    "/v1/admin/budgets",
+    "/v1/admin/limits",
+    "/v1/admin/reservations",
+    "/v1/admin/standing",
+)
+SPOKEN_ELSEWHERE = {"/mcp", "/oauth/introspect"}
+"""Their bodies are those of the Model Context Protocol and of RFC 7662."""
+
+
+def test_every_json_body_has_an_example_and_what_is_governed_shows_its_answers(
+    document: dict[str, Any],
+) -> None:
+    missing = []
+    for method, path, operation in operations(document):
+        asks = "requestBody" in operation and path not in SPOKEN_ELSEWHERE
+        if asks and (method, path) not in REQUESTS:
+            missing.append(f"{method} {path}: no request")
+        answered = {status for *where, status in ANSWERS if where == [method, path]}
+        shows = path.startswith(GOVERNED)
+        if shows and not any(status < "300" for status in answered):
+            missing.append(f"{method} {path}: no answer")
+    assert missing == []
+
+
 async def test_a_problem_that_is_answered_has_the_documented_form(door: Door) -> None:
     for path in ("/v1/tools", "/v1/admin/me", "/nowhere"):
         answer = await door.http.get(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from broker.api.document.approvals import APPROVAL_ANSWERS, APPROVAL_REQUESTS
+from broker.api.document.governing import GOVERNING_ANSWERS, GOVERNING_REQUESTS
 from broker.api.document.limits import LIMIT_ANSWERS, LIMIT_REQUESTS
 
 ACTION, APPROVAL = (
@@ -192,6 +193,7 @@ _CARD: Final = {
 REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     **LIMIT_REQUESTS,
     **APPROVAL_REQUESTS,
+    **GOVERNING_REQUESTS,
     ("POST", "/oauth/token"): {
         "grant_type": "client_credentials",
         "client_assertion_type": _ASSERTION_TYPE,
@@ -266,6 +268,7 @@ _DENIED: Final = {
 ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     **LIMIT_ANSWERS,
     **APPROVAL_ANSWERS,
+    **GOVERNING_ANSWERS,
     ("POST", "/oauth/token", "200"): {
         "access_token": _JWS,
         "token_type": "DPoP",

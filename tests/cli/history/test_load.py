@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from broker import flow, rehearsal
+from broker.api.console.drawing import page
 from broker.cli.app import make_app
 from broker.cli.history import load as loading
 from broker.cli.history.load import integrated, stored
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from broker.cli.history.play import History, World
     from broker.effects.database import Database
     from broker.effects.keys import KeyRing
+    from broker.ports import OnDesk
 
 DAYS = 2
 AWAKE = "0197a000-0000-7000-8000-00000000ffff"
@@ -177,12 +180,23 @@ async def test_nothing_simulated_is_settled_or_goes_on(
     ended = await house.ports.desk.ended(roles=["supervisor"], limit=200)
     assert ended
     assert all(one.simulated for one in ended)
+    words = "Simulated history."
+    drawn = bytes(page("banner.html", shown_as(ended[0])).body).decode()
+    assert words in drawn
+    assert "It was executed once" not in drawn
+    real = replace(ended[0], simulated=False)
+    assert words not in bytes(page("banner.html", shown_as(real)).body).decode()
     [where] = await every(house, "SELECT interaction_id::text FROM interaction LIMIT 1")
     interaction = await house.ports.store.interaction(where)
     assert interaction is not None
     answer = await flow.submit(house.ports, house.ask("customers.get", interaction))
     assert isinstance(answer.decision, Deny)
     assert answer.decision.reasons[0].code == "interaction_closed"
+
+
+def shown_as(desk: OnDesk) -> dict[str, Any]:
+    """Return what a card's banner is drawn from once its approval has ended."""
+    return {"desk": desk, "card": {}, "open": False, "error": None}
 
 
 WAKING = (
