@@ -73,8 +73,6 @@ def test_every_example_belongs_to_an_operation_and_fits_its_schema(
 
 
 GOVERNED = (
-    "/v1/actions",
-    "/v1/approvals",
     "/v1/policy",
     "/v1/admin/kill-switch",
     "/v1/admin/budgets",

@@ -34,6 +34,22 @@ GOVERNING_REQUESTS: Final[dict[tuple[str, str], Any]] = {
     ("POST", f"{_AGENTS}/keys/{{kid}}/drop"): {"reason": "rotated"},
     ("POST", f"{_AGENTS}/delegate"): {"agent": _AGENT, "reason": "it books returns"},
     ("POST", f"{_AGENTS}/undelegate"): {"agent": _AGENT, "reason": "not needed"},
+    ("POST", f"{_AGENTS}/federate"): {
+        "federation": {"name": "our-idp", "issuer": "https://idp.example"},
+        "reason": "it has a workload identity",
+    },
+    ("POST", f"{_AGENTS}/unfederate"): {"name": "our-idp", "reason": "moved away"},
+    ("POST", "/v1/admin/actions/{action_id}/undo"): {"reason": "refunded by mistake"},
+    ("POST", "/v1/admin/notifications"): {
+        "form": "mail",
+        "connector": "mail",
+        "role": "supervisor",
+        "address": "team@shop.example",
+    },
+    ("POST", "/v1/admin/notifications/{subscription_id}/remove"): {
+        "reason": "the list is closed"
+    },
+    ("POST", "/v1/notices/reject"): {"token": "...", "reason": "not this customer"},
     ("POST", f"{_PEOPLE}/roles"): {"add": ["supervisor"], "reason": "new team lead"},
     ("POST", f"{_PEOPLE}/limits"): {
         "approval_limits": {"USD": 200_000},
