@@ -193,7 +193,9 @@ class Run:
         effects = self.world.effects(self.catalog / "hostile" / "connector.py")
         if not alive(before["hostile"]):
             effects.append("killed the zygote")
-        effects += [f"killed the {one.who}" for one in self._victims if one.killed()]
+        for one in self._victims:
+            if await one.killed():
+                effects.append(f"killed the {one.who}")
         if len(self.edge.warrants) != calls_before + 1:
             effects.append("called the edge")
         return {
