@@ -17,6 +17,7 @@ COMMAND_MODULES = [
     "broker.cli.registry.people",
     "broker.cli.registry.people_changes",
     "broker.cli.registry.first",
+    "broker.cli.registry.channels",
     "broker.cli.registry.changes",
     "broker.cli.registry.use_cases",
     "broker.cli.registry.signing_keys",

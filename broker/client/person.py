@@ -161,6 +161,18 @@ class PersonClient(SupervisorClient):
         path = f"/v1/admin/people/{person_id}/{what}"
         return (await self.call("POST", path, json=dict(body))).checked()
 
+    async def channels(self) -> list[Mapping[str, Any]]:
+        """Return every channel."""
+        found = (await self.call("GET", "/v1/admin/channels")).checked()
+        return list(found["channels"])
+
+    async def change_channel(
+        self, channel_id: str, what: str, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Change a channel: ``suspend``, or ask for another ``key``."""
+        path = f"/v1/admin/channels/{channel_id}/{what}"
+        return (await self.call("POST", path, json=dict(body))).checked()
+
     async def changes(self) -> Sequence[Mapping[str, Any]]:
         """Return the changes that wait for a second person."""
         found = (await self.call("GET", "/v1/admin/changes")).checked()

@@ -6,10 +6,11 @@ one of our own processes, such as the worker, and may speak to the internal endp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.authenticate import ChannelFacts
+from broker.core.words.errors import ConflictError
 from broker.core.words.subject import VerificationLevel
 from broker.registry.reading import (
     items,
@@ -109,6 +110,35 @@ def channel_body(channel: ChannelRow) -> dict[str, Any]:
         "verification_max": channel.verification_max,
         "status": channel.status,
     }
+
+
+def suspended(channel: ChannelRow) -> ChannelRow:
+    """Return the channel with nothing more to say, until it gets a new key.
+
+    Raises:
+        ConflictError: It is not active.
+    """
+    if not channel.active:
+        msg = f"the channel is {channel.status} already"
+        raise ConflictError(msg)
+    return replace(channel, status="suspended")
+
+
+def with_key(channel: ChannelRow, key: RegisteredKey) -> ChannelRow:
+    """Return the channel with this key alone, and active.
+
+    There is no overlap: a channel's key is replaced because somebody else may have it.
+
+    Raises:
+        ConflictError: It was revoked, or has this key.
+    """
+    if channel.status == "revoked":
+        msg = "the channel is revoked"
+        raise ConflictError(msg)
+    if any(slot.key.kid == key.key.kid for slot in channel.keys):
+        msg = "the channel has this key"
+        raise ConflictError(msg, hint="make a new one")
+    return replace(channel, keys=(key,), status="active")
 
 
 def parse_service(row: AuthorityRow) -> ServiceRow:

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from broker.api.admin import (
     agent_keys,
     changes,
+    channels,
     codec,
     delegations,
     federations,
@@ -25,6 +26,7 @@ _ROOMS = (
     delegations,
     federations,
     people,
+    channels,
     changes,
     signing_keys,
     timeline,

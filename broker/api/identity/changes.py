@@ -15,6 +15,7 @@ from broker.core.words.errors import InvalidError, NotFoundError
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
 from broker.registry.changes.proposals import CHANGE_KIND, parse_proposal
+from broker.registry.channels import parse_channel
 from broker.registry.emergency import kill_switch
 from broker.registry.limits.beside import parse_limit
 from broker.registry.limits.release import RELEASE_KIND, parse_release
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     "agent": parse_agent,
     CHANGE_KIND: parse_proposal,
+    "channel": parse_channel,
     kill_switch.KIND: kill_switch.parse_kill_switch,
     "person": parse_person,
     "standing_approval": parse_standing_approval,

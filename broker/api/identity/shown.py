@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from broker.core.words.identity import RegisteredKey
     from broker.registry.agents import AgentRow
+    from broker.registry.channels import ChannelRow
     from broker.registry.people import PersonRow
     from broker.registry.records import Instance, KeyUse
 
@@ -50,6 +51,19 @@ def person_json(
         "status": person.status,
         "revision": person.revision,
         "keys": [_key_json(slot, uses) for slot in person.keys],
+    }
+
+
+def channel_json(channel: ChannelRow) -> dict[str, Any]:
+    """Return a channel."""
+    return {
+        "id": channel.channel_id,
+        "name": channel.name,
+        "use_cases": sorted(channel.use_cases),
+        "verification_max": channel.verification_max,
+        "status": channel.status,
+        "revision": channel.revision,
+        "keys": [_key_json(slot, None) for slot in channel.keys],
     }
 
 

@@ -161,6 +161,8 @@ def _lines(change: Mapping[str, Any]) -> list[str]:
             f"tools     {', '.join(would_be['tools']) or 'none'}",
             f"keys      {keys or 'none'}",
         ]
+    elif change["kind"] == "channel":
+        row = [f"keys      {', '.join(key['kid'] for key in would_be['keys'])}"]
     else:
         limits = would_be["approval_limits"]
         shown = ", ".join(f"{amount} {currency}" for currency, amount in limits.items())

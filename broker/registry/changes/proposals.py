@@ -33,7 +33,7 @@ CHANGE_DAYS_MAX: Final = 7
 
 SECONDERS: Final = frozenset({Role.SECURITY, Role.ADMIN, Role.COMPLIANCE})
 
-_TARGETS = frozenset({"agent", "person"})
+_TARGETS = frozenset({"agent", "channel", "person"})
 _FIELDS = frozenset(
     {
         "what", "kind", "id", "after", "body", "narrows", "overlap_s",

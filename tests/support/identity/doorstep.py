@@ -217,6 +217,18 @@ async def populate(registry: FakeRegistry) -> None:
         )
     await put(
         registry,
+        "channel",
+        CHANNEL_ID,
+        {
+            "name": "webchat",
+            "keys": slots("channel"),
+            "use_cases": ["retail-care"],
+            "verification_max": 2,
+            "status": "active",
+        },
+    )
+    await put(
+        registry,
         "service",
         WORKER_ID,
         {

@@ -16,7 +16,7 @@ from broker.api.identity.changes import (
     the_agent,
     the_person,
 )
-from broker.api.identity.shown import agent_json, person_json
+from broker.api.identity.shown import agent_json, channel_json, person_json
 from broker.api.identity.widening import checks
 from broker.core.words.errors import ConflictError, NotFoundError
 from broker.core.words.moment import write_moment
@@ -37,6 +37,7 @@ from broker.registry.changes.proposals import (
     proposal_body,
     rejected,
 )
+from broker.registry.channels import parse_channel
 from broker.registry.people import (
     check_may_change_person,
     check_may_narrow,
@@ -192,6 +193,9 @@ async def _checked(desk: Desk, proposal: Proposal) -> Mapping[str, Any]:
     row = draft(
         desk, Why(asker, proposal.what), proposal.kind, proposal.row_id, proposal.body
     )
+    if proposal.kind == "channel":
+        check_may_narrow(asker)
+        return proposal.body
     if proposal.kind == "person":
         if proposal.narrows:
             check_may_narrow(asker)
@@ -295,4 +299,6 @@ def _would_be(desk: Desk, proposal: Proposal) -> dict[str, Any]:
     )
     if proposal.kind == "agent":
         return agent_json(parse_agent(row))
+    if proposal.kind == "channel":
+        return channel_json(parse_channel(row))
     return person_json(parse_person(row))
