@@ -31,6 +31,7 @@ SEED_BYTES: Final = 48
 
 _COORDINATE_BYTES = 32
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_KID = re.compile(r"[A-Za-z0-9_-]{43}")
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 # What a JWK may say beside its key material; "use" only to repeat that it signs.
 _JWK_FIELDS = frozenset({"kty", "crv", "x", "y", "alg", "kid", "use"})
@@ -174,6 +175,11 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
         JwsError: ``key``.
     """
     return _public_from_jwk({name: jwk[name] for name in jwk if name != "d"}).kid
+
+
+def is_kid(text: str) -> bool:
+    """Return whether a text has the form of a key's name: a thumbprint."""
+    return _KID.fullmatch(text) is not None
 
 
 def encode(data: bytes) -> bytes:

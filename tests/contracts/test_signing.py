@@ -14,12 +14,13 @@ from broker.core.jwk import Algorithm, PrivateKey, public_from_jwk
 from broker.core.jws import sign, verify
 from broker.core.words.errors import StoreUnavailableError
 from broker.effects.database import Database
-from broker.effects.keyfiles import make_key
-from broker.effects.signing import SealedKeys, SigningRing, Where
+from broker.effects.keyfiles import make_key, write_secret
+from broker.effects.signing import SealedKeys, SigningRing, Where, key_provider
 from broker.registry.keys.signing import RING_ID, RING_KIND, parse_ring, ring_body
 from broker.registry.records import Change
-from broker.sealing import FileKek, SealError
+from broker.sealing import FileKek, SealError, read_transit
 from tests.contracts.test_registry import RealRegistry, Unsequenced, entry
+from tests.edge.vault.fake_transit import TOKEN, FakeTransit
 from tests.support.fake_registry import (
     AUTHORITY_KEY,
     REALM,
@@ -280,3 +281,36 @@ async def test_halves_of_keys_that_do_not_count_are_deleted(sealed, table):
         with pytest.raises(SealError):
             await sealed.open(key.kid)
     assert (await sealed.open(keys[0].kid)).kid == keys[0].kid
+
+
+async def test_a_transit_engine_wraps_keys_and_the_broker_holds_no_wrapping_key(
+    table, tmp_path
+):
+    token = tmp_path / "token"
+    write_secret(token, TOKEN.encode())
+    with FakeTransit() as engine:
+        transit = read_transit(
+            {
+                "X_URL": engine.url,
+                "X_KEY": "edge-dev",
+                "X_TOKEN_FILE": str(token),
+            },
+            "X",
+        )
+        kek = key_provider(tmp_path / "no such file", transit)
+        assert kek.kek_id.startswith("transit:")
+        sealed = SealedKeys(table, kek=kek, where=HERE)
+        key = await sealed.make()
+        assert (await sealed.open(key.kid)).kid == key.kid
+        # A token that is revoked there ends this broker's access at once.
+        engine.token = "another"
+        with pytest.raises(SealError, match="Forbidden"):
+            await sealed.open(key.kid)
+        with pytest.raises(SealError, match="Forbidden"):
+            await sealed.make()
+        # The signing broker goes on with what it has open, and says so when asked.
+        ring = SigningRing(
+            FakeRegistry(), sealed, clock=Times(), nonce_secret=b"n" * 32
+        )
+        with pytest.raises(StoreUnavailableError, match="key provider"):
+            await ring.fresh()

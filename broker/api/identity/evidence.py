@@ -80,7 +80,7 @@ def token_entry(
 
 
 async def note_refusal(
-    desk: Desk, *, where: str, code: str, text: str, claimed: str = ""
+    desk: Desk, *, where: str, code: str, text: str, claimed: str = "", kid: str = ""
 ) -> None:
     """Write a refusal of somebody who was not established down, within the rate.
 
@@ -90,6 +90,7 @@ async def note_refusal(
         code: The stable code of the answer.
         text: Why, in words of ours: nothing of the request is repeated.
         claimed: Who it said it was, if that has the form of a client id.
+        kid: The key that it named, if that has the form of one; nothing verified it.
     """
     held_back = desk.refusals.admit(desk.clock.now())
     if held_back is None:
@@ -98,6 +99,7 @@ async def note_refusal(
         "reasons": [{"code": code, "text": text}],
         "where": where,
         "claimed": claimed or None,
+        "kid": kid or None,
         "held_back": held_back,
     }
     try:

@@ -61,7 +61,7 @@ def test_every_command_of_the_page_does_what_it_says(
     where = ["--state", str(desk.state), "--url", desk.url]
     command, asked = get_command(make_app()), 0
     for words in commands():
-        result = CliRunner().invoke(command, [*words, *where])
+        result = CliRunner().invoke(command, [*words, *where])  # type: ignore[arg-type]
         assert result.exit_code in {Exit.OK, Exit.PENDING}, (words, result.output)
         asked += result.exit_code == Exit.PENDING
     assert len(commands()) > 35

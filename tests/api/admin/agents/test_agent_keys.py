@@ -94,3 +94,13 @@ async def test_one_person_alone_gives_no_agent_a_key_of_theirs(door):
     alone = await door.seconded(asked, "carol")
     assert alone.status_code == 403
     assert await asks(door, key_of("carol's own")) == 400
+
+
+async def test_a_refusal_is_tied_to_the_agent_and_the_key_that_it_came_with(door):
+    assert await asks(door, key_of("stolen")) == 400
+    (entry,) = door.logged(EntryKind.REFUSED)
+    assert entry.detail["claimed"] == AGENT
+    assert entry.detail["kid"] == key_of("stolen").kid
+    form = door.form(client_assertion=door.assertion(AGENT, header={"kid": "x y"}))
+    await door.ask(form)
+    assert door.logged(EntryKind.REFUSED)[-1].detail["kid"] is None
