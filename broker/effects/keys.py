@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from broker.core.jwk import Algorithm, PrivateKey
+from broker.core.jwk import Algorithm, PrivateKey, PublicKey
 from broker.effects.keyfiles import (
     KeyFileError,
     load_key,
@@ -26,6 +26,7 @@ from broker.effects.keyfiles import (
 from broker.registry.keys.ages import OwnKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SECRET_BYTES: Final = 32
@@ -44,12 +45,14 @@ class KeyRing:
     """Every key that a broker process holds.
 
     ``console`` signs sessions of people at the console, and votes on their behalf.
+    ``entries`` verify entries: the present key's half, and those of earlier ones.
     """
 
     warrant: PrivateKey
     entry: PrivateKey
     authority: PrivateKey
     console: PrivateKey
+    entries: Mapping[str, PublicKey]
     payload_kek: bytes = field(repr=False)
     nonce_secret: bytes = field(repr=False)
 
@@ -105,6 +108,7 @@ def load_keys(folder: Path) -> KeyRing:
         entry=keys["entry"],
         authority=keys["authority"],
         console=keys["console"],
+        entries=_entry_keys(keys["entry"].public(), folder.parent / "public"),
         payload_kek=load_secret(folder / "payload.kek"),
         nonce_secret=load_secret(folder / "nonce.key"),
     )
@@ -135,6 +139,16 @@ def _make_signing_kek(path: Path, made: Path) -> None:
         _make_secret(path)
     if not made.exists():
         write_secret(made, b"")
+
+
+def _entry_keys(present: PublicKey, public: Path) -> Mapping[str, PublicKey]:
+    """Return every key that has signed entries: ``entry*.jwk`` among the public ones.
+
+    An earlier one verifies what was staged before it was replaced, and what it signed
+    for as long as anybody reads the log.
+    """
+    earlier = [load_public_key(path) for path in sorted(public.glob("entry*.jwk"))]
+    return {key.kid: key for key in (*earlier, present)}
 
 
 def own_keys(folder: Path) -> tuple[OwnKey, ...]:

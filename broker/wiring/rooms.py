@@ -59,9 +59,7 @@ def log_room(
     settings: Settings, keys: KeyRing, clock: SystemClock, *, logbook: Database
 ) -> tuple[PostgresLedger, CheckpointKeeper, Scribe]:
     """Put the log together: who writes it, who has it signed, who signs entries."""
-    ledger = PostgresLedger(
-        logbook, keys=lambda: {keys.entry.kid: keys.entry.public()}, alarm=alarm
-    )
+    ledger = PostgresLedger(logbook, keys=lambda: keys.entries, alarm=alarm)
     scribe_of: list[Scribe] = []
     keeper = CheckpointKeeper(
         ledger,
@@ -107,7 +105,7 @@ def identity(  # noqa: PLR0913  (rooms, by name)
         registry=registry,
         interactions=ports.store,
         journal=ports.journal,
-        past=IdentityPast(database, {keys.entry.kid: keys.entry.public()}),
+        past=IdentityPast(database, keys.entries),
         tools=tuple(ports.shelf.tools()),
         issuers=IssuerKeys(),
         own_keys=own_keys(settings.state / "broker"),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from broker.core.jwk import Algorithm
+from broker.core.transparency.entry_leaf import open_entry, seal_entry
 from broker.effects.keyfiles import (
     KEY_FILE_BYTES_MAX,
     KeyFileError,
@@ -25,6 +26,7 @@ from broker.effects.keys import (
     load_keys,
     load_secret,
 )
+from tests.support.log.made import entry as an_entry
 
 NAMES = ("warrant", "entry", "authority", "console")
 
@@ -93,6 +95,21 @@ def test_a_token_key_that_was_a_file_is_found_until_it_is_in_the_ring(tmp_path):
     end_token_file(tmp_path)
     assert earlier_token_key(tmp_path) is None
     end_token_file(tmp_path)
+
+
+def test_an_entry_key_is_replaced_and_what_it_signed_verifies_on(tmp_path):
+    before = generate_keys(tmp_path)
+    old = seal_entry(an_entry(1), key=before.entry)
+    # As the page for operators says: keep the public half, and let a new key be made.
+    public = tmp_path / "public"
+    (public / "entry.jwk").rename(public / "entry-2026.jwk")
+    (tmp_path / "broker" / "entry.jwk").unlink()
+    after = generate_keys(tmp_path)
+    assert after.entry.kid != before.entry.kid
+    assert {*after.entries} == {before.entry.kid, after.entry.kid}
+    assert open_entry(old, after.entries) == an_entry(1)
+    new = seal_entry(an_entry(2), key=after.entry)
+    assert open_entry(new, load_keys(tmp_path / "broker").entries) == an_entry(2)
 
 
 def test_a_published_half_of_another_key_is_noticed(tmp_path):

@@ -28,10 +28,10 @@ from broker.core.authenticate import (
     revocation_scopes,
     verify_access_token,
 )
+from broker.core.identity.assertions import claimed_kid
 from broker.core.identity.grants import write_detail
 from broker.core.identity.tokens import ACCESS_TOKEN_TTL_S_MAX
-from broker.core.jwk import JwsError, is_kid
-from broker.core.jws import sign, unpack
+from broker.core.jws import sign
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import UnauthenticatedError, UnavailableError
 from broker.core.words.identity import ACCESS_TOKEN_TYP, AccessToken
@@ -88,7 +88,7 @@ async def _answered(request: TokenRequest, where: str, handle: Any) -> Answer:  
             code=str(error.error),
             text=str(error.description or ""),
             claimed=_claimed_text(request),
-            kid=_claimed_kid(request),
+            kid=claimed_kid(request.form.get("client_assertion", "")),
         )
         return _refusal(error)
     except UnavailableError as error:
@@ -244,15 +244,6 @@ def _claimed_text(request: TokenRequest) -> str:
         return str(request.claimed())
     except OAuth2Error:
         return ""
-
-
-def _claimed_kid(request: TokenRequest) -> str:
-    """Return the key that the assertion names, if it looks like one of ours."""
-    try:
-        kid = unpack(request.form.get("client_assertion", "")).kid
-    except JwsError:
-        return ""
-    return kid if is_kid(kid) else ""
 
 
 def _refusal(error: OAuth2Error, headers: Mapping[str, str] | None = None) -> Answer:

@@ -25,6 +25,7 @@ from broker.core.jwk import (
     Algorithm,
     JwsError,
     PublicKey,
+    is_kid,
     private_from_seed,
 )
 from broker.core.jws import check
@@ -152,6 +153,15 @@ def assertion_claims(
         "iat": issued_s,
         "exp": issued_s + min(life_s, ASSERTION_LIFE_S_MAX),
     }
+
+
+def claimed_kid(assertion: str) -> str:
+    """Return the key that an assertion names, if it has the form of one; unverified."""
+    try:
+        kid = _read(assertion).parts.kid
+    except UnauthenticatedError:
+        return ""
+    return kid if is_kid(kid) else ""
 
 
 def _read(assertion: str) -> Foreign:
