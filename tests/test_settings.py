@@ -78,3 +78,23 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -
     env = NEEDED | {f"COUNTERFOIL_{name}": str(tmp_path / "gone")}
     with pytest.raises(SettingsError, match=f"COUNTERFOIL_{name} names .*gone"):
         read_settings(env)
+
+
+def test_what_wraps_signing_keys_is_a_file_of_the_brokers_or_a_transit_engine() -> None:
+    settings = read_settings(NEEDED)
+    assert str(settings.signing_kek_file) == "state/broker/signing.kek"
+    assert settings.signing_transit is None
+    elsewhere = {"COUNTERFOIL_SIGNING_KEK_FILE": "/run/secrets/kek"}
+    assert str(read_settings(NEEDED | elsewhere).signing_kek_file) == "/run/secrets/kek"
+    transit = {
+        "COUNTERFOIL_SIGNING_TRANSIT_URL": "https://vault.test",
+        "COUNTERFOIL_SIGNING_TRANSIT_KEY": "signing-prod",
+        "COUNTERFOIL_SIGNING_TRANSIT_TOKEN_FILE": "/run/secrets/token",
+    }
+    found = read_settings(NEEDED | transit).signing_transit
+    assert found is not None
+    assert (found.key, found.mount) == ("signing-prod", "transit")
+    for name in transit:
+        wrong = "" if not name.endswith("URL") else "http://vault.test"
+        with pytest.raises(SettingsError, match=name):
+            read_settings(NEEDED | transit | {name: wrong})

@@ -64,6 +64,10 @@ PEOPLE: Mapping[str, tuple[Sequence[str], int]] = {
 }
 
 
+# Where one of these is set, what wraps signing keys does not lie beside them.
+_KEK_ELSEWHERE = ("COUNTERFOIL_SIGNING_KEK_FILE", "COUNTERFOIL_SIGNING_TRANSIT_URL")
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """Signs entries for staging; the first broker integrates them."""
@@ -84,7 +88,8 @@ class Staged:
 def bootstrap(environment: Mapping[str, str] = os.environ) -> None:
     """Make what is missing; needs the owner's database access and the whole state."""
     state = Path(environment["COUNTERFOIL_STATE"])
-    keys = generate_keys(state)
+    elsewhere = any(environment.get(name) for name in _KEK_ELSEWHERE)
+    keys = generate_keys(state, signing_kek=not elsewhere)
     generate_codec_keys(state)
     if environment.get("COUNTERFOIL_STAMP") == "demo":
         file = environment.get("COUNTERFOIL_DATABASE_PASSWORD_FILE", "")

@@ -57,8 +57,12 @@ class KeyRing:
     nonce_secret: bytes = field(repr=False)
 
 
-def generate_keys(state: Path) -> KeyRing:
+def generate_keys(state: Path, *, signing_kek: bool = True) -> KeyRing:
     """Make the keys that a state does not have yet, publish their halves, load all.
+
+    Args:
+        state: The state.
+        signing_kek: Whether what wraps signing keys is a file in it.
 
     Raises:
         KeyFileError: A key was here before and is gone: a new one in its place would
@@ -83,7 +87,8 @@ def generate_keys(state: Path) -> KeyRing:
         _make_secret(folder / "payload.kek")
     if not (folder / "nonce.key").exists():
         _make_secret(folder / "nonce.key")
-    _make_signing_kek(folder / SIGNING_KEK, public / "signing-kek.made")
+    if signing_kek:
+        _make_signing_kek(folder / SIGNING_KEK, public / "signing-kek.made")
     return load_keys(folder)
 
 

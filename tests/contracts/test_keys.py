@@ -84,6 +84,15 @@ def test_a_key_that_wraps_signing_keys_is_made_once_and_never_replaced(tmp_path)
         generate_keys(tmp_path)
 
 
+def test_a_wrapping_key_that_is_elsewhere_is_not_made_beside_the_data(tmp_path):
+    generate_keys(tmp_path, signing_kek=False)
+    assert not (tmp_path / "broker" / SIGNING_KEK).exists()
+    generate_keys(tmp_path, signing_kek=False)
+    # Whoever goes over to a file later gets one.
+    generate_keys(tmp_path)
+    assert (tmp_path / "broker" / SIGNING_KEK).exists()
+
+
 def test_a_token_key_that_was_a_file_is_found_until_it_is_in_the_ring(tmp_path):
     generate_keys(tmp_path)
     assert earlier_token_key(tmp_path) is None
