@@ -12,6 +12,7 @@ from tests.support.identities import ISSUER, TOKEN_KEY, key_of
 STAGING = "https://staging.test"
 
 
+@pytest.mark.control("6.2")
 @pytest.mark.parametrize(
     "changes",
     [

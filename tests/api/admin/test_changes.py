@@ -48,6 +48,7 @@ async def test_what_waits_is_listed_with_what_it_would_bring(door):
     assert (await get(door, "alice", CHANGES)).status_code == 403
 
 
+@pytest.mark.control("1.4")
 @pytest.mark.parametrize(
     ("who", "status"),
     [("carol", 403), ("alice", 403), ("olivia", 403), ("dave", 200)],

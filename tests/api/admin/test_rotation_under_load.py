@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from broker.core.identity.signing_keys import RING_AGE_S_MAX, Pace
 from broker.core.jws import sign
 from broker.core.words.identity import ACCESS_TOKEN_TYP
@@ -34,6 +36,7 @@ async def change(door: Door, what: str, **body: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.control("7.3")
 async def test_no_call_fails_while_keys_rotate_three_times(door: Door) -> None:
     drawer = Drawer()
     rings = [

@@ -110,6 +110,7 @@ async def test_a_retired_key_verifies_nothing(door, rings):
     assert TOKEN_KEY.kid not in str((await door.http.get("/oauth/jwks")).json())
 
 
+@pytest.mark.control("7.3")
 async def test_a_compromised_key_ends_all_its_tokens_on_every_replica_at_once(
     door, rings
 ):
