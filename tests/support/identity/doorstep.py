@@ -215,6 +215,11 @@ async def populate(registry: FakeRegistry) -> None:
                 "status": "active",
             },
         )
+    await _others(registry)
+
+
+async def _others(registry: FakeRegistry) -> None:
+    """Register a channel, the worker and the use case."""
     await put(
         registry,
         "channel",
