@@ -104,6 +104,35 @@ def drop_key(
     at.show(changed, lines=lines_of(changed))
 
 
+@app.command()
+def instances(
+    agent: AgentArgument,
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List an agent's running copies, the latest seen first."""
+    at = desk(state, name, key, url, as_json=as_json)
+
+    async def work(person: PersonClient) -> list[Mapping[str, Any]]:
+        found = pick(await person.agents(), agent, desk=at, what="agent")
+        return list((await person.agent(found["id"]))["instances"])
+
+    at.table(
+        at.run(work),
+        {
+            "instance": lambda row: row["id"],
+            "first seen": lambda row: row["first_seen"],
+            "last seen": lambda row: row["last_seen"],
+            "tokens": lambda row: str(row["tokens"]),
+            "key": lambda row: row["jkt"],
+        },
+    )
+
+
 @app.command("end-instance")
 def end_instance(
     agent: AgentArgument,

@@ -15,7 +15,7 @@ from broker.cli.exits import Exit
 from broker.client.keys import read_key
 from broker.client.session import Session
 from tests.support.door import PEOPLE, TOOLS
-from tests.support.identities import AGENT_ID
+from tests.support.identities import AGENT, AGENT_ID, key_of
 
 
 def test_agents_are_listed_and_shown(desk):
@@ -126,6 +126,17 @@ def test_a_change_is_rejected_or_taken_back(desk):
 
 
 def test_a_running_copy_is_ended_alone(desk):
+    assert desk.run("agents", "instances", "agent") == []
+
+    async def call() -> None:
+        async with Session(desk.url, client_id=AGENT, key=key_of("agent")) as session:
+            (await session.call("GET", "/v1/tools")).checked()
+
+    asyncio.run(call())
+    running = desk.run("agents", "instances", "agent")
+    assert running["id"] in desk.say("agents", "instances", "agent")
+    ended = desk.run("agents", "end-instance", "agent", running["id"])
+    assert ended["status"] == "revoked"
     desk.run("agents", "end-instance", "agent", AGENT_ID, code=Exit.NOT_FOUND)
 
 
