@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SWEEP_EVERY_S = 1.0
 SWEEP_MAX = 100
+REVOKED_BATCHES_MAX = 20
+"""Batches of one sweep: others wait behind it, and the next one goes on."""
+REFUSED_BESIDE_MAX = 8
 REPUBLISHED_BESIDE_MAX = 8
 """Waiting actions that one replica decides again at the same time."""
 
@@ -57,9 +60,19 @@ async def interrupted(ports: Ports) -> None:
 
 
 async def revoked(ports: Ports) -> None:
-    """Refuse the waiting actions of identities that were revoked meanwhile."""
-    for action_id in await ports.store.revoked(limit=SWEEP_MAX):
-        await _undisturbed(_refuse(ports, action_id))
+    """Refuse the waiting actions of identities that were revoked meanwhile.
+
+    Nothing of them can be claimed any more, whenever this comes to them: it frees what
+    they hold, and tells people. Side by side, so that they share the commits of the
+    log; batch by batch as long as each one ends something.
+    """
+    slots = asyncio.Semaphore(REFUSED_BESIDE_MAX)
+    for _ in range(REVOKED_BATCHES_MAX):
+        found = await ports.store.revoked(limit=SWEEP_MAX)
+        works = (_refuse(ports, action_id, slots) for action_id in found)
+        ended = await asyncio.gather(*works)
+        if len(found) < SWEEP_MAX or not any(ended):
+            return
 
 
 async def outdated(ports: Ports) -> None:
@@ -96,11 +109,19 @@ async def _decide_again(ports: Ports, action_id: str, slots: asyncio.Semaphore) 
             await republish.again(ports, record)
 
 
-async def _refuse(ports: Ports, action_id: str) -> None:
-    reason = Reason("revoked", "this identity was revoked")
-    record = await ports.store.action(action_id)
-    if record is not None:
-        await evidence.keep_unexecuted(ports, record, reason, ActionState.REFUSED)
+async def _refuse(ports: Ports, action_id: str, slots: asyncio.Semaphore) -> bool:
+    """Return whether an action of a revoked identity was ended."""
+    reason, ended = Reason("revoked", "this identity was revoked"), []
+
+    async def refuse() -> None:
+        record = await ports.store.action(action_id)
+        if record is not None:
+            state = ActionState.REFUSED
+            ended.append(await evidence.keep_unexecuted(ports, record, reason, state))
+
+    async with slots:
+        await _undisturbed(refuse())
+    return any(ended)
 
 
 async def _undisturbed(work: Awaitable[object]) -> None:

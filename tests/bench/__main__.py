@@ -25,6 +25,7 @@ from tests.bench import (
     limits,
     policy,
     replays,
+    revocation,
     sandbox,
     servers,
     stack,
@@ -34,6 +35,7 @@ from tests.bench.measure import Row
 GROUPS = (
     "policy",
     "replay",
+    "revocation",
     "identity",
     "limits",
     "ledger",
@@ -81,7 +83,7 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
         yield "policy", policy.rows()
     if "identity" in asked:
         yield "identity", identity.rows()
-    if asked & {"limits", "ledger", "replay", "sandbox"}:
+    if asked & {"limits", "ledger", "replay", "revocation", "sandbox"}:
         with servers.lent() as lent:
             if "sandbox" in asked:
                 yield "sandbox", asyncio.run(sandbox.rows(lent["edge_dsn"]))
@@ -92,6 +94,9 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
             if "ledger" in asked:
                 dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
                 yield "ledger", asyncio.run(ledger.rows(**dsns))
+            if "revocation" in asked:
+                dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
+                yield "revocation", asyncio.run(revocation.rows(**dsns))
             if "replay" in asked:
                 dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
                 yield "replay", asyncio.run(replays.rows(**dsns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,14 @@ import pytest
 from broker import flow, sweeper
 from broker.core.words.action import ActionState
 from broker.core.words.errors import StoreUnavailableError
-from broker.sweeper import SWEEP_EVERY_S, SWEEP_MAX
+from broker.effects.clock import RandomIds, SystemClock
+from broker.sweeper import (
+    REFUSED_BESIDE_MAX,
+    REVOKED_BATCHES_MAX,
+    SWEEP_EVERY_S,
+    SWEEP_MAX,
+)
+from tests.support.cases import record
 from tests.support.flow.house import AGENT_ID, House
 
 if TYPE_CHECKING:
@@ -143,3 +151,39 @@ async def test_one_sweep_takes_so_many_actions_and_not_one_more(house: House) ->
     crowded = CrowdedStore()
     await sweeper.interrupted(replace(house.ports, store=crowded))  # type: ignore[arg-type]
     assert len(crowded.asked) == SWEEP_MAX
+
+
+@dataclass
+class FloodedStore:
+    """A store in which the pending actions of a revoked identity do not end."""
+
+    ends: bool = True
+    beside: int = 0
+    most: int = 0
+    asked: int = 0
+
+    async def revoked(self, *, limit: int) -> list[str]:
+        self.asked += 1
+        return [f"a{number}" for number in range(limit)]
+
+    async def action(self, action_id: str) -> ActionRecord:
+        self.beside += 1
+        self.most = max(self.most, self.beside)
+        await asyncio.sleep(0)
+        return record()
+
+    async def refuse(self, action_id: str, **_: Any) -> bool:
+        self.beside -= 1
+        return self.ends
+
+
+@pytest.mark.parametrize(("ends", "batches"), [(True, REVOKED_BATCHES_MAX), (False, 1)])
+async def test_a_flood_of_revoked_actions_is_ended_some_at_a_time_and_lets_others_in(
+    *, ends: bool, batches: int
+) -> None:
+    store = FloodedStore(ends)
+    ports: Any = SimpleNamespace(
+        store=store, ids=RandomIds(), clock=SystemClock(), replica="broker-0"
+    )
+    await sweeper.revoked(ports)
+    assert (store.asked, store.most) == (batches, REFUSED_BESIDE_MAX)
