@@ -73,7 +73,8 @@ class Case:
     """What the stages look at. ``facts`` are for budgets and rates.
 
     ``caller`` is None when an action is decided again; ``put`` is the last question.
-    ``spare`` are other standing approvals that cover it, if ``standing`` has no room.
+    ``spare`` are other standing approvals that cover it, if ``standing`` has no room;
+    ``scene`` is what a canary shows.
     """
 
     request: ActionRequest
@@ -89,6 +90,7 @@ class Case:
     lines: tuple[Line, ...] = ()
     totals: Mapping[str, int] | None = None
     put: authorize.Question | None = None
+    scene: Mapping[str, Any] | None = None
 
 
 async def established(ports: Ports, ask: Ask) -> Case | Reason:

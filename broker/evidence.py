@@ -327,6 +327,7 @@ def _record(
         expires_at=approval.expires_at if approval else None,
         decided=made_from(case, verdict),
         policy_author=case.view.policy.author,
+        scene=case.scene,
     )
 
 

@@ -23,7 +23,7 @@ from broker import case as cases
 from broker import deciding, evidence
 from broker.core import approve, record
 from broker.core.sealed import action as sealed
-from broker.core.words.action import ActionState
+from broker.core.words.action import ActionKind, ActionState
 from broker.core.words.decision import Deny, Escalate, Reason, word_of
 from broker.core.words.entry import EntryKind
 from broker.ports import RedecidedWord, Redecision
@@ -122,6 +122,11 @@ async def again(ports: Ports, before: ActionRecord) -> Again:
 
 async def _decided(ports: Ports, before: ActionRecord) -> _Decided | Again:
     """Ask the policy in force; what cannot go on is refused at once."""
+    if before.request.kind is ActionKind.CANARY:
+        # It holds nothing and asks nobody anything: it is taken back like any other.
+        reason, state = Reason("withdrawn", "taken back"), ActionState.CANCELLED
+        ended = await evidence.keep_unexecuted(ports, before, reason, state)
+        return Again.REFUSED if ended else Again.GONE
     case = await cases.reopened(ports, before)
     if isinstance(case, Reason):
         return await _refused(ports, before, case)

@@ -285,6 +285,9 @@ async def _shown(ports: Ports, asked: Asked) -> dict[str, Any]:
     for kind, object_id in asked.case.bound.objects[:1]:
         record = await ports.desk.record(where, kind=kind, object_id=object_id)
     name = await ports.desk.name(where)
+    if asked.record.scene is not None:
+        # Looked for like any other: what is shown of a canary takes no less.
+        name, record = asked.record.scene["name"], asked.record.scene["record"]
     return cards.asked(
         asked.record,
         asked.request,

@@ -23,6 +23,7 @@ COMMAND_MODULES = [
     "broker.cli.registry.signing_keys",
     "broker.cli.registry.kill_switch",
     "broker.cli.registry.notifications",
+    "broker.cli.registry.canaries",
     "broker.cli.policy",
     "broker.cli.tools",
     "broker.cli.approvals",

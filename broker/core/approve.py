@@ -237,6 +237,9 @@ def may_sign(
     if person.roles.isdisjoint(roles_at(request, at)):
         role = request.quorum.role
         return Reason("approver_role", f"role {role} is needed to sign this")
+    if person.suspended and word is VoteWord.APPROVE:
+        text = "this person's right to approve is suspended"
+        return Reason("approver_suspended", text)
     if request.amount is not None and word is VoteWord.APPROVE:
         limit = person.limits.get(request.amount.currency, 0)
         if request.amount.minor_units > limit:

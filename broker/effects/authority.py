@@ -16,6 +16,7 @@ from broker.registry.limits.beside import narrowed, parse_limit
 from broker.registry.limits.release import RELEASE_KIND, parse_release
 from broker.registry.people import parse_person
 from broker.registry.standing import parse_standing_approval, standing_holds
+from broker.registry.vigilance.rows import RIGHT_KIND, parse_right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ class SignedAuthority:
         self._agents = Parsed(parse_agent)
         self._channels = Parsed(parse_channel)
         self._people = Parsed(parse_person)
+        self._rights = Parsed(parse_right)
         self._switches = Parsed(parse_kill_switch)
         self._policies = Parsed(read_policy)
         self._limits = Parsed(parse_limit)
@@ -120,11 +122,20 @@ class SignedAuthority:
     async def approvers(self) -> Mapping[str, Approver]:
         """Return everybody who may hold an approving role, by person id."""
         people = [self._people.of(row) for row in await self._registry.list("person")]
+        suspended = await self._suspended()
         return {
-            person.person_id: person.approver()
+            person.person_id: replace(
+                person.approver(), suspended=person.person_id in suspended
+            )
             for person in people
             if person is not None
         }
+
+    async def _suspended(self) -> set[str]:
+        """Return whose right to approve is suspended; a row that says nothing does."""
+        rows = await self._registry.list(RIGHT_KIND)
+        rights = [(row.row_id, self._rights.of(row)) for row in rows]
+        return {one for one, right in rights if right is None or right.suspended}
 
     async def channel(self, channel_id: str) -> ChannelFacts | None:
         """Return what an active channel may say, or None."""

@@ -33,6 +33,8 @@ ROW_BYTES_MAX: Final = 1_048_576
 KINDS: Final = frozenset(
     {
         "agent",
+        "approval_right",
+        "canaries",
         "budget_release",
         "change",
         "channel",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from broker.effects.replay import ReplayMemory
     from broker.ports.notices import Mailroom
+    from broker.ports.vigilance import Vigil
     from broker.settings import Settings
     from broker.wiring.keys import KeyTender
 
@@ -52,6 +53,7 @@ class Replica:
     identity: IdentityDesk
     console: Room
     mailroom: Mailroom
+    vigil: Vigil
     tender: KeyTender
 
 
@@ -64,10 +66,8 @@ def build(settings: Settings) -> Replica:
     registry = rooms.registry(settings, keys, database, scribe=scribe)
     shelf = CatalogShelf(settings.catalog)
     vault = PayloadVault(database, kek=keys.payload_kek)
-    replay, rates = (
-        rooms.replay(settings, database, clock),
-        rooms.rates(settings, database),
-    )
+    replay = rooms.replay(settings, database, clock)
+    rates = rooms.rates(settings, database)
     executor = rooms.executor(settings, keys, shelf, scribe)
     outbox = Outbox(database, keeper=rooms.timekeeper(settings))
     signers = rooms.console_keys(settings, keys)
@@ -113,5 +113,6 @@ def build(settings: Settings) -> Replica:
         identity=identity,
         console=rooms.console(settings, ports, database=database),
         mailroom=rooms.mailroom(settings, keys, kept, executor),
+        vigil=rooms.vigil(kept),
         tender=tender,
     )

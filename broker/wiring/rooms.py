@@ -19,6 +19,7 @@ from broker.effects.keeping.identity_past import IdentityPast
 from broker.effects.keeping.notices import PostgresNotices
 from broker.effects.keeping.restored import Restored
 from broker.effects.keeping.tickets import Tickets
+from broker.effects.keeping.vigilance import PostgresVigil
 from broker.effects.keys import own_keys
 from broker.effects.ledger import CheckpointKeeper, PostgresLedger, SignerClient
 from broker.effects.limits.rates import (
@@ -139,6 +140,14 @@ def votes(
         console=[key.public() for key in signers],
         links=[links],
     )
+
+
+def vigil(
+    kept: tuple[Database, PayloadVault, Registry, Scribe],
+) -> PostgresVigil:
+    """Put together what canaries need."""
+    database, _, registry, entries = kept
+    return PostgresVigil(database, registry, entries=entries)
 
 
 def mailroom(

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 
 from broker.api.app import Lifespan, create_app
+from broker.approving import canaries
 from broker.effects.keeping.edge_events import EdgeEvents
 from broker.effects.keeping.restored import Restored
 from broker.effects.limits.books import Books
@@ -115,6 +117,7 @@ def _lifespan(settings: Settings) -> Lifespan:
         app.state.codec_origins = settings.codec_origins
         app.state.console = replica.console
         app.state.mailroom = replica.mailroom
+        app.state.vigil = replica.vigil
         app.state.tasks = set()
         async with _running(replica):
             yield
@@ -146,7 +149,12 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
             replica.database, replica.ports, scribe=scribe, told=replica.settings
         )
         sweeping = sweep_for_ever(
-            replica.ports, beside=(events.record_new, replica.tender.tend)
+            replica.ports,
+            beside=(
+                events.record_new,
+                replica.tender.tend,
+                partial(canaries.watch, replica.ports, replica.vigil),
+            ),
         )
         sweeper = asyncio.create_task(sweeping, name="sweeper")
         stack.push_async_callback(_cancelled, sweeper)

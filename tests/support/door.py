@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import Depends, FastAPI
 
-from broker.api import admin, internal, oauth, policy, problems
+from broker.api import admin, internal, notices, oauth, policy, problems
 from broker.api.identity.desk import Desk
 from broker.api.kit import permissions, probes
 from broker.api.limits import budgets, standing
@@ -240,6 +240,7 @@ def application() -> FastAPI:
     problems.install(app)
     app.include_router(oauth.router)
     app.include_router(admin.router)
+    app.include_router(notices.router)
     app.include_router(policy.router)
     app.include_router(budgets.router)
     app.include_router(standing.router)

@@ -10,7 +10,6 @@ from broker.api.admin import (
     delegations,
     federations,
     kill_switch,
-    notifications,
     people,
     registry,
     restored,
@@ -35,7 +34,6 @@ _ROOMS = (
     codec,
     restored,
     use_cases,
-    notifications,
 )
 
 router = APIRouter()

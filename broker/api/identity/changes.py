@@ -25,6 +25,12 @@ from broker.registry.reading import RowError
 from broker.registry.records import Change
 from broker.registry.standing import parse_standing_approval
 from broker.registry.use_cases import parse_use_case
+from broker.registry.vigilance.rows import (
+    RIGHT_KIND,
+    SWITCH_KIND,
+    parse_canaries,
+    parse_right,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +51,8 @@ _PARSERS: Final[Mapping[str, Callable[[AuthorityRow], object]]] = {
     RELEASE_KIND: parse_release,
     "use_case": parse_use_case,
     "subscription": parse_subscription,
+    SWITCH_KIND: parse_canaries,
+    RIGHT_KIND: parse_right,
 }
 
 

@@ -1,10 +1,11 @@
-"""What a link in a mail leads to: a page that asks, and a no."""
+"""Who is told and who looks: subscriptions, links in mails, canaries."""
 
 from fastapi import APIRouter
 
-from broker.api.notices import reject
+from broker.api.notices import canaries, notifications, reject
 
 router = APIRouter()
-router.include_router(reject.router)
+for room in (reject, notifications, canaries):
+    router.include_router(room.router)
 
 __all__ = ["router"]

@@ -84,6 +84,7 @@ def to_payload(record: ActionRecord) -> dict[str, Any]:
         "policy_author": record.policy_author,
         "decided": dict(record.decided) if record.decided is not None else None,
         "simulated": record.simulated,
+        "scene": dict(record.scene) if record.scene is not None else None,
     }
 
 
@@ -139,6 +140,7 @@ def from_payload(
         asked_again_at=datetime.fromisoformat(again) if again else None,
         policy_author=sealed["policy_author"],
         simulated=sealed["simulated"],
+        scene=sealed["scene"],
     )
 
 

@@ -94,6 +94,7 @@ class ActionKind(StrEnum):
 
     REQUEST = "request"
     UNDO = "undo"
+    CANARY = "canary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,8 @@ class ActionRecord:
     ``decided`` is what the decision was made from, as core/sealed/decided.py writes it;
     ``asked_again_at`` is when people were asked anew, None if they were asked once;
     ``policy_author`` who wrote the policy that asked, and so does not sign;
-    ``simulated`` marks what never happened and stands in a demo's history.
+    ``simulated`` marks what never happened and stands in a demo's history; ``scene``
+    is what a card shows of a canary, where others show a record that was read.
     """
 
     request: ActionRequest
@@ -217,3 +219,4 @@ class ActionRecord:
     asked_again_at: datetime | None = None
     policy_author: str = ""
     simulated: bool = False
+    scene: Mapping[str, Any] | None = None

@@ -88,12 +88,16 @@ class StandingApproval:
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """A person who may sign: roles, and how much at once in which currency."""
+    """A person who may sign: roles, and how much at once in which currency.
+
+    ``suspended`` takes the yes away, and leaves the no.
+    """
 
     person_id: str
     roles: frozenset[str]
     limits: Mapping[str, int]
     active: bool
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class EntryKind(StrEnum):
     ANSWER = "approve.answer"
     VOTE = "approve.vote"
     APPROVAL_ENDED = "approve.ended"
+    CANARY = "approve.canary"
     SANDBOX = "execute.sandbox"
     CLAIM = "execute.claim"
     CREDENTIAL = "execute.credential"

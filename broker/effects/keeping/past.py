@@ -31,7 +31,7 @@ SELECT a.action_id, a.decision, p.*, k.wrapped
   FROM action a
   JOIN payload p ON p.payload_id = a.request_payload
   JOIN subject_key k USING (subject, purpose)
- WHERE a.action_id > $1 AND a.action_id < $2
+ WHERE a.action_id > $1 AND a.action_id < $2 AND a.kind <> 'canary'
  ORDER BY a.action_id LIMIT $3
 """
 

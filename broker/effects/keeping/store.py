@@ -74,7 +74,8 @@ SELECT a.action_id FROM action a
  ORDER BY a.created_at LIMIT $1
 """
 _NEWEST = """
-SELECT action_id FROM action WHERE agent_id = $1 ORDER BY created_at DESC LIMIT $2
+SELECT action_id FROM action WHERE agent_id = $1 AND kind <> 'canary'
+ ORDER BY created_at DESC LIMIT $2
 """
 _APPROVAL_END = {
     ActionState.REFUSED: ApprovalState.STALE,

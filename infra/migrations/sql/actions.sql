@@ -113,7 +113,10 @@ CREATE TABLE action (
   created_at        timestamptz NOT NULL,
   updated_at        timestamptz NOT NULL DEFAULT now(),
   expires_at        timestamptz,
-  CHECK ((state = 'executing') <= (lease_until IS NOT NULL AND warrant_id IS NOT NULL))
+  CHECK ((state = 'executing') <= (lease_until IS NOT NULL AND warrant_id IS NOT NULL)),
+  -- What was made up is never executed: no function, and no writer, can have it claimed.
+  CHECK (kind <> 'canary' OR (warrant_id IS NULL AND lease_until IS NULL AND state IN
+    ('pending_approval', 'refused', 'cancelled', 'expired')))
 ) WITH (fillfactor = 80);
 CREATE INDEX action_by_agent ON action (agent_id, created_at);
 CREATE INDEX action_by_interaction ON action (interaction_id, created_at);
@@ -704,8 +707,10 @@ BEGIN
     UPDATE approval SET state = leads, ended_at = clock_timestamp()
      WHERE approval_id = mine;
     UPDATE action
-       SET state = CASE leads WHEN 'approved' THEN 'ready' ELSE 'refused' END,
-           code = CASE leads WHEN 'approved' THEN '' ELSE 'rejected' END,
+       SET state = CASE WHEN leads = 'approved' AND kind <> 'canary'
+                        THEN 'ready' ELSE 'refused' END,
+           code = CASE WHEN leads <> 'approved' THEN 'rejected'
+                       WHEN kind = 'canary' THEN 'canary' ELSE '' END,
            outcome_payload = (p ->> 'outcome')::uuid, updated_at = now()
      WHERE action_id = asked.action_id AND state = 'pending_approval';
     IF NOT FOUND THEN

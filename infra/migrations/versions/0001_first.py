@@ -31,6 +31,7 @@ _FILES = (
     "simulated.sql",
     "views.sql",
     "notices.sql",
+    "canaries.sql",
 )
 
 

@@ -44,6 +44,7 @@ from tests.support.flow.house import (
 )
 from tests.support.identities import key_of
 from tests.support.notices.mailrooms import FakeCourier, mailroom
+from tests.support.vigilance.plants import vigil
 from workflows.broker import ASSERTION_TYPE, Identity
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def application(
     app.state.ports = house.ports
     app.state.tasks = set()
     app.state.mailroom = mailroom(house, courier)
+    app.state.vigil = vigil(house)
     app.state.console = Room(
         issuer=issuer,
         key=key_of("console"),

@@ -1,0 +1,1 @@
+"""APPROVE, watched: seeded actions that must be rejected, and who rejects them."""

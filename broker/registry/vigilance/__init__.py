@@ -1,0 +1,1 @@
+"""Who watches the watchers: the switch of canaries, and suspended rights."""
