@@ -100,6 +100,9 @@ async def _reconcile(ports: Ports, action_id: str) -> None:
     found = await reconcile.reconcile(ports, action_id)
     for alarm in found.alarms:
         _log.error("alarm", alarm=alarm, action=action_id)
+    if found.by is reconcile.By.PERSON:
+        # Told with every round until it is resolved; the rounds grow apart.
+        _log.error("alarm", alarm=reconcile.NEEDS_PERSON, action=action_id)
 
 
 async def _decide_again(ports: Ports, action_id: str, slots: asyncio.Semaphore) -> None:

@@ -50,7 +50,10 @@ class Unresolved(Protocol):
     async def said(
         self, action_id: str, said: str, *, alarm: str, entry: AuditEntry | None
     ) -> bool:
-        """Keep what the edge said; return whether the alarm, if any, is a new one."""
+        """Keep what the edge said; return whether the alarm, if any, is a new one.
+
+        An empty ``said`` leaves what it said last.
+        """
 
     async def listed(self, *, limit: int) -> Sequence[OpenOutcome]:
         """Return unknown outcomes, the oldest first."""

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 RECONCILED_MAX: Final = 32
 """How many unknown actions one round looks at."""
 
+NEEDS_PERSON: Final = "needs_person"
+"""Neither the edge nor the upstream can tell what became of it."""
+
 _BESIDE: Final = 4
 
 
@@ -103,12 +106,14 @@ async def reconcile(ports: Ports, action_id: str) -> Round:
         if judgement.outcome.word is not OutcomeWord.UNKNOWN:
             return await _resolve(ports, opened, read, By.UPSTREAM)
         if judgement.alarms:
-            await _alarm(ports, opened.record, judgement)
+            await _alarm(ports, opened.record, *judgement.alarms)
             opened = replace(opened, alarms=(*opened.alarms, *judgement.alarms))
             return opened.round(By.PERSON, said)
     if core.may_send_again(opened.sent, again=opened.again, now=ports.clock.now()):
         return await _send_again(ports, opened)
     waits = read is not None and core.absence_counts(opened.sent)
+    if not waits:
+        await _alarm(ports, opened.record, NEEDS_PERSON)
     return opened.round(By.LATER if waits else By.PERSON, said)
 
 
@@ -313,9 +318,9 @@ async def _resolve(
     return await _ended(ports, record.request.action_id, by, said)
 
 
-async def _alarm(ports: Ports, record: ActionRecord, judgement: Judgement) -> None:
-    """Raise what the upstream's list shows that must not be."""
-    for alarm in judgement.alarms:
+async def _alarm(ports: Ports, record: ActionRecord, *alarms: str) -> None:
+    """Raise alarms about an unknown action, each of them once, with its entry."""
+    for alarm in alarms:
         entry = AuditEntry(
             entry_id=ports.ids.new(),
             kind=EntryKind.ALARM,
@@ -330,9 +335,7 @@ async def _alarm(ports: Ports, record: ActionRecord, judgement: Judgement) -> No
             detail={"alarm": alarm, "warrant": record.warrant_id},
             replica=ports.replica,
         )
-        await ports.unknown.said(
-            record.request.action_id, "answered", alarm=alarm, entry=entry
-        )
+        await ports.unknown.said(record.request.action_id, "", alarm=alarm, entry=entry)
 
 
 async def _ended(ports: Ports, action_id: str, by: By, said: str) -> Round:

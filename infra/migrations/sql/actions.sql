@@ -555,7 +555,7 @@ CREATE FUNCTION unknown_said(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-  UPDATE action SET edge_said = p_said
+  UPDATE action SET edge_said = coalesce(nullif(p_said, ''), edge_said)
    WHERE action_id = p_action AND state = 'unknown';
   IF p_alarm = '' THEN
     RETURN false;

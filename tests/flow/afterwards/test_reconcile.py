@@ -11,7 +11,13 @@ from broker.core.warrants.reconcile import AGAIN_MAX, FOUND_TWICE
 from broker.core.words.action import ActionState
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import ForbiddenError
-from broker.unknown.reconcile import RECONCILED_MAX, By, all_of, reconcile
+from broker.unknown.reconcile import (
+    NEEDS_PERSON,
+    RECONCILED_MAX,
+    By,
+    all_of,
+    reconcile,
+)
 from tests.support.flow.executor import CUSTOMER, ORDER
 from tests.support.flow.house import AGENT_ID
 from tests.support.flow.unknowns import Declared, agree, later, unclear_refund
@@ -84,6 +90,12 @@ async def test_absence_says_nothing_where_the_manifest_promises_nothing(
     found = await reconcile(house.ports, action_id)
     assert (found.state, found.by) == (ActionState.UNKNOWN, By.PERSON)
     assert await house.held() == 1_000
+    # The alarm is raised once, and the list says it.
+    await reconcile(house.ports, action_id)
+    assert (await kinds(house, action_id)).count(EntryKind.ALARM) == 1
+    [listed] = await house.ports.unknown.listed(limit=10)
+    assert listed.alarms == (NEEDS_PERSON,)
+    assert listed.edge_said == "sent"
 
 
 @pytest.mark.parametrize("reaches", [True, False])

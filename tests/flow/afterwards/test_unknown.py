@@ -17,6 +17,7 @@ from broker.effects.keeping.unknown import ASK_FIRST_S, ASK_PAUSE_S_MAX
 from broker.registry.records import Change
 from broker.unknown import again
 from broker.unknown.again import ASKED_AT_ONCE_MAX, NOT_SENT_ALARM
+from broker.unknown.reconcile import NEEDS_PERSON
 from tests.support.flow.executor import answered
 from tests.support.flow.house import AGENT_ID
 from tests.support.flow.unknowns import (
@@ -117,7 +118,11 @@ async def test_what_stays_unclear_stays_unknown_and_held(
     await asked(house)
     assert await state_of(house, action_id) is ActionState.UNKNOWN
     assert (await house.held(), await house.posted()) == (1_000, 0)
-    assert await kinds(house, action_id) == [*before, EntryKind.LOOKED_UP]
+    assert await kinds(house, action_id) == [
+        *before,
+        EntryKind.LOOKED_UP,
+        EntryKind.ALARM,
+    ]
     [open_] = await house.ports.unknown.listed(limit=10)
     assert open_.edge_said == ("sent" if status is None else f"answered {status}")
     await agree(house)
@@ -134,7 +139,9 @@ async def test_not_sent_after_sent_voids_nothing_and_raises_one_alarm(
         await asked(house)
     assert await state_of(house, action_id) is ActionState.UNKNOWN
     assert (await house.held(), await house.posted()) == (1_000, 0)
-    assert (await kinds(house, action_id)).count(EntryKind.ALARM) == 1
+    entries = await house.entries(action_id)
+    alarms = [e["detail"]["alarm"] for e in entries if e["kind"] == EntryKind.ALARM]
+    assert alarms == [NOT_SENT_ALARM, NEEDS_PERSON]
     [open_] = await house.ports.unknown.listed(limit=10)
     assert open_.edge_said == SentState.NOT_SENT
     assert NOT_SENT_ALARM in open_.alarms
