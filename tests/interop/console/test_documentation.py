@@ -22,7 +22,17 @@ from tests.interop.console.test_browser import ask
 if TYPE_CHECKING:
     from tests.interop.console.conftest import Stack
 
-PAGES = ("README.md", "docs/agent.md", "docs/approve.md", "docs/evidence.md")
+PAGES = (
+    "README.md",
+    "docs/agent.md",
+    "docs/approve.md",
+    "docs/evidence.md",
+    "docs/operate.md",
+)
+NOT_RUN = {"docs/policy-rollout.md", "docs/notifications.md"}
+"""One publishes policies of a company's own: that its commands and options exist,
+tests/cli/test_documented.py sees to. The other's block is what tests/support/notices
+runs as a receiver."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HERE = "http://127.0.0.1:8400"
 PAGE_S_MAX = 240
@@ -83,7 +93,7 @@ async def test_what_a_page_shows_runs(page: str, stack: Stack, tmp_path: Path) -
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
     for page in PAGES:
         kinds = {language for language, _ in blocks(page)}
-        assert kinds <= {"sh", "python", "json", "text"}, page
+        assert kinds <= {"sh", "python", "json", "text", "console", ""}, page
         for language, text in blocks(page):
             if language == "sh" and is_make(text):
                 for line in text.splitlines():
@@ -94,6 +104,16 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
                         check=False,
                     )
                     assert done.returncode == 0, line
+
+
+def test_every_page_with_something_to_paste_is_run_or_says_who_sees_to_it() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pasted = {
+        str(page.relative_to(ROOT))
+        for page in pages
+        if {"sh", "python"} & {kind for kind, _ in BLOCK.findall(page.read_text())}
+    }
+    assert pasted == {*PAGES} | NOT_RUN
 
 
 @pytest.mark.parametrize("page", ["README.md"])
