@@ -91,6 +91,9 @@ def _may(person: Approver, record: ActionRecord) -> bool:
 
 def _declared(ports: Ports, record: ActionRecord) -> Undo:
     tool = ports.shelf.tool(record.request.tool)
+    if record.simulated:
+        msg = "this is simulated history: it never happened"
+        raise ConflictError(msg, hint="undo an action that was executed")
     if record.state is not ActionState.DONE:
         msg = f"only what is done can be undone; this is {record.state.value}"
         raise ConflictError(msg)

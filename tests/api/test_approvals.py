@@ -69,7 +69,7 @@ async def test_a_person_lists_looks_signs_and_the_state_follows(
     listed = (await office.call("alice", "GET", "/v1/approvals")).json()
     [one] = listed["approvals"]
     assert one["approval"] == record.approval_id
-    assert one["amount"]["text"] == "1100.00 USD"
+    assert one["amount"]["text"] == "1,100.00 USD"
     assert (one["may_approve"], one["why_not"]) == (True, None)
     assert 0 < one["expires_in_s"] <= 86_400
     first = await voted(office, "alice", record.approval_id, VoteWord.APPROVE)

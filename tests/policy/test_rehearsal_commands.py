@@ -71,7 +71,7 @@ async def test_a_wrong_change_is_seen_in_money_before_anybody_publishes_it(
         (row,) = (line for line in text.splitlines() if "orders.refund" in line)
         assert "escalate 2 supervisor" in row
         assert "care-agent" in row
-        assert "1100.00 USD" in row
+        assert "1,100.00 USD" in row
         assert "1 of 3 actions come out differently" in text
         words = ["replay", "--days", "1", "--policy"]
         await shell.run(*words, wrong, "--strict", code=Exit.FAILED)

@@ -36,7 +36,7 @@ class Money:
     def __str__(self) -> str:
         """Show an amount for people; two decimals, as all supported currencies have."""
         whole, cents = divmod(self.minor_units, 100)
-        return f"{whole}.{cents:02d} {self.currency}"
+        return f"{whole:,}.{cents:02d} {self.currency}"
 
 
 def is_currency(text: str) -> bool:

@@ -23,9 +23,12 @@ from broker.core.jwk import Algorithm
 from broker.core.transparency.entry_leaf import open_entry
 from broker.core.transparency.merkle import leaf_hash, perfect_root
 from broker.core.words.decision import Deny, Escalate
+from broker.core.words.errors import ConflictError
 from broker.effects.limits.books import Books
 from broker.ports.queue import Listing
+from broker.undo import undo
 from broker.watch.replay import Tally
+from tests.support.approvals.voters import voter
 from tests.support.flow.executor import PAID
 from tests.support.flow.house import House
 from tests.support.identities import key_of
@@ -230,6 +233,17 @@ async def test_what_really_happens_cannot_be_called_simulated(house: House) -> N
         for table in ("action", "interaction"):
             with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
                 await owner.execute(f"UPDATE {table} SET simulated = true")  # noqa: S608
+
+
+async def test_nothing_simulated_is_taken_back(house: House, history: History) -> None:
+    [refund, *_] = await every(
+        house,
+        "SELECT action_id::text FROM action"
+        " WHERE state = 'done' AND tool = 'orders.refund'",
+    )
+    with pytest.raises(ConflictError, match="simulated history: it never happened"):
+        await undo(house.ports, voter(house, "alice"), refund, reason="by mistake")
+    assert not await house.ports.unknown.undos(refund)
 
 
 async def test_a_history_is_loaded_once(

@@ -35,7 +35,7 @@ def test_a_banned_request_names_its_clause_its_line_and_what_would_pass() -> Non
             f" (company.C3, appetite.toml line {line_of('C3')})"
         ),
         (
-            "would pass  the amount must be at most 5000.00 USD:"
+            "would pass  the amount must be at most 5,000.00 USD:"
             " 2 people with the role supervisor must sign within 24 h"
         ),
     ]

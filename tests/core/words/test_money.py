@@ -25,4 +25,4 @@ def test_what_is_no_currency_is_no_money(currency: str) -> None:
 
 
 def test_money_is_shown_with_its_currency() -> None:
-    assert str(Money(123_405, "USD")) == "1234.05 USD"
+    assert str(Money(123_405, "USD")) == "1,234.05 USD"

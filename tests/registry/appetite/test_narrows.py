@@ -96,8 +96,8 @@ def test_a_row_that_asks_for_as_much_or_more_is_accepted(row) -> None:
     ("row", "reason"),
     [
         (replace(SMALL, then=Then.ALLOW, quorum=None), "C1 says 1 of role supervisor"),
-        (replace(SMALL, amount_upto=500_000), "C2 says 2 .* of 1000.01 USD"),
-        (replace(SMALL, amount_upto=None, quorum=TWO), "C3 says ban .* 5000.01 USD"),
+        (replace(SMALL, amount_upto=500_000), "C2 says 2 .* of 1,000.01 USD"),
+        (replace(SMALL, amount_upto=None, quorum=TWO), "C3 says ban .* 5,000.01 USD"),
         (replace(SMALL, quorum=Quorum(1, "supervisor", 86_401)), "C1 says 1"),
         (replace(SMALL, quorum=Quorum(1, "owner", 86_400)), "C1 says 1"),
         (replace(SMALL, quorum=PASSED_ON), "C1 says 1"),
