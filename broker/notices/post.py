@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 POST_EVERY_S: Final = 1.0
 SPREAD_AT_ONCE_MAX: Final = 100
 CARRIED_AT_ONCE_MAX: Final = 8
+PURGE_EVERY: Final = 600
+"""Rounds between two looks for what is old."""
+
 ORDER_S: Final = 8
 UNDELIVERED: Final = "notice_undelivered"
 
@@ -61,9 +65,11 @@ _log = structlog.get_logger("notices")
 
 async def post_for_ever(ports: Ports, room: Mailroom) -> None:
     """Post until cancelled; a part that is down only delays it."""
-    while True:
+    for number in count():
         await asyncio.sleep(POST_EVERY_S)
         try:
+            if number % PURGE_EVERY == 0:
+                await room.rows.purge()
             await post(ports, room)
         except BrokerError as error:
             _log.info("notices_wait", code=error.code, detail=error.detail)

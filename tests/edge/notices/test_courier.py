@@ -23,10 +23,17 @@ from broker.core.words.notice import (
 )
 from broker.core.words.warrant import WARRANT_TYP
 from broker.edge.identity import uuid7
-from broker.edge.notices import ANSWER_BYTES_MAX, CARRIED_MAX, NOTICE_S_MAX
+from broker.edge.notices import (
+    ANSWER_BYTES_MAX,
+    CARRIED_MAX,
+    NOTICE_S_MAX,
+    Courier,
+)
+from broker.edge.warrants import RefusedError
 from tests.edge.egress.fake_mail import FakeMail
 from tests.edge.fake_upstream import Reply
 from tests.edge.lab import ENVIRONMENT, ISSUER, TENANT, WARRANT_KEY, Lab
+from tests.edge.manifests import TOOLS
 from tests.support.notices.orders import notice, order
 from tests.support.notices.receiver import SECRET, documented
 
@@ -257,6 +264,17 @@ async def test_what_is_no_order_for_here_and_now_sends_nothing(lab: Lab) -> None
     for code, tokens in cases.items():
         for token in tokens:
             assert await refused(lab, token) == code
+    assert lab.upstream.seen == []
+
+
+async def test_a_connector_that_a_tool_has_carries_no_notice(lab: Lab) -> None:
+    await hook(lab)
+    digest, tool = next(iter(TOOLS.items()))
+    theirs = replace(tool, connector="notify_ops")
+    post = replace(lab.desk._post, tools={digest: theirs})  # noqa: SLF001
+    courier = Courier(post, lab.desk, lab.means)
+    with pytest.raises(RefusedError, match="belongs to a tool"):
+        await courier.carry(signed(made(lab)))
     assert lab.upstream.seen == []
 
 
