@@ -31,6 +31,7 @@ from tests.bench import (
     stack,
 )
 from tests.bench.measure import Row
+from tests.bench.waiting import approvals, lists
 
 GROUPS = (
     "policy",
@@ -40,6 +41,8 @@ GROUPS = (
     "limits",
     "ledger",
     "sandbox",
+    "approvals",
+    "lists",
     "start",
     "calls",
 )
@@ -100,8 +103,22 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
             if "replay" in asked:
                 dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
                 yield "replay", asyncio.run(replays.rows(**dsns))
+    if asked & {"approvals", "lists"}:
+        yield from _of_people(asked)
     if asked & {"start", "calls"}:
         yield from _on_a_stack(asked)
+
+
+def _of_people(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
+    """Measure each on a database of its own: what one leaves is in the other's way."""
+    if "approvals" in asked:
+        with servers.lent_with_access() as (lent, access):
+            dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
+            yield "approvals", asyncio.run(approvals.rows(access=access, **dsns))
+    if "lists" in asked:
+        with servers.lent() as lent:
+            dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
+            yield "lists", asyncio.run(lists.rows(**dsns))
 
 
 def _on_a_stack(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:

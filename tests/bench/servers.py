@@ -27,6 +27,13 @@ def lent() -> Iterator[dict[str, str]]:
     Yields:
         ``owner_dsn``, ``broker_dsn``, ``edge_dsn`` and ``valkey_url``.
     """
+    with lent_with_access() as (found, _):
+        yield found
+
+
+@contextmanager
+def lent_with_access() -> Iterator[tuple[dict[str, str], Access]]:
+    """Start the same servers, and say as well where Temporal is."""
     with tempfile.TemporaryDirectory(prefix="counterfoil-bench-") as folder:
         state = Path(folder) / "servers"
         try:
@@ -35,12 +42,13 @@ def lent() -> Iterator[dict[str, str]]:
                 asyncio.run(_create(access))
                 owner_dsn = access.dsn(role=OWNER, database=DATABASE)
                 upgrade(owner_dsn)
-                yield {
+                found = {
                     "owner_dsn": owner_dsn,
                     "broker_dsn": access.dsn(role=BROKER, database=DATABASE),
                     "edge_dsn": access.dsn(role=EDGE, database=DATABASE),
                     "valkey_url": access.valkey_url,
                 }
+                yield found, access
         finally:
             _remove(state)
 

@@ -14,6 +14,7 @@ from broker.api.bodies import read_bytes
 from broker.api.console import drawing, sessions
 from broker.api.console.assets import FOREVER, asset, asset_tag
 from broker.api.console.events import session_lasts, stream
+from broker.api.console.filters import address_of, wanted_by
 from broker.api.console.sessions import Session
 from broker.api.security import person
 from broker.approving import console, listing
@@ -287,8 +288,11 @@ async def _queue(
     ports, caller = _ports(request), session.caller
     row = await _desk(request).identities.person(caller.subject_id)
     asked_for = request.query_params.get("selected", "")
+    wanted = wanted_by(request.query_params)
     return _who(session) | {
-        "waiting": await listing.pending(ports, caller),
+        "waiting": (await listing.page(ports, caller, wanted)).waiting,
+        "wanted": wanted,
+        "filters": address_of(wanted),
         "ended": await console.lately(ports, caller),
         "name": row.name if row else "",
         "selected": selected or asked_for,

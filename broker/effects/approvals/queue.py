@@ -1,7 +1,7 @@
 """The Queue port over PostgreSQL.
 
 A list is read along one index for each of a person's roles and merged, so that its cost
-is that of a page and not that of what waits (tests/bench/lists.py measures it).
+is that of a page and not that of what waits (tests/bench/waiting/lists.py measures it).
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ _ORDERS: Final[Mapping[Order, tuple[str, str, str, str]]] = {
     Order.AMOUNT: ("amount", "DESC", "<", "bigint"),
 }
 _FILTERS: Final = ("customer_ref", "agent_id", "tool")
-# One seat per role: whoever has two of the roles sees an approval once.
+# One seat per role: whoever has two of the roles sees an approval once. What belongs to
+# the rows of the page is looked up for each of them (LIMIT 1 keeps the planner to it):
+# joined, it would be read for everything that waits.
 _PAGE = """
 WITH found AS MATERIALIZED (
   SELECT DISTINCT s.approval_id, s.{key}
@@ -57,8 +59,12 @@ WITH found AS MATERIALIZED (
    ORDER BY s.{key} {way}, s.approval_id {way} LIMIT $2)
 SELECT d.*, r.subject AS r_subject, r.purpose AS r_purpose, r.retention AS r_retention,
        r.data_class AS r_data_class, r.payload_id AS r_payload_id, r.sealed AS r_sealed
-  FROM found f JOIN ({desk} WHERE b.state = 'pending') d USING (approval_id)
-  JOIN action s USING (action_id) JOIN payload r ON r.payload_id = s.request_payload
+  FROM found f,
+       LATERAL ({desk} WHERE b.approval_id = f.approval_id AND b.state = 'pending'
+                 LIMIT 1) d,
+       LATERAL (SELECT p.* FROM action s JOIN payload p
+                    ON p.payload_id = s.request_payload
+                 WHERE s.action_id = d.action_id LIMIT 1) r
  ORDER BY f.{key} {way}, f.approval_id {way}
 """
 _CLAIMS = f"""{DESK}
@@ -98,7 +104,7 @@ class PostgresQueue:
 
     async def page(self, wanted: Listing) -> list[OnDesk]:
         """Return pending approvals in order, up to ``limit``."""
-        query, values = _page(wanted)
+        query, values = page_query(wanted)
         found = await self._database.rows(query, *values)
         listed = [(on_desk(row), await self._findings(row)) for row in found]
         return [replace(one, findings=said) for one, said in listed if one is not None]
@@ -229,7 +235,7 @@ class PostgresQueue:
         return str(opened.get("text", ""))
 
 
-def _page(wanted: Listing) -> tuple[str, Sequence[object]]:
+def page_query(wanted: Listing) -> tuple[str, Sequence[object]]:
     """Return the query of a page; what varies are names of ours, and parameters."""
     key, way, beyond, kind = _ORDERS[wanted.order]
     values: list[object] = [sorted({*wanted.roles}), wanted.limit]
