@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 PAGE_MAX: Final = 200
 """Most approvals on one page."""
 
+FILTER_CHARS_MAX: Final = 128
+"""Longest text that a list can be narrowed to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person
 from broker.approving import listing, voting
-from broker.approving.listing import PAGE_MAX, Wanted
+from broker.approving.listing import FILTER_CHARS_MAX, PAGE_MAX, Wanted
 from broker.approving.views import Onlooker
 from broker.core.approvals.votes import VOTE_BYTES_MAX, is_id
 from broker.core.words.errors import NotFoundError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from broker.ports import Ports
 
 CURSOR_CHARS_MAX: Final = 256
-FILTER_CHARS_MAX: Final = 128
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"])
 Someone = Annotated[Caller, Depends(person)]

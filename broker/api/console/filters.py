@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from broker.api.approvals.votes import FILTER_CHARS_MAX
-from broker.approving.listing import Wanted
+from broker.approving.listing import FILTER_CHARS_MAX, Wanted
 from broker.ports.queue import Order
 
 if TYPE_CHECKING:
