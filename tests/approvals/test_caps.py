@@ -76,3 +76,30 @@ async def test_of_yeses_sent_at_once_only_as_many_count_as_the_cap_lets(
     assert sum(isinstance(a, ApprovalsCappedError) for a in answers) == 2
     async with house.admin() as owner:
         assert await owner.fetchval("SELECT count(*) FROM vote") == 2
+
+
+async def test_yeses_of_one_person_are_counted_one_after_the_other(
+    house: House, other: House
+) -> None:
+    records = await capped(house, 1)
+    who = voter(house, "alice")
+    signed = [
+        await look_and_sign(house, "alice", one.approval_id, VoteWord.APPROVE)
+        for one in records[:2]
+    ]
+    async with house.admin() as owner:
+        counting = owner.transaction()
+        await counting.start()
+        await owner.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", who.subject_id
+        )
+        casting = [
+            asyncio.create_task(voting.cast(place.ports, who, one.approval_id, vote))
+            for place, one, vote in zip((house, other), records, signed, strict=False)
+        ]
+        done, _ = await asyncio.wait(casting, timeout=0.5)
+        assert not done
+        await counting.rollback()
+    answers = await asyncio.gather(*casting, return_exceptions=True)
+    assert sum(isinstance(a, voting.Counted) for a in answers) == 1
+    assert sum(isinstance(a, ApprovalsCappedError) for a in answers) == 1
