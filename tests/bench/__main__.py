@@ -103,8 +103,7 @@ def _measured(asked: frozenset[str]) -> Iterator[tuple[str, list[Row]]]:
             if "replay" in asked:
                 dsns = {name: lent[name] for name in ("owner_dsn", "broker_dsn")}
                 yield "replay", asyncio.run(replays.rows(**dsns))
-    if asked & {"approvals", "lists"}:
-        yield from _of_people(asked)
+    yield from _of_people(asked)
     if asked & {"start", "calls"}:
         yield from _on_a_stack(asked)
 
