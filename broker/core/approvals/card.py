@@ -115,10 +115,11 @@ def asked(  # noqa: PLR0913  (what a card is made of)
         "customer_said": [_word(one) for one in words if one.speaker == "customer"],
         "agent_said": [_word(one) for one in words if one.speaker != "customer"],
         "questions": on_card(questions),
-        "agent": record.requester.agent_id,
-        "agent_reason": record.request.reason,
         "simulated": record.simulated,
+        "agent": record.requester.agent_id,
         **delegation_of(record.requester),
+        # Last, so that nobody reads it before the rest.
+        "agent_reason": record.request.reason,
     }
 
 
