@@ -4,63 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import re
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mcp import StdioServerParameters
-from mcp.client import Client
-from mcp.client.stdio import stdio_client
 
 from tests.interop.console.conftest import ROOT
+from tests.interop.console.pages import (
+    PLAYED,
+    SEEN_BY,
+    blocks,
+    is_make,
+    pages,
+    script_of,
+    seen_by,
+    shows_a_command,
+)
 from tests.interop.console.test_browser import ask
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.interop.console.conftest import Stack
 
-PAGES = (
-    "README.md",
-    "docs/agent.md",
-    "docs/approve.md",
-    "docs/evidence.md",
-    "docs/operate.md",
-)
-NOT_RUN = {"docs/policy-rollout.md", "docs/notifications.md"}
-"""One publishes policies of a company's own: that its commands and options exist,
-tests/cli/test_documented.py sees to. The other's block is what tests/support/notices
-runs as a receiver."""
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HERE = "http://127.0.0.1:8400"
 PAGE_S_MAX = 240
 pytestmark = pytest.mark.timeout(300)
 
 
-def blocks(page: str) -> list[tuple[str, str]]:
-    """Return the fenced blocks of a page, each with its language."""
-    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-
-
-def script_of(page: str) -> str:
-    """Return a page as one shell script: what a reader would paste, in order."""
-    parts = ["set -eu"]
-    for language, text in blocks(page):
-        if language == "sh" and not is_make(text):
-            parts.append(text)
-        elif language == "python":
-            parts.append(f".venv/bin/python - <<'PYTHON'\n{text}PYTHON\n")
-    return "\n".join(parts)
-
-
-def is_make(text: str) -> bool:
-    """Return whether a block holds nothing but targets, which other tests run."""
-    return all(line.startswith("make ") for line in text.splitlines())
-
-
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PLAYED)
 async def test_what_a_page_shows_runs(page: str, stack: Stack, tmp_path: Path) -> None:
     for path in ROOT.iterdir():
         if path.name not in {".git", ".counterfoil"}:
@@ -88,14 +61,15 @@ async def test_what_a_page_shows_runs(page: str, stack: Stack, tmp_path: Path) -
     assert running.returncode == 0, output
     if page == "README.md":
         assert "pending_approval\ndone {" in output
+    if any(language == "json" for language, _ in blocks(page)):
+        # Its MCP client was given what the page shows, and found the tool.
+        assert "orders_refund" in output
 
 
-def test_every_block_is_of_a_kind_that_is_checked() -> None:
-    for page in PAGES:
-        kinds = {language for language, _ in blocks(page)}
-        assert kinds <= {"sh", "python", "json", "text", "console", ""}, page
-        for language, text in blocks(page):
-            if language == "sh" and is_make(text):
+def test_a_block_that_is_only_make_names_targets_that_are_there() -> None:
+    for page in pages():
+        for _, text in blocks(page):
+            if shows_a_command("", text) and is_make(text):
                 for line in text.splitlines():
                     done = subprocess.run(
                         [*line.split(), "-n"],
@@ -106,27 +80,21 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
                     assert done.returncode == 0, line
 
 
-def test_every_page_with_something_to_paste_is_run_or_says_who_sees_to_it() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    pasted = {
-        str(page.relative_to(ROOT))
-        for page in pages
-        if {"sh", "python"} & {kind for kind, _ in BLOCK.findall(page.read_text())}
-    }
-    assert pasted == {*PAGES} | NOT_RUN
+def test_every_command_on_a_page_is_run_or_its_test_is_named() -> None:
+    used: set[tuple[str, str]] = set()
+    for page in pages():
+        for language, text in blocks(page):
+            if page not in PLAYED and shows_a_command(language, text):
+                assert seen_by(page, text), f"{page}: nobody runs\n{text}"
+            used |= {one for one in SEEN_BY if one[0] == page and one[1] in text}
+    assert used == {*SEEN_BY}
 
 
-@pytest.mark.parametrize("page", ["README.md"])
-async def test_an_mcp_client_takes_the_configuration_as_it_is(
-    page: str, stack: Stack
-) -> None:
-    [text] = [text for language, text in blocks(page) if language == "json"]
-    server = json.loads(text)["mcpServers"]["counterfoil"]
-    parameters = StdioServerParameters(
-        command=str(ROOT / server["command"]),
-        args=server["args"],
-        env=dict(os.environ) | {"COUNTERFOIL_STATE": str(stack.state)},
-    )
-    async with Client(stdio_client(parameters)) as client:
-        tools = await client.list_tools()
-    assert "orders_refund" in {tool.name for tool in tools.tools}
+def test_every_test_that_is_named_is_there_and_gives_the_command() -> None:
+    for (page, words), test in SEEN_BY.items():
+        text = (ROOT / test).read_text(encoding="utf-8")
+        # One of them reads its commands off a page.
+        for read in (one for one in pages() if f'"{one.partition("/")[2]}"' in text):
+            text += (ROOT / read).read_text(encoding="utf-8")
+        for word in words.replace("FOLDER", "").replace("'", "").split():
+            assert word in text, f"{test} says nothing of {word} ({page})"
