@@ -352,8 +352,9 @@ async def _record(
 ) -> ActionRecord | None:
     """Stage 7: what the receipt says is the outcome; without one, wait and ask."""
     action_id = claim.record.request.action_id
-    again = tried_again(claim.record, ran.receipt, ran.error, now=ports.clock.now())
-    if ran.receipt is None or isinstance(case, Reason) or again:
+    if tried_again(claim.record, ran.receipt, ran.error, now=ports.clock.now()):
+        return await ports.store.pause(claim)
+    if ran.receipt is None or isinstance(case, Reason):
         return await ports.store.action(action_id)
     judgement = execute.judge(
         ran.receipt,

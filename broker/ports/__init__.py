@@ -251,6 +251,9 @@ class Store(Protocol):
     async def rearm(self, claim: Claim, *, warrant_id: str) -> Claim | None:
         """Give a taken-over action a new warrant; the old one can never be sent."""
 
+    async def pause(self, claim: Claim) -> ActionRecord | None:
+        """Leave what could not be sent alone for a while, each time for longer."""
+
     async def refuse(
         self,
         action_id: str,

@@ -46,6 +46,7 @@ class Columns:
     idempotency_key: str
     created_at: datetime
     expires_at: datetime | None
+    tries: int = 0
 
 
 def to_payload(record: ActionRecord) -> dict[str, Any]:
@@ -136,6 +137,7 @@ def from_payload(
         outcome=outcome,
         created_at=columns.created_at,
         expires_at=columns.expires_at,
+        tries=columns.tries,
         decided=sealed["decided"],
         asked_again_at=datetime.fromisoformat(again) if again else None,
         policy_author=sealed["policy_author"],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from broker.core.execute import Judgement, judge
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 AGAIN_MAX: Final = 3
 """How often the same request is sent again, at most."""
+
+PAUSE_S: Final = 20
+PAUSE_S_MAX: Final = 600
+"""How long what could not be sent is left at first, and at most: it doubles between."""
 
 KEPT_SLACK_S: Final = 120
 """This long before an upstream forgets a key, nothing is sent under it any more."""
@@ -116,7 +121,7 @@ def tried_again(
     *,
     now: datetime,
 ) -> bool:
-    """Return whether an action is left as it is, for its lease to lapse.
+    """Return whether an action is left as it is, to be tried again after a pause.
 
     What people signed for is not lost because a part or the upstream was away: nothing
     was sent, and until their approval expires it is executed again, under a warrant of
@@ -130,6 +135,19 @@ def tried_again(
         and record.expires_at is not None
         and now < record.expires_at
     )
+
+
+def pause_s(record: ActionRecord, *, now: datetime) -> int:
+    """Return how long an action of which nothing could be sent is left, in seconds.
+
+    A connector that always fails is not run all the time; and when the approval
+    expires, the action is looked at, so that it ends and gives back what it holds.
+    """
+    pause = min(PAUSE_S << record.tries, PAUSE_S_MAX)
+    if record.expires_at is None:
+        return pause
+    left_s = ceil((record.expires_at - now).total_seconds())
+    return max(1, min(pause, left_s))
 
 
 def _happened(receipt: Receipt, sent: Sent) -> Judgement:

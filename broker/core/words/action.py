@@ -191,6 +191,7 @@ class ActionRecord:
     ``decided`` is what the decision was made from, as core/sealed/decided.py writes it;
     ``asked_again_at`` is when people were asked anew, None if they were asked once;
     ``policy_author`` who wrote the policy that asked, and so does not sign;
+    ``tries`` is how often nothing could be sent of what people had signed for;
     ``simulated`` marks what never happened and stands in a demo's history; ``scene``
     is what a card shows of a canary, where others show a record that was read.
     """
@@ -218,5 +219,6 @@ class ActionRecord:
     decided: Mapping[str, Any] | None = None
     asked_again_at: datetime | None = None
     policy_author: str = ""
+    tries: int = 0
     simulated: bool = False
     scene: Mapping[str, Any] | None = None

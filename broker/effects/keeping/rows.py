@@ -183,6 +183,7 @@ def columns_from(row: asyncpg.Record) -> Columns:
         idempotency_key=row["idempotency_key"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
+        tries=row["tries"],
     )
 
 

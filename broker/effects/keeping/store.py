@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from broker.core.limit import fits, with_totals
 from broker.core.sealed import action as stored
 from broker.core.sealed import interaction as interactions
+from broker.core.warrants.reconcile import pause_s
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.core.words.effect import is_consequential
@@ -232,18 +233,20 @@ class PostgresStore:
 
     async def rearm(self, claim: Claim, *, warrant_id: str) -> Claim | None:
         """Give a taken-over action a new warrant; the old one can never be sent."""
-        action_id = claim.record.request.action_id
+        action_id, owner = claim.record.request.action_id, claim.owner
+        mine = (action_id, owner, claim.warrant_id)
         moved = await self._database.value(
-            "SELECT action_rearm($1, $2, $3, $4, $5)",
-            action_id,
-            claim.owner,
-            LEASE_S,
-            claim.warrant_id,
-            warrant_id,
+            "SELECT action_rearm($1, $2, $3, $4, $5)", *mine, LEASE_S, warrant_id
         )
-        return (
-            await self._claimed(action_id, claim.owner, warrant_id) if moved else None
-        )
+        return await self._claimed(action_id, owner, warrant_id) if moved else None
+
+    async def pause(self, claim: Claim) -> ActionRecord | None:
+        """Leave what could not be sent alone for a while, each time for longer."""
+        mine = (claim.record.request.action_id, claim.owner, claim.warrant_id)
+        seconds = pause_s(claim.record, now=self._clock.now())
+        sql = "SELECT action_pause($1, $2, $3, $4)"
+        await self._database.value(sql, *mine, seconds)
+        return await self.action(mine[0])
 
     async def refuse(
         self,

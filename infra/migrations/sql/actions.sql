@@ -98,6 +98,8 @@ CREATE TABLE action (
   warrant_id        uuid,
   lease_owner       text,
   lease_until       timestamptz,
+  -- How often it was executed after people signed for it, and nothing could be sent.
+  tries             smallint    NOT NULL DEFAULT 0,
   request_payload   uuid        NOT NULL REFERENCES payload,
   outcome_payload   uuid        REFERENCES payload,
   alarms            text[]      NOT NULL DEFAULT '{}',
@@ -426,7 +428,7 @@ AS $$
 $$;
 
 CREATE FUNCTION action_rearm(
-  p_action uuid, p_owner text, p_lease_s integer, p_old uuid, p_new uuid
+  p_action uuid, p_owner text, p_old uuid, p_lease_s integer, p_new uuid
 ) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -438,6 +440,20 @@ AS $$
        AND lease_owner = p_owner AND warrant_id = p_old
     RETURNING 1)
   SELECT EXISTS (SELECT FROM moved)
+$$;
+
+-- Nothing was sent, and people signed for it: its lease lapses after a pause, so that it
+-- is tried again then, by whoever sweeps first. Counts the tries that came to nothing.
+CREATE FUNCTION action_pause(
+  p_action uuid, p_owner text, p_warrant uuid, p_pause_s integer
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+  UPDATE action
+     SET tries = tries + 1, updated_at = now(),
+         lease_until = now() + p_pause_s * interval '1 second'
+   WHERE action_id = p_action AND state = 'executing'
+     AND lease_owner = p_owner AND warrant_id = p_warrant
 $$;
 
 -- End an action of which nothing was sent: what it held is given back, whoever was asked
@@ -796,8 +812,8 @@ $$;
 
 REVOKE ALL ON FUNCTION
   keep, action_insert, action_submit, reads_lines, action_submit_reads, action_may,
-  action_claim, action_take_over, action_rearm, action_refuse, action_finish, action_show,
-  action_finish_reads, unknown_take, unknown_said, unknown_again, vote_cast,
+  action_claim, action_take_over, action_rearm, action_pause, action_refuse,
+  action_finish, action_show, action_finish_reads, unknown_take, unknown_said, unknown_again, vote_cast,
   outbox_revive, interaction_open, turn_add, subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
@@ -806,6 +822,6 @@ GRANT UPDATE (next_at, tries, done_at) ON outbox TO cf_broker;
 GRANT UPDATE (started_at) ON approval TO cf_broker;
 GRANT EXECUTE ON FUNCTION
   action_submit, action_submit_reads, action_claim, action_take_over, action_rearm,
-  action_refuse, action_finish, action_finish_reads, unknown_take, unknown_said,
+  action_pause, action_refuse, action_finish, action_finish_reads, unknown_take, unknown_said,
   unknown_again, vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
   TO cf_broker;

@@ -17,10 +17,13 @@ from broker.core.warrants.reconcile import (
     CLOCK_S_MAX,
     FOUND_TWICE,
     KEPT_SLACK_S,
+    PAUSE_S,
+    PAUSE_S_MAX,
     Sent,
     absence_counts,
     from_list,
     may_send_again,
+    pause_s,
     proves_absence,
     tried_again,
 )
@@ -193,6 +196,21 @@ def test_what_people_signed_for_is_tried_again_until_their_approval_expires() ->
     assert not again(error=RunError("revoked", ""))
     assert not again(SimpleNamespace(approval_id="", expires_at=LATE))
     assert not again(SimpleNamespace(approval_id="a", expires_at=None))
+
+
+def test_pauses_double_up_to_a_most_and_end_when_the_approval_does() -> None:
+    def pause(tries: int, *, left_s: float | None = 86_400) -> int:
+        expires_at = None if left_s is None else MADE + timedelta(seconds=left_s)
+        what: Any = SimpleNamespace(tries=tries, expires_at=expires_at)
+        return pause_s(what, now=MADE)
+
+    assert [pause(tries) for tries in range(7)] == [20, 40, 80, 160, 320, 600, 600]
+    assert pause(30_000) == PAUSE_S_MAX
+    assert pause(0, left_s=PAUSE_S + 1) == PAUSE_S
+    assert pause(9, left_s=PAUSE_S + 0.5) == PAUSE_S + 1
+    assert pause(0, left_s=0.1) == 1
+    assert pause(0, left_s=-5) == 1
+    assert pause(1, left_s=None) == 2 * PAUSE_S
 
 
 def test_nothing_is_sent_again_with_another_manifest_than_was_decided_on() -> None:
