@@ -45,6 +45,8 @@ def test_every_operation_says_what_it_does_who_may_and_what_can_go_wrong(
             ("/oauth", "/.well-known", "/v1/interactions", "/v1/notices")
         )
         assert bool(operation["security"]) != open_to_all, where
+        for parameter in operation.get("parameters", ()):
+            assert parameter.get("description"), f"{where} {parameter['name']}"
         answers = operation["responses"]
         assert any(status < "300" for status in answers), where
         assert "503" in answers, where

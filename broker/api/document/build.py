@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.openapi.utils import get_openapi
 
 from broker.api.document.examples import ANSWERS, PROBLEM_EXAMPLE, REQUESTS
+from broker.api.document.parameters import describe
 from broker.api.document.tidy import hoist, name_shortly
 from broker.core.words import errors
 
@@ -99,6 +100,7 @@ def _complete(made: dict[str, Any]) -> None:
     for method, path, operation in operations(made):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             hoist(content["schema"], schemas)
+        describe(operation)
         security = _security(path)
         operation["security"] = security
         answers = operation["responses"]

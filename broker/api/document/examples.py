@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from broker.api.document.approvals import APPROVAL_ANSWERS, APPROVAL_REQUESTS
+from broker.api.document.authority import (
+    AGENT,
+    AUTHORITY_ANSWERS,
+    AUTHORITY_REQUESTS,
+)
 from broker.api.document.governing import GOVERNING_ANSWERS, GOVERNING_REQUESTS
 from broker.api.document.limits import LIMIT_ANSWERS, LIMIT_REQUESTS
 
@@ -12,12 +17,7 @@ ACTION, APPROVAL = (
     "0197a000-0000-7000-8000-0000000000e1",
     "0197a000-0000-7000-8000-0000000000e2",
 )
-AGENT, INTERACTION, PERSON = (
-    "0197a000-0000-7000-8000-0000000000e3",
-    "0197a000-0000-7000-8000-0000000000e4",
-    "0197a000-0000-7000-8000-0000000000e5",
-)
-KID: Final = "TVIccZBkpRAv9ImfFD0hK3n39ZW2hoI-dZvNiJg5UMQ"
+INTERACTION: Final = "0197a000-0000-7000-8000-0000000000e4"
 DIGEST: Final = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"
 _JWS: Final = "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6Ii4uLiJ9.e30.c2ln"
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -53,55 +53,6 @@ _DONE: Final = _ACTION | {
     },
 }
 _MONEY: Final = {"minor_units": 15_000, "currency": "USD", "text": "150.00 USD"}
-_KEY: Final = {
-    "kid": KID,
-    "algorithm": "ES256",
-    "not_before": None,
-    "not_after": None,
-}
-_JWK: Final = {
-    "kty": "EC",
-    "crv": "P-256",
-    "x": "WKn-ZIGevcwGIyyrzFoZNBdaq9_TsqzGl96oc0CWuis",
-    "y": "y77t-RvAHRKTsSGdIYUfweuOvwrvDD-Q3Hv5J0fSKbE",
-}
-_AGENT: Final = {
-    "id": AGENT,
-    "client_id": f"agent:{AGENT}",
-    "name": "care-agent",
-    "owner": PERSON,
-    "use_case": "retail-care",
-    "environment": "dev",
-    "tier_max": 3,
-    "tools": ["orders.get", "orders.refund"],
-    "status": "active",
-    "revision": 1,
-    "keys": [_KEY],
-}
-_PERSON: Final = {
-    "id": PERSON,
-    "client_id": f"person:{PERSON}",
-    "name": "alice",
-    "roles": ["supervisor"],
-    "approval_limits": {"USD": 200_000},
-    "status": "active",
-    "revision": 1,
-    "keys": [_KEY],
-}
-_CHANGE: Final = {
-    "change": f"agent-{AGENT}",
-    "status": "open",
-    "what": "agent.register",
-    "kind": "agent",
-    "id": AGENT,
-    "name": "care-agent",
-    "asked_by": PERSON,
-    "asked_at": "2026-11-26T09:15:00.120000Z",
-    "expires_at": "2026-12-03T09:15:00.120000Z",
-    "ended_by": None,
-    "reason": "",
-    "would_be": _AGENT | {"revision": 0},
-}
 _WAITING: Final = {
     "approval": APPROVAL,
     "action": ACTION,
@@ -192,6 +143,7 @@ _CARD: Final = {
 
 REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     **LIMIT_REQUESTS,
+    **AUTHORITY_REQUESTS,
     **APPROVAL_REQUESTS,
     **GOVERNING_REQUESTS,
     ("POST", "/oauth/token"): {
@@ -225,24 +177,6 @@ REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
         "reason": "refund R-7 in the CRM",
         "signature": _JWS,
     },
-    ("POST", "/v1/admin/agents"): {
-        "name": "my-agent",
-        "owner": PERSON,
-        "use_case": "retail-care",
-        "tier_max": 3,
-        "tools": ["orders.get", "orders.refund"],
-        "key": _JWK,
-    },
-    ("POST", "/v1/admin/agents/{agent_id}/grant"): {"tools": ["orders.refund"]},
-    ("POST", "/v1/admin/agents/{agent_id}/ungrant"): {"tools": ["orders.refund"]},
-    ("POST", "/v1/admin/agents/{agent_id}/suspend"): {"reason": "looked into"},
-    ("POST", "/v1/admin/agents/{agent_id}/revoke"): {"reason": "end of the trial"},
-    ("POST", "/v1/admin/people"): {
-        "name": "erin",
-        "roles": ["supervisor"],
-        "approval_limits": {"USD": 200_000},
-        "key": _JWK,
-    },
 }
 
 PROBLEM_EXAMPLE: Final = {
@@ -267,6 +201,7 @@ _DENIED: Final = {
 
 ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     **LIMIT_ANSWERS,
+    **AUTHORITY_ANSWERS,
     **APPROVAL_ANSWERS,
     **GOVERNING_ANSWERS,
     ("POST", "/oauth/token", "200"): {
@@ -275,6 +210,9 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "expires_in": 300,
     },
     ("GET", "/v1/tools", "200"): {
+        "subject": f"agent:{AGENT}",
+        "interaction": INTERACTION,
+        "proof": True,
         "tools": [
             {
                 "name": "customers.get",
@@ -284,13 +222,16 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
                 "tier": 1,
                 "arguments": {"type": "object", "additionalProperties": False},
             }
-        ]
+        ],
     },
     ("POST", "/v1/actions", "200"): _DONE,
     ("POST", "/v1/actions", "202"): _PENDING,
     ("POST", "/v1/actions", "403"): _DENIED,
     ("GET", "/v1/actions", "200"): {"actions": [_DONE, _PENDING]},
     ("GET", "/v1/actions/{action_id}", "200"): _DONE,
+    ("POST", "/v1/actions/{action_id}/answers", "200"): _PENDING,
+    ("POST", "/v1/admin/actions/{action_id}/undo", "202"): _PENDING
+    | {"tool": "orders.reverse_refund"},
     ("DELETE", "/v1/actions/{action_id}", "200"): _ACTION | {"status": "cancelled"},
     ("POST", "/v1/decisions", "200"): {
         "decision": "escalate",
@@ -327,8 +268,6 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "url": "http://127.0.0.1:8400/console/sign-in#...",
         "expires_at": "2026-11-26T09:20:00.120000Z",
     },
-    ("GET", "/v1/admin/me", "200"): _PERSON,
-    ("GET", "/v1/admin/agents", "200"): {"agents": [_AGENT]},
     ("POST", "/v1/admin/credentials/probes", "201"): {
         "order": "eyJhbGciOiJFZERTQSIsInR5cCI6ImNvdW50ZXJmb2lsLXByb2JlK2p3dCJ9...",
         "order_id": ACTION,
@@ -371,20 +310,4 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
             }
         ],
     },
-    ("POST", "/v1/admin/agents", "202"): _CHANGE,
-    ("GET", "/v1/admin/changes", "200"): {"changes": [_CHANGE]},
-    ("POST", "/v1/admin/changes/{change_id}/approve", "200"): _CHANGE
-    | {"status": "approved", "ended_by": PERSON},
-    ("GET", "/v1/admin/agents/{agent_id}", "200"): _AGENT,
-    ("GET", "/v1/admin/people", "200"): {"people": [_PERSON]},
-    ("POST", "/v1/admin/people", "202"): _CHANGE
-    | {
-        "change": f"person-{PERSON}",
-        "what": "person.add",
-        "kind": "person",
-        "id": PERSON,
-        "name": "erin",
-        "would_be": _PERSON | {"name": "erin", "revision": 0},
-    },
-    ("GET", "/v1/admin/people/{person_id}", "200"): _PERSON,
 }

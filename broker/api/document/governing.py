@@ -35,16 +35,22 @@ GOVERNING_REQUESTS: Final[dict[tuple[str, str], Any]] = {
     ("POST", f"{_AGENTS}/delegate"): {"agent": _AGENT, "reason": "it books returns"},
     ("POST", f"{_AGENTS}/undelegate"): {"agent": _AGENT, "reason": "not needed"},
     ("POST", f"{_AGENTS}/federate"): {
-        "federation": {"name": "our-idp", "issuer": "https://idp.example"},
+        "federation": {
+            "name": "our-idp",
+            "issuer": "https://idp.example",
+            "subject": "system:serviceaccount:care:agent",
+            "jwks_url": "https://idp.example/keys",
+        },
         "reason": "it has a workload identity",
     },
     ("POST", f"{_AGENTS}/unfederate"): {"name": "our-idp", "reason": "moved away"},
     ("POST", "/v1/admin/actions/{action_id}/undo"): {"reason": "refunded by mistake"},
     ("POST", "/v1/admin/notifications"): {
         "form": "mail",
-        "connector": "mail",
-        "role": "supervisor",
-        "address": "team@shop.example",
+        "connector": "notify_mail",
+        "person": _PERSON,
+        "address": "bob@shop.example",
+        "kinds": ["asked", "expiring"],
     },
     ("POST", "/v1/admin/notifications/{subscription_id}/remove"): {
         "reason": "the list is closed"
