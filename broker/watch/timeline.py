@@ -164,7 +164,10 @@ def _event(one: Logged) -> dict[str, Any] | None:
             return said | more | {"until": detail.get("expires_at")}
         case EntryKind.REFUSED:
             codes = [reason.get("code") for reason in detail.get("reasons", [])]
-            return said | {"what": "refused", "codes": codes}
+            # The agent stands in the context if its token verified; else it is a claim.
+            known = bool(context.get("agent"))
+            more = {"what": "refused", "codes": codes, "claimed": not known}
+            return said | more | {"held_back": detail.get("held_back", 0)}
         case EntryKind.REVOCATION:
             what = detail.get("what") or "revoked"
             return said | {"what": what, "scopes": detail.get("scopes", [])}

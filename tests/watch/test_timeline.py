@@ -95,8 +95,10 @@ def test_an_action_is_tied_to_the_key_whose_token_it_was_done_under():
 def test_refusals_revocations_alarms_and_the_kill_switch_are_events():
     refused = {"claimed": f"agent:{AGENT_ID}", "reasons": [{"code": "invalid_client"}]}
     revoked = {"subject": f"agent:{AGENT_ID}", "scopes": ["grant:g1"], "by": "x"}
+    known = {"agent": AGENT_ID, "kid": KID}
     entries = [
         Logged(1, entry("authenticate.refused", 1, refused)),
+        Logged(5, entry("authenticate.refused", 1.5, {"held_back": 4}, known)),
         Logged(2, entry("authenticate.revocation", 2, revoked)),
         Logged(3, entry("record.alarm", 3, {"alarm": "identity_unused"})),
         Logged(4, entry("authenticate.turn", 4, {})),
@@ -108,11 +110,14 @@ def test_refusals_revocations_alarms_and_the_kill_switch_are_events():
     events = timeline(ROWS, entries, [], switch=[stop])["events"]
     assert [one["what"] for one in events] == [
         "refused",
+        "refused",
         "revoked",
         "identity_unused",
         "kill_switch.on",
     ]
     assert events[0]["codes"] == ["invalid_client"]
+    assert (events[0]["claimed"], events[1]["claimed"]) == (True, False)
+    assert (events[1]["kid"], events[1]["held_back"]) == (KID, 4)
 
 
 @given(st.lists(st.sampled_from(["active", "suspended"]), min_size=1, max_size=8))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from broker.api.identity.read_tokens import ReadTokens
-from broker.api.identity.refusals import Refusals
+from broker.api.identity.refusals import HolderRefusals, Refusals
 from broker.core.authenticate import Trust
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ class Desk:
     own_keys: tuple[OwnKey, ...] = ()
     issuers: Issuers = field(default_factory=NoIssuers)
     refusals: Refusals = field(default_factory=Refusals)
+    holders: HolderRefusals = field(default_factory=HolderRefusals)
     tokens: ReadTokens = field(default_factory=ReadTokens)
 
     def trust(self, *audiences: str) -> Trust:

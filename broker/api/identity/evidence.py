@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker.core.authenticate import claimed_holder
 from broker.core.identity.grants import write_detail
 from broker.core.words.entry import AuditEntry, EntryKind
-from broker.core.words.errors import UnavailableError
+from broker.core.words.errors import UnauthenticatedError, UnavailableError
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import SubjectKind
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
+    from broker.api.identity.refusals import Refusals
+    from broker.core.words.errors import BrokerError
     from broker.core.words.identity import AccessToken
 
 
@@ -45,18 +48,6 @@ def token_entry(
 
     ``parent`` is the token that it was exchanged for.
     """
-    context: dict[str, Any] = {
-        "instance": token.instance_id,
-        "kid": token.client_kid,
-        "grant": token.grant_id,
-        "proof_of_possession": bool(token.jkt),
-    }
-    if token.kind is SubjectKind.AGENT:
-        context["agent"] = token.subject_id
-    if token.grant.interaction_id:
-        context["interaction"] = token.grant.interaction_id
-    if token.customer_ref:
-        context["customer_ref"] = token.customer_ref
     detail: dict[str, Any] = {
         "subject": token.subject,
         "token": token.token_id,
@@ -70,13 +61,48 @@ def token_entry(
     if token.may_act:
         detail["may_act"] = token.may_act
     if token.actors:
-        detail["delegation"] = {
-            "principal": token.principal,
-            "actors": list(token.actors),
-            "link": token.delegation_id,
-            "parent": parent.token_id if parent else None,
+        detail["delegation"] = _delegation(token) | {
+            "parent": parent.token_id if parent else None
         }
-    return entry_of(desk, EntryKind.TOKEN, detail, context=context)
+    return entry_of(desk, EntryKind.TOKEN, detail, context=_context(token))
+
+
+async def note_refused_call(
+    desk: Desk, error: BrokerError, *, where: str, shown: str
+) -> None:
+    """Write down that a call with a token was refused, tied to its holder and key.
+
+    What a token of ours says of its holder is known, also after it ended; whoever shows
+    it is not: it may have been stolen. Of any other text it is only what it claims.
+
+    Args:
+        desk: The desk that refused.
+        error: Why.
+        where: The path.
+        shown: What was shown as a token.
+    """
+    try:
+        token = desk.tokens.read(shown, desk.keys.tokens).token
+    except UnauthenticatedError:
+        claimed, kid = claimed_holder(shown)
+        await note_refusal(
+            desk,
+            where=where,
+            code=error.code,
+            text=error.detail,
+            claimed=claimed,
+            kid=kid,
+        )
+        return
+    detail: dict[str, Any] = {
+        "reasons": [{"code": error.code, "text": error.detail}],
+        "where": where,
+        "subject": token.subject,
+        "token": token.token_id,
+    }
+    if token.actors:
+        detail["delegation"] = _delegation(token)
+    await _note(desk, desk.holders.of(token.subject), detail, context=_context(token))
 
 
 async def note_refusal(
@@ -92,18 +118,50 @@ async def note_refusal(
         claimed: Who it said it was, if that has the form of a client id.
         kid: The key that it named, if that has the form of one; nothing verified it.
     """
-    held_back = desk.refusals.admit(desk.clock.now())
-    if held_back is None:
-        return
     detail: dict[str, Any] = {
         "reasons": [{"code": code, "text": text}],
         "where": where,
         "claimed": claimed or None,
         "kid": kid or None,
-        "held_back": held_back,
     }
+    await _note(desk, desk.refusals, detail, context={})
+
+
+async def _note(
+    desk: Desk, bucket: Refusals, detail: dict[str, Any], *, context: dict[str, Any]
+) -> None:
+    held_back = bucket.admit(desk.clock.now())
+    if held_back is None:
+        return
+    entry = entry_of(
+        desk, EntryKind.REFUSED, detail | {"held_back": held_back}, context=context
+    )
     try:
-        await desk.journal.record(entry_of(desk, EntryKind.REFUSED, detail))
+        await desk.journal.record(entry)
     except UnavailableError:
         # The answer stays no. What could not be written is counted with the next one.
-        desk.refusals.held_back += held_back + 1
+        bucket.held_back += held_back + 1
+
+
+def _context(token: AccessToken) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "instance": token.instance_id,
+        "kid": token.client_kid,
+        "grant": token.grant_id,
+        "proof_of_possession": bool(token.jkt),
+    }
+    if token.kind is SubjectKind.AGENT:
+        context["agent"] = token.subject_id
+    if token.grant.interaction_id:
+        context["interaction"] = token.grant.interaction_id
+    if token.customer_ref:
+        context["customer_ref"] = token.customer_ref
+    return context
+
+
+def _delegation(token: AccessToken) -> dict[str, Any]:
+    return {
+        "principal": token.principal,
+        "actors": list(token.actors),
+        "link": token.delegation_id,
+    }

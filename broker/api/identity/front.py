@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from broker.api.identity.evidence import note_refusal
+from broker.api.identity.evidence import note_refused_call
 from broker.api.identity.resources import accepted, resource_path
 from broker.core.authenticate import (
     Standing,
@@ -75,9 +75,8 @@ async def establish(
         error.headers["WWW-Authenticate"] = challenge(desk, target.path, error)
         # A call without any token is a client that looks for the way in.
         if authorization and not isinstance(error, NonceNeededError):
-            await note_refusal(
-                desk, where=target.path[:200], code=error.code, text=error.detail
-            )
+            shown = authorization[0].rpartition(" ")[2]
+            await note_refused_call(desk, error, where=target.path[:200], shown=shown)
         raise
 
 

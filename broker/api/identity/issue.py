@@ -193,6 +193,7 @@ async def _revocation(request: TokenRequest) -> Answer:
             "by": client,
             "scopes": [scope],
             "token": token.token_id,
+            "kid": token.client_kid,
         }
         entry = entry_of(request.desk, EntryKind.REVOCATION, detail)
         await request.desk.registry.revoke([scope], entry)

@@ -65,6 +65,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 def _event(one: Mapping[str, Any]) -> tuple[str, str]:
     place = "" if one["seq"] is None else f" (entry {one['seq']})"
     key = f" with {one['kid']}" if one["kid"] else ""
+    key += " (claimed)" if one.get("claimed") else ""
     by = f" by {one['by']}" if one["by"] else ""
     codes = f" {', '.join(one['codes'])}" if one.get("codes") else ""
     return one["at"], f"  {one['at']}  {one['what']}{codes}{key}{by}{place}"

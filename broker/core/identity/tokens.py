@@ -23,7 +23,7 @@ from broker.core.identity.chain import (
 )
 from broker.core.identity.claims import CLOCK_AHEAD_S_MAX, text_claim, time_claim
 from broker.core.identity.grants import GrantError, read_detail, write_detail
-from broker.core.jwk import JwsError, Problem
+from broker.core.jwk import JwsError, Problem, is_kid
 from broker.core.jws import check, claims_of, unpack
 from broker.core.words.errors import UnauthenticatedError
 from broker.core.words.identity import ACCESS_TOKEN_TYP, AccessToken
@@ -205,6 +205,22 @@ def check_access_token(token: ReadToken, *, trust: Trust, now: datetime) -> Acce
         msg = f"{_REFUSED} (lives too long)"
         raise UnauthenticatedError(msg, hint=_HINT)
     return read
+
+
+def claimed_holder(token: str) -> tuple[str, str]:
+    """Return whose token it says it is, and got with which key; nothing verified it.
+
+    Each is empty where it has not the form of one.
+    """
+    try:
+        claims = claims_of(unpack(token, bytes_max=TOKEN_BYTES_MAX))
+    except JwsError:
+        return "", ""
+    subject, kid = claims.get("client_id"), claims.get("ckid")
+    return (
+        subject if isinstance(subject, str) and _SUBJECT.fullmatch(subject) else "",
+        kid if isinstance(kid, str) and is_kid(kid) else "",
+    )
 
 
 def _signed(token: str, keys: Mapping[str, PublicKey]) -> tuple[dict[str, Any], str]:

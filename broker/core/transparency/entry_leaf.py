@@ -43,6 +43,7 @@ _LEAF = re.compile(
 )
 _ENTRY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IDENTITIES = frozenset({"agent", "change", "channel", "person", "service"})
+_OF_ITS_AGENT = frozenset({EntryKind.TOKEN, EntryKind.REFUSED})
 # Bare, as a client's id (agent:ID), or as that of a change (agent-ID).
 _IDENTITY = re.compile(
     r"(?:[a-z]{1,16}[:-])?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
@@ -142,14 +143,14 @@ def about_of(entry: Mapping[str, Any]) -> str | None:
     """Return the id of what an entry is about: the action, or else the identity.
 
     What is in neither is about nobody in particular. An identity stands in the context
-    (whoever got a token) or in the detail: the row that changed, the subject of a
-    revocation, or who a refused request said it was.
+    (whoever got a token, or showed one that was refused) or in the detail: the row that
+    changed, the subject of a revocation, or who a refused request said it was.
     """
     action_id = action_id_of(entry)
     if action_id is not None:
         return action_id
     detail, context = _object(entry, "detail"), _object(entry, "context")
-    if entry["kind"] == EntryKind.TOKEN and isinstance(context.get("agent"), str):
+    if entry["kind"] in _OF_ITS_AGENT and isinstance(context.get("agent"), str):
         return str(context["agent"])
     found = [detail.get("id")] if detail.get("kind") in _IDENTITIES else []
     found += [detail.get("subject"), detail.get("claimed")]

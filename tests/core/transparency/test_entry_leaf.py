@@ -165,6 +165,7 @@ AGENT = entry_id(3, salt="agent")
     [
         {"kind": "authenticate.token", "context": {"agent": AGENT}},
         {"kind": "authenticate.token", "detail": {"subject": f"person:{AGENT}"}},
+        {"kind": "authenticate.refused", "context": {"agent": AGENT}},
         {"kind": "authenticate.refused", "detail": {"claimed": f"agent:{AGENT}"}},
         {"kind": "authenticate.revocation", "detail": {"subject": f"agent:{AGENT}"}},
         {"detail": {"kind": "agent", "id": AGENT}},
