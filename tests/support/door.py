@@ -53,6 +53,7 @@ from tests.support.identity.doorstep import (
     put,
     slots,
 )
+from tests.support.identity.shown import compared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -310,7 +311,9 @@ async def open_door(
     app = application()
     app.state.desk = desk
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=issuer) as http:
+    async with httpx.AsyncClient(
+        transport=transport, base_url=issuer, event_hooks={"response": [compared]}
+    ) as http:
         yield Door(times, registry, memory, journal, identities, desk, http)
 
 
