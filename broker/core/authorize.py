@@ -176,11 +176,22 @@ def decide(question: Question, book: RuleBook) -> Decision:
     and a standing approval counts only with proof of possession.
 
     Who acts on the authority of other agents may do what each of them may: the question
-    is asked for every agent of the chain, and the strictest answer counts.
+    is asked for every agent of the chain, and the strictest answer counts: most
+    signatures, in the shortest time. An approval asks one role, so that signatures of
+    different roles cannot be had, and the answer is no.
     """
-    mine = _decide_for(question, question.agent, book)
-    above = (_decide_for(question, agent, book) for agent in question.chain)
-    return max((mine, *above), key=_severity)
+    agents = (question.agent, *question.chain)
+    answers = [_decide_for(question, agent, book) for agent in agents]
+    worst = max(answers, key=_severity)
+    asks = [one for one in answers if isinstance(one, Escalate)]
+    if len(asks) < 2 or not isinstance(worst, Escalate):  # noqa: PLR2004  (one, or several)
+        return worst
+    roles = sorted({one.quorum.role for one in asks})
+    if len(roles) > 1:
+        text = f"the agents of this chain need signatures of {' and of '.join(roles)}"
+        return Deny((Reason("chain_roles_differ", text),))
+    reasons = dict.fromkeys(reason for one in asks for reason in one.reasons)
+    return Escalate((*reasons,), strictest_quorum([one.quorum for one in asks]))
 
 
 def _decide_for(question: Question, agent: AgentFacts, book: RuleBook) -> Decision:

@@ -139,3 +139,65 @@ def test_a_hold_turns_a_permit_into_a_question_and_leaves_a_deny_alone() -> None
 def test_a_policy_that_does_not_validate_is_refused(cedar: str, what: str) -> None:
     with pytest.raises(PolicyError, match=what):
         book(cedar)
+
+
+OTHER = "0197a000-0000-7000-8000-00000000a002"
+ANSWERS = {
+    "permit": "permit",
+    "one": "permit",
+    "two": "permit",
+    "other role": "permit",
+    "deny": "forbid",
+}
+SIGNED = {
+    "one": ("1", "supervisor", "3600"),
+    "two": ("2", "supervisor", "7200"),
+    "other role": ("1", "compliance", "3600"),
+}
+
+
+def rules_for(agent: str, answer: str) -> str:
+    """Return a rule under which one agent gets this answer."""
+    head = f'@id("{answer} {agent[-4:]}")'
+    scope = f'{ANSWERS[answer]}(principal == Agent::"{agent}", action, resource)'
+    if answer not in SIGNED:
+        return f"{head} {scope};"
+    people, role, expires_s = SIGNED[answer]
+    notes = f'@approvers("{people}") @role("{role}") @expires_s("{expires_s}")'
+    return f"{head} {notes} {scope} when {{ context.approved }};"
+
+
+def chained(mine: str, above: str) -> tuple[object, ...]:
+    """Ask as an agent that acts on another one's authority; both have a policy."""
+    asked = question()
+    parent = replace(asked.agent, agent_id=OTHER, owner="p")
+    rules = book(rules_for(asked.agent.agent_id, mine) + rules_for(OTHER, above))
+    alone = replace(asked, agent=parent)
+    return (
+        decide(replace(asked, chain=(parent,)), rules),
+        decide(asked, rules),
+        decide(alone, rules),
+    )
+
+
+@pytest.mark.parametrize("above", ANSWERS)
+@pytest.mark.parametrize("mine", ANSWERS)
+def test_of_two_policies_of_a_chain_the_strictest_answer_counts(mine, above) -> None:
+    together, child, parent = chained(mine, above)
+    if "deny" in {mine, above}:
+        assert isinstance(together, Deny)
+        return
+    asks = [one for one in (child, parent) if isinstance(one, Escalate)]
+    if not asks:
+        assert isinstance(together, Permit)
+    elif len({one.quorum.role for one in asks}) > 1:
+        assert isinstance(together, Deny)
+        assert together.reasons[0].code == "chain_roles_differ"
+        assert "compliance and of supervisor" in together.reasons[0].text
+    else:
+        assert isinstance(together, Escalate)
+        quorums = [one.quorum for one in asks]
+        most = max(one.approvers_min for one in quorums)
+        assert together.quorum.approvers_min == most
+        assert together.quorum.expires_s == min(one.expires_s for one in quorums)
+        assert {*together.reasons} == {r for one in asks for r in one.reasons}

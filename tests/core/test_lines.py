@@ -63,6 +63,20 @@ def test_every_rate_key_carries_the_tenant_as_its_only_hash_tag() -> None:
     assert [rate.key for rate in keys] == sorted(rate.key for rate in keys)
 
 
+def test_a_rate_is_counted_for_every_link_of_a_chain() -> None:
+    """Each counter is the one that the agent has when it asks for itself."""
+    chain = ("agent-2", "agent-3")
+    counted = {one.key for one in rate_keys((CALLS,), replace(READ, chain=chain))}
+    alone = [
+        rate_keys((CALLS,), replace(READ, agent_id=agent))[0].key
+        for agent in ("agent-1", *chain)
+    ]
+    assert counted == {*alone}
+    assert len(counted) == 3
+    shared = replace(CALLS, per=frozenset({Scope.TOOL}))
+    assert len(rate_keys((shared,), replace(READ, chain=chain))) == 1
+
+
 def test_an_unbound_customer_has_no_counter_per_customer() -> None:
     keys = rate_keys((CALLS, LOOKUPS), replace(READ, customer_ref=""))
     assert [rate.rule_id for rate in keys] == ["calls"]

@@ -44,7 +44,9 @@ async def test_a_person_looks_signs_and_the_money_follows_once(office: Office) -
     assert row["tool"] == "orders.refund"
     assert row["amount"]["text"] == "10.00 USD"
     assert row["receipt"] == "the request left the edge and no answer came back"
-    assert (row["may_resolve"], row["why_not"], row["age_s"]) == (True, None, 0)
+    assert (row["may_resolve"], row["why_not"]) == (True, None)
+    # A test under load may have begun a while ago; minutes or milliseconds show here.
+    assert 0 <= row["age_s"] < 600
     claims = {"digest": row["digest"], "amount_minor_units": 900}
     body = {"amount_minor_units": 900}
     for repeated in (False, True):
