@@ -105,10 +105,13 @@ class PersonClient(SupervisorClient):
         rows: Sequence[Mapping[str, Any]] = found["stale"]
         return rows
 
-    async def timeline(self, agent_id: str) -> Mapping[str, Any]:
+    async def timeline(
+        self, agent_id: str, *, entries_from: int = 0, actions_until: str = ""
+    ) -> Mapping[str, Any]:
         """Return what an agent could do, from when to when, and what it did."""
         path = f"/v1/admin/agents/{agent_id}/timeline"
-        return (await self.call("GET", path)).checked()
+        params = {"entries_from": str(entries_from), "actions_until": actions_until}
+        return (await self.call("GET", path, params=params)).checked()
 
     async def end_instance(
         self, agent_id: str, instance: str, *, reason: str = ""

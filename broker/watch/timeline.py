@@ -8,7 +8,7 @@ concluded from what is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from broker.core.words.entry import EntryKind
 from broker.core.words.moment import write_moment
@@ -66,6 +66,20 @@ class Acted:
     grant_id: str
     at: datetime
     seq: int | None
+
+
+One = TypeVar("One", Logged, Acted)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[One]):
+    """What was read of a past, and where to go on reading: None if that is all.
+
+    ``more`` is a position in the log for entries, a moment for actions.
+    """
+
+    rows: Sequence[One] = ()
+    more: int | datetime | None = None
 
 
 def timeline(

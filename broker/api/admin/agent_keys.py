@@ -34,6 +34,12 @@ class NewKeyBody(ReasonBody):
     overlap_s: int = Field(default=OVERLAP_S, ge=0, le=OVERLAP_S_MAX)
 
 
+class DropKeyBody(ReasonBody):
+    """Whether somebody else may have the key: then nothing of before is trusted."""
+
+    compromised: bool = False
+
+
 @router.post(
     "/{agent_id}/keys",
     status_code=202,
@@ -64,16 +70,21 @@ async def add_key(request: Request, who: Someone, agent_id: str) -> dict[str, An
 @router.post(
     "/{agent_id}/keys/{kid}/drop",
     summary="Take a key from an agent",
-    openapi_extra=documented(ReasonBody),
+    openapi_extra=documented(DropKeyBody),
 )
 async def drop_key(
     request: Request, who: Someone, agent_id: str, kid: str
 ) -> dict[str, Any]:
-    """End a key at once, and with it every token that it got."""
+    """End a key at once, and with it every token that it got.
+
+    With ``compromised`` every token of the agent ends, and what waits or was approved
+    and has not begun is refused: a thief may have asked for any of it.
+    """
     desk: Desk = request.app.state.desk
     actor = await person_row(desk, who)
     check_may_narrow(actor)
-    body = await read(request, ReasonBody)
+    body = await read(request, DropKeyBody)
     agent = await the_agent(desk, agent_id)
-    why = Why(actor, "agent.drop_key", body.reason)
+    what = "agent.key_compromised" if body.compromised else "agent.drop_key"
+    why = Why(actor, what, body.reason, narrows=body.compromised)
     return agent_json(await save_agent(desk, without_key(agent, kid), why))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from broker.registry.kit.permissions import ToolUse
     from broker.registry.people import PersonRow
     from broker.registry.records import Admission, Arrival, Change, Instance, KeyUse
-    from broker.watch.timeline import Acted, Logged
+    from broker.watch.timeline import Acted, Found, Logged
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  (a path)
 
@@ -112,10 +112,12 @@ class Interactions(Protocol):
 class Past(Protocol):
     """What the record says about identities."""
 
-    async def entries(self, subject_id: str) -> Sequence[Logged]:
+    async def entries(self, subject_id: str, *, first: int = 0) -> Found[Logged]:
         """Return the entries about an identity that verify, in their order."""
 
-    async def actions(self, agent_id: str) -> Sequence[Acted]:
+    async def actions(
+        self, agent_id: str, *, until: datetime | None = None
+    ) -> Found[Acted]:
         """Return the latest actions of an agent, the earliest first."""
 
 

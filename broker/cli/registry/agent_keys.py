@@ -85,6 +85,12 @@ def drop_key(
     agent: AgentArgument,
     kid: Annotated[str, typer.Argument(help="The key, as `agents show` names it.")],
     *,
+    compromised: Annotated[
+        bool,
+        typer.Option(
+            "--compromised", help="Somebody may have it: end all that the agent began."
+        ),
+    ] = False,
     reason: ReasonOption = "",
     state: StateOption = STATE_DEFAULT,
     name: AsOption = "",
@@ -98,7 +104,8 @@ def drop_key(
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")
         what = f"keys/{kid}/drop"
-        return await person.change_agent(found["id"], what, {"reason": reason})
+        body = {"reason": reason, "compromised": compromised}
+        return await person.change_agent(found["id"], what, body)
 
     changed = at.run(work)
     at.show(changed, lines=lines_of(changed))

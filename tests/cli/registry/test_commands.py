@@ -111,6 +111,7 @@ def test_a_key_is_rotated_by_two_and_the_earlier_one_dropped(desk):
     assert [key["kid"] for key in left["keys"]] == [after.key.kid]
     answer = desk.run("agents", "drop-key", "agent", after.key.kid, code=Exit.FAILED)
     assert "only key" in answer["error"]
+    assert desk.what().count("agent.drop_key") == 1
     for more in ([], ["--out", str(file)]):
         answer = desk.run("agents", "rotate-key", "agent", *more, code=Exit.FAILED)
         assert "there already" in answer["error"]

@@ -16,7 +16,7 @@ from broker.core.words.identity import RegisteredKey
 from broker.core.words.subject import Interaction, VerificationLevel
 from broker.registry.reading import write_keys
 from broker.registry.records import Change
-from broker.watch.timeline import Acted, Logged
+from broker.watch.timeline import Acted, Found, Logged
 from tests.support.identities import (
     AGENT_ID,
     CHANNEL_ID,
@@ -94,20 +94,29 @@ class Remembered:
     journal: Logbook
     registry: FakeRegistry
     done: list[Acted] = field(default_factory=list)
+    entries_max: int = 1_000
+    actions_max: int = 1_000
 
-    async def entries(self, subject_id: str) -> list[Logged]:
+    async def entries(self, subject_id: str, *, first: int = 0) -> Found[Logged]:
         everything = sorted(
             [*self.journal.entries, *self.registry.entries], key=lambda one: one.at
         )
         envelopes = [envelope(one) for one in everything]
-        return [
+        found = [
             Logged(seq, entry)
             for seq, entry in enumerate(envelopes)
-            if about_of(entry) == subject_id
+            if about_of(entry) == subject_id and seq >= first
         ]
+        most = self.entries_max
+        return Found(found[:most], more=found[most].seq if len(found) > most else None)
 
-    async def actions(self, agent_id: str) -> list[Acted]:
-        return self.done
+    async def actions(
+        self, agent_id: str, *, until: datetime | None = None
+    ) -> Found[Acted]:
+        found = [one for one in self.done if until is None or one.at <= until]
+        most = self.actions_max
+        more = found[-most - 1].at if len(found) > most else None
+        return Found(found[-most:], more=more)
 
 
 @dataclass

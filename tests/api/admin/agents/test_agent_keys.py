@@ -9,6 +9,7 @@ from broker.core.jwk import private_to_jwk, public_to_jwk
 from broker.core.words.entry import EntryKind
 from broker.registry.agents import OVERLAP_S_MAX
 from tests.support.identities import AGENT, AGENT_ID, key_of
+from tests.support.identity.doorstep import put
 
 KEYS = f"/v1/admin/agents/{AGENT_ID}/keys"
 NEW = key_of("rotated")
@@ -57,6 +58,33 @@ async def test_a_dropped_key_ends_at_once_with_the_tokens_that_it_got(door):
     assert await asks(door, NEW) == 200
     last = await as_person(door, "carol", f"{KEYS}/{NEW.kid}/drop", json={})
     assert last.status_code == 409
+
+
+async def test_a_compromised_key_ends_whatever_its_agent_began(door):
+    """Retiring a key in order leaves the tokens of the other one alone."""
+    token = await door.token()
+    assert (await add(door)).status_code == 200
+    old = key_of("agent").kid
+    for compromised in (False, True):
+        body = {"compromised": compromised}
+        row = await door.registry.get("agent", AGENT_ID)
+        dropped = await as_person(door, "carol", f"{KEYS}/{old}/drop", json=body)
+        assert dropped.status_code == 200, dropped.text
+        entry = door.logged(EntryKind.AUTHORITY)[-1]
+        assert entry.detail["what"] == (
+            "agent.key_compromised" if compromised else "agent.drop_key"
+        )
+        assert entry.detail["scopes"] == ([AGENT] if compromised else [])
+        moved = (await door.registry.epochs([AGENT])).get(AGENT, 0)
+        assert moved == int(compromised)
+        assert (await door.call("GET", "/v1/tools", token)).status_code == 401
+        if not compromised:
+            # The row of before, as if nothing had been dropped yet.
+            now = await door.registry.get("agent", AGENT_ID)
+            await put(door.registry, "agent", AGENT_ID, row.body, after=now.revision)
+            assert (await door.call("GET", "/v1/tools", token)).status_code == 200
+    fresh = await door.ask(door.form(client_assertion=door.assertion(AGENT, key=NEW)))
+    assert fresh.status_code == 200
 
 
 async def test_who_may_not_and_what_is_no_key_changes_nothing(door):
