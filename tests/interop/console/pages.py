@@ -80,6 +80,9 @@ SEEN_BY: Final[dict[tuple[str, str], str]] = {
         "tests/cli/registry/test_notifications.py"
     ),
     ("docs/notifications.md", "edge credentials"): "tests/edge/vault/test_command.py",
+    # They change who may approve: played below the command line. That commands and
+    # options exist, tests/cli/test_documented.py sees to.
+    ("docs/canaries.md", "canaries"): "tests/vigilance/test_switch.py",
     ("docs/catalogue.md", "edge credentials"): "tests/edge/vault/test_command.py",
     ("docs/credentials.md", "edge credentials"): "tests/edge/vault/test_command.py",
     ("docs/connectors.md", "tools import"): "tests/cli/tools/test_importing.py",
