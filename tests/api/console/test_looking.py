@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from broker import flow
 from broker.approving import listing, voting
 from broker.approving.views import Onlooker
-from tests.support.approvals.voters import large_refund, voter
-from tests.support.flow.house import PEOPLE
+from tests.flow.test_delegation import CHILD_ID, by_child, change_agent
+from tests.support.approvals.voters import LARGE, large_refund, voter
+from tests.support.flow.house import AGENT_ID, PEOPLE, put_row
 
 if TYPE_CHECKING:
     from broker.core.words.action import ActionRecord
@@ -109,3 +111,22 @@ async def test_whoever_is_shown_no_card_has_seen_none(browser: Browser) -> None:
     missing = "0197a000-0000-7000-8000-00000000dead"
     assert (await browser.get(f"/console/approvals/{missing}")).status_code == 404
     assert await views(browser.house, record) == []
+
+
+async def test_a_card_says_on_whose_authority_an_agent_asked(browser: Browser) -> None:
+    house = browser.house
+    row = await house.registry.get("agent", AGENT_ID)
+    assert row is not None
+    helper = {"name": "helper", "owner": PEOPLE["bob"], "keys": []}
+    await put_row(house, "agent", CHILD_ID, {**row.body, **helper})
+    await change_agent(house, AGENT_ID, delegates=[CHILD_ID])
+    mine = await large_refund(house)
+    where = await house.interaction()
+    await house.read_order(where)
+    asked = by_child(house, house.refund(where, LARGE))
+    lent = (await flow.submit(house.ports, asked)).record
+    assert lent is not None
+    await browser.sign_in()
+    line = f"asked by agent {CHILD_ID[-8:]}, lent by agent {AGENT_ID[-8:]}<"
+    assert line in (await browser.card(lent))[0]
+    assert "lent by" not in (await browser.card(mine))[0]
