@@ -31,8 +31,12 @@ async def show_timeline(
     request: Request,
     who: Someone,
     agent_id: str,
-    entries_from: Annotated[int, Query(ge=0, le=SEQ_MAX)] = 0,
-    actions_until: str = "",
+    entries_from: Annotated[
+        int, Query(ge=0, le=SEQ_MAX, description="Position in the log to begin with.")
+    ] = 0,
+    actions_until: Annotated[
+        str, Query(description="Moment of the latest action; empty for now.")
+    ] = "",
 ) -> dict[str, Any]:
     """Return when authority began and ended, by whom, and what happened under it.
 
