@@ -45,11 +45,11 @@ async def open_interaction(ports: Ports, assertion: str, *, issuer: str) -> Inte
     """
     await ports.journal.ready()
     now = ports.clock.now()
-    channel = await _channel(ports, assertion)
+    channel = await channel_of(ports, assertion)
     opening = verify_interaction_assertion(
         assertion, channel=channel, issuer=issuer, now=now
     )
-    await _only_once(ports, opening.one_use)
+    await only_once(ports, opening.one_use)
     view = await ports.authority.view(opening.agent_id, [])
     if view.agent is None or view.agent.use_case != opening.use_case:
         msg = "there is no such agent for this use case"
@@ -76,11 +76,7 @@ async def add_turn(
         NotFoundError: there is no such interaction for this channel.
     """
     await ports.journal.ready()
-    channel = await _channel(ports, assertion)
-    interaction = await ports.store.interaction(interaction_id)
-    if interaction is None or interaction.channel_id != channel.channel_id:
-        msg = "there is no such interaction for this channel"
-        raise NotFoundError(msg)
+    channel, interaction = await where(ports, interaction_id, assertion)
     turn = verify_turn(
         assertion,
         interaction_id=interaction_id,
@@ -88,7 +84,7 @@ async def add_turn(
         issuer=issuer,
         now=ports.clock.now(),
     )
-    await _only_once(ports, turn.one_use)
+    await only_once(ports, turn.one_use)
     turn_id = ports.ids.new()
     payload = await ports.vault.seal(
         {"text": turn.text, "assertion": assertion},
@@ -107,7 +103,29 @@ async def add_turn(
     return turn_id
 
 
-async def _channel(ports: Ports, assertion: str) -> ChannelFacts:
+async def where(
+    ports: Ports, interaction_id: str, assertion: str
+) -> tuple[ChannelFacts, Interaction]:
+    """Return the channel that speaks, and its interaction.
+
+    Raises:
+        UnauthenticatedError: no active channel has this name.
+        NotFoundError: there is no such interaction for this channel.
+    """
+    channel = await channel_of(ports, assertion)
+    interaction = await ports.store.interaction(interaction_id)
+    if interaction is None or interaction.channel_id != channel.channel_id:
+        msg = "there is no such interaction for this channel"
+        raise NotFoundError(msg)
+    return channel, interaction
+
+
+async def channel_of(ports: Ports, assertion: str) -> ChannelFacts:
+    """Return the active channel that an assertion says it is from.
+
+    Raises:
+        UnauthenticatedError: there is none.
+    """
     channel = await ports.authority.channel(claimed_channel(assertion))
     if channel is None:
         msg = "no active channel signed this"
@@ -115,7 +133,12 @@ async def _channel(ports: Ports, assertion: str) -> ChannelFacts:
     return channel
 
 
-async def _only_once(ports: Ports, use: OneUse) -> None:
+async def only_once(ports: Ports, use: OneUse) -> None:
+    """Require that an assertion was never used before.
+
+    Raises:
+        UnauthenticatedError: it was.
+    """
     if not await ports.replay.first_ever(use):
         msg = "this assertion was used before"
         raise UnauthenticatedError(msg, hint="sign a new one, with its own jti")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from broker import case as cases
-from broker.core import authorize, guard
+from broker.core import approve, authorize, guard
 from broker.core.identity import chain
 from broker.core.sealed import decided
 from broker.core.words.decision import Decision, Deny, Verdict, VerdictWord
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.case import Case
+    from broker.core.words.action import ActionRecord
+    from broker.core.words.approval import ApprovalRequest
     from broker.ports import Ports
 
 CLEAN = Verdict(VerdictWord.CLEAN)
@@ -33,6 +35,19 @@ async def authorized(ports: Ports, case: Case) -> tuple[Case, Decision]:
     case = replace(case, put=question(case, now=ports.clock.now()))
     assert case.put is not None  # noqa: S101  (it was just put)
     return case, authorize.decide(case.put, case.view.policy.book)
+
+
+def asked(case: Case, record: ActionRecord) -> ApprovalRequest | None:
+    """Return what people are asked to sign for a stored action, None if nobody is."""
+    if case.view.agent is None:
+        return None
+    return approve.asked_of(
+        record,
+        tool=case.tool,
+        bound=case.bound,
+        owner=case.view.agent.owner,
+        interaction=case.interaction,
+    )
 
 
 def question(case: Case, *, now: datetime) -> authorize.Question:

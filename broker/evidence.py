@@ -288,6 +288,7 @@ def _approval(ports: Ports, case: Case, decision: Decision) -> ApprovalRequest |
         state=ApprovalState.PENDING,
         created_at=asked_at,
         expires_at=asked_at + timedelta(seconds=decision.quorum.expires_s),
+        confirmer=approve.confirmer(decision.quorum, case.interaction),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from broker import case as cases
 from broker import deciding
 from broker.core import approve, limit
+from broker.core.approvals.card import level_name
 from broker.core.canonical import CanonicalError, digest
 from broker.core.decisions.explain import Change, Way, remaining, ways
 from broker.core.words.action import (
@@ -257,6 +258,7 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
                 {"role": rung.role, "after_s": rung.after_s}
                 for rung in decision.quorum.ladder
             ],
+            "customer": level_name(decision.quorum),
         }
     return found
 

@@ -297,12 +297,8 @@ async def _unsigned(
     ports: Ports, case: Case, stored: ActionRecord, decision: Decision
 ) -> Reason | None:
     """Return why the votes do not cover this action now, or None if they do."""
-    agent, found = case.view.agent, await ports.store.approval(stored.approval_id)
-    request = None
-    if agent is not None:
-        request = approve.asked_of(
-            stored, tool=case.tool, bound=case.bound, owner=agent.owner
-        )
+    found = await ports.store.approval(stored.approval_id)
+    request = deciding.asked(case, stored)
     if found is None or request is None or stored.asked is None:
         return Reason("approval_missing", "there is no approval for this action")
     row, votes = found

@@ -177,9 +177,7 @@ async def _asked(ports: Ports, now: _Decided) -> Redecision:
         asked_again_at=ports.clock.now(),
         policy_author=now.case.view.policy.author,
     )
-    request = approve.asked_of(
-        put, tool=now.case.tool, bound=now.case.bound, owner=agent.owner
-    )
+    request = deciding.asked(now.case, put)
     assert request is not None  # noqa: S101  (it was just asked)
     put = replace(put, digest=request.digest, expires_at=request.expires_at)
     payload = await evidence.seal(ports, now.case, sealed.to_payload(put), "request")

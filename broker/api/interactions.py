@@ -9,6 +9,7 @@ from pydantic import Field
 
 from broker import conversation
 from broker.api.bodies import Body, documented, read
+from broker.approving import confirming
 
 if TYPE_CHECKING:
     from broker.ports import Ports
@@ -58,3 +59,38 @@ async def add_turn(request: Request, interaction_id: str) -> dict[str, Any]:
         ports, interaction_id, body.assertion, issuer=request.app.state.issuer
     )
     return {"turn": turn_id}
+
+
+@router.post(
+    "/{interaction_id}/confirmations/waiting",
+    summary="List what the customer has to confirm",
+    openapi_extra=documented(AssertionBody),
+)
+async def list_confirmations(request: Request, interaction_id: str) -> dict[str, Any]:
+    """Return the approvals of an interaction that ask its customer as well."""
+    body = await read(request, AssertionBody)
+    ports: Ports = request.app.state.ports
+    found = await confirming.waiting(
+        ports, interaction_id, body.assertion, issuer=request.app.state.issuer
+    )
+    return {"waiting": found}
+
+
+@router.post(
+    "/{interaction_id}/confirmations",
+    status_code=201,
+    summary="Report what the customer said to an approval",
+    openapi_extra=documented(AssertionBody),
+)
+async def add_confirmation(request: Request, interaction_id: str) -> dict[str, Any]:
+    """Count the customer's yes or no; the channel that opened the interaction signs."""
+    body = await read(request, AssertionBody)
+    ports: Ports = request.app.state.ports
+    counted = await confirming.confirm(
+        ports, interaction_id, body.assertion, issuer=request.app.state.issuer
+    )
+    return {
+        "approval": counted.approval_id,
+        "confirmation": counted.vote_id,
+        "state": counted.state.value,
+    }

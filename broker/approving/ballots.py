@@ -69,6 +69,8 @@ async def ballot_of(
             "digest": vote.digest,
             "counted": list(tally.counted),
         }
+        if tally.customer:
+            ended["customer"] = "confirmed"
         kind = EntryKind.APPROVAL_ENDED
         entries.append(await evidence.entry_of(ports, case, kind, ended, ()))
     elif tally.state is ApprovalState.REJECTED:
@@ -110,8 +112,9 @@ async def note_refused(ports: Ports, asked: Asked, vote: Vote, refusal: Reason) 
 
 
 def _vote_json(one: Signed) -> dict[str, Any]:
-    vote = one.vote
-    return {
+    vote, who = one.vote, one.vote.confirms
+    more = {"channel": who.channel_id, "level": who.level} if who else {}
+    return more | {
         "approval": vote.approval_id,
         "vote": vote.vote_id,
         "person": vote.person_id,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, assert_never
 
 from broker import case as cases
-from broker import evidence, republish
+from broker import deciding, evidence, republish
 from broker.approving import views
 from broker.approving.ballots import Asked, Signed, ballot_of, note_refused
 from broker.core import approve
@@ -38,7 +38,7 @@ from broker.core.words.moment import write_moment
 from broker.ports import CastWord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import Approver, Tally, Vote
@@ -90,9 +90,7 @@ async def card(
     if shown_to is not None:
         await views.note(ports, asked, cards.shown(shown), shown_to)
     state = asked.desk.state
-    now = cards.meanwhile(
-        tally, case.lines, approvers_min=asked.request.quorum.approvers_min
-    )
+    now = cards.meanwhile(tally, case.lines, quorum=asked.request.quorum)
     return {
         "asked": shown,
         "shown": cards.shown(shown),
@@ -143,6 +141,11 @@ async def cast(
     if refusal is not None:
         await note_refused(ports, asked, vote, refusal)
         raise ForbiddenError(refusal.text, hint="somebody else must sign this")
+    return await count(ports, asked, one)
+
+
+async def count(ports: Ports, asked: Asked, one: Signed) -> Counted:
+    """Count a vote of somebody who may give it, beside those that stand by then."""
     for _ in range(CAST_TRIES_MAX):
         counted = await _cast_once(ports, asked, one)
         if counted is not None:
@@ -210,9 +213,16 @@ async def asked_of(ports: Ports, approval_id: str, person: Approver) -> Asked:
         NotFoundError: there is no such approval for this person's roles now.
         ApprovalStaleError: the action cannot be executed any more.
     """
+    return await opened(ports, approval_id, lambda one: _sees(ports, person, one))
+
+
+async def opened(
+    ports: Ports, approval_id: str, sees: Callable[[ActionRecord], bool]
+) -> Asked:
+    """Return an approval as ``asked_of`` does, for whoever sees its action."""
     found = await ports.desk.find(approval_id)
     record = await ports.store.action(found.action_id) if found else None
-    if found is not None and record is not None and _sees(ports, person, record):
+    if found is not None and record is not None and sees(record):
         record = await _up_to_date(ports, found, record)
     asks = record.asked if record else None
     if (
@@ -220,7 +230,7 @@ async def asked_of(ports: Ports, approval_id: str, person: Approver) -> Asked:
         or record is None
         or asks is None
         or record.approval_id != approval_id
-        or not _sees(ports, person, record)
+        or not sees(record)
     ):
         msg = "there is no such approval for you"
         raise NotFoundError(msg)
@@ -228,11 +238,7 @@ async def asked_of(ports: Ports, approval_id: str, person: Approver) -> Asked:
     over = case if isinstance(case, Reason) else cases.stands(case, record)
     if over is not None or isinstance(case, Reason):
         await _over(ports, found, record, over)
-    agent = case.view.agent
-    assert agent is not None  # noqa: S101  (reopened saw it)
-    request = approve.asked_of(
-        record, tool=case.tool, bound=case.bound, owner=agent.owner
-    )
+    request = deciding.asked(case, record)
     assert request is not None  # noqa: S101  (asks and approval_id were there)
     return Asked(found, record, case, request)
 

@@ -231,6 +231,12 @@ def changes(
             yield {"event": "ended", **row}
 
 
+def _confirmed(said: bool | None) -> list[str]:
+    if said is None:
+        return []
+    return [f"customer   has {'' if said else 'not '}confirmed"]
+
+
 def card_lines(card: Mapping[str, Any]) -> list[str]:
     """Return a card as lines for a terminal: what it is, then why it may be wrong."""
     asked, now = card["asked"], card["now"]
@@ -257,6 +263,7 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
         *(line for one in asked["questions"] for line in _question_lines(one)),
         *(f"argument   {key} = {value}" for key, value in asked["arguments"].items()),
         f"state      {now['state']}, {missing} {role} missing, {asked['expires_at']}",
+        *_confirmed(now["customer_confirmed"]),
         *([_claim_line(now["claim"])] if now["claim"] else []),
         f"agent says {asked['agent_reason'] or '(nothing)'}",
         f"approval   {asked['approval']}",

@@ -1,9 +1,10 @@
-"""A channel's client: opens interactions and reports turns, each under its own key."""
+"""A channel's client: opens interactions, reports turns and what customers confirm."""
 
 from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import uuid4
 
 import httpx
 
@@ -11,7 +12,8 @@ from broker.client.answers import Answer, answer_of
 from broker.client.oauth import ASSERTION_LIFE_S, now_utc, send
 from broker.client.session import TIMEOUT_S
 from broker.core.jws import sign
-from broker.core.words.identity import INTERACTION_TYP, TURN_TYP
+from broker.core.words.approval import CONFIRMATION_TYP
+from broker.core.words.identity import ASKING_TYP, INTERACTION_TYP, TURN_TYP
 from broker.core.words.moment import write_moment
 
 if TYPE_CHECKING:
@@ -110,6 +112,44 @@ class ChannelClient:
         }
         signed = await self._signed(TURN_TYP, claims)
         return await self._post(f"/v1/interactions/{interaction}/turns", signed)
+
+    async def waiting(self, interaction: str) -> Answer:
+        """Ask what the customer has to confirm."""
+        signed = await self._signed(ASKING_TYP, {"interaction": interaction})
+        path = f"/v1/interactions/{interaction}/confirmations/waiting"
+        return await self._post(path, signed)
+
+    async def confirm(
+        self,
+        interaction: str,
+        approval: str,
+        *,
+        digest: str,
+        customer: str,
+        verdict: str,
+        verification_level: int,
+    ) -> Answer:
+        """Report what the customer said to an approval, out of band.
+
+        Args:
+            interaction: Where it was asked.
+            approval: Its id, as ``waiting`` gave it.
+            digest: What the customer was shown, as ``waiting`` gave it.
+            customer: The upstream's id of the customer.
+            verdict: ``approve`` or ``reject``.
+            verification_level: How well they were known when they said it.
+        """
+        claims = {
+            "interaction": interaction,
+            "approval": approval,
+            "digest": digest,
+            "customer": customer,
+            "verdict": verdict,
+            "verification_level": verification_level,
+            "jti": str(uuid4()),
+        }
+        signed = await self._signed(CONFIRMATION_TYP, claims)
+        return await self._post(f"/v1/interactions/{interaction}/confirmations", signed)
 
     async def _signed(self, typ: str, claims: Mapping[str, Any]) -> str:
         if not self._issuer:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from broker.core.canonical import digest
 from broker.core.words.approval import (
+    CUSTOMER,
     ApprovalRequest,
     ApprovalState,
+    Confirmer,
     Tally,
     VoteWord,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from broker.core.words.approval import Approver, StandingApproval, Vote
     from broker.core.words.decision import Quorum
     from broker.core.words.money import Money
+    from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
 
 STANDING_TRIED_MAX: Final = 8
@@ -75,6 +78,7 @@ def action_digest(
                 "expires_s": asked.quorum.expires_s,
                 "remind_s": asked.quorum.remind_s,
                 "ladder": [[r.role, r.after_s] for r in asked.quorum.ladder],
+                "customer": asked.quorum.customer,
             },
         }
     )
@@ -97,7 +101,12 @@ def permitted(decision: Decision, *, tier: Tier, standing: str) -> Decision:
 
 
 def asked_of(
-    record: ActionRecord, *, tool: Tool, bound: Bound, owner: str
+    record: ActionRecord,
+    *,
+    tool: Tool,
+    bound: Bound,
+    owner: str,
+    interaction: Interaction,
 ) -> ApprovalRequest | None:
     """Return what people are asked to sign for a stored action, None if nobody is.
 
@@ -109,6 +118,7 @@ def asked_of(
         tool: Its manifest.
         bound: What the manifest derives from its arguments.
         owner: The agent's owner by its signed row, who may not sign.
+        interaction: The action's, whose customer confirms if that is asked.
     """
     if record.asked is None or not record.approval_id:
         return None
@@ -131,6 +141,19 @@ def asked_of(
         state=ApprovalState.PENDING,
         created_at=asked_at,
         expires_at=asked_at + timedelta(seconds=record.asked.quorum.expires_s),
+        confirmer=confirmer(record.asked.quorum, interaction),
+    )
+
+
+def confirmer(quorum: Quorum, interaction: Interaction) -> Confirmer | None:
+    """Return who confirms beside the people of a quorum; None if nobody has to."""
+    if not quorum.customer:
+        return None
+    return Confirmer(
+        interaction_id=interaction.interaction_id,
+        channel_id=interaction.channel_id,
+        customer_id=interaction.customer_id,
+        level=quorum.customer,
     )
 
 
@@ -258,7 +281,8 @@ def tally(
     """Decide what the votes mean at ``now``.
 
     Only each person's latest vote counts, only for this digest, only from people who
-    may sign; one reject refuses; the quorum counts different people. A vote may seem
+    may sign; one reject refuses; the quorum counts different people. Where the
+    customer confirms as well, both are needed. A vote may seem
     VOTE_EARLY_S_MAX older than the question: it is in whole seconds, by the clock of
     whoever signed.
     """
@@ -270,12 +294,13 @@ def tally(
                 rejected_by=vote.person_id,
                 reason=vote.reason,
             )
-    counted = tuple(sorted(latest))
-    if len(counted) >= request.quorum.approvers_min:
-        return Tally(ApprovalState.APPROVED, counted=counted)
+    counted, customer = tuple(sorted(latest.keys() - {CUSTOMER})), CUSTOMER in latest
+    enough = len(counted) >= request.quorum.approvers_min
+    if enough and (customer or not request.quorum.customer):
+        return Tally(ApprovalState.APPROVED, counted=counted, customer=customer)
     if now >= request.expires_at:
-        return Tally(ApprovalState.EXPIRED, counted=counted)
-    return Tally(ApprovalState.PENDING, counted=counted)
+        return Tally(ApprovalState.EXPIRED, counted=counted, customer=customer)
+    return Tally(ApprovalState.PENDING, counted=counted, customer=customer)
 
 
 def latest_votes(
@@ -284,20 +309,47 @@ def latest_votes(
     *,
     people: Mapping[str, Approver],
 ) -> dict[str, Vote]:
-    """Return each person's latest vote that counts, by person."""
+    """Return each person's latest vote that counts, by person; the customer's too."""
     begin = request.created_at - timedelta(seconds=VOTE_EARLY_S_MAX)
     latest: dict[str, Vote] = {}
     for vote in sorted(votes, key=lambda v: (v.at, v.vote_id)):
-        person = people.get(vote.person_id)
         if (
-            person is not None
-            and vote.approval_id == request.approval_id
+            vote.approval_id == request.approval_id
             and vote.digest == request.digest
             and begin <= vote.at < request.expires_at
-            and may_sign(person, request, at=vote.at, word=vote.word) is None
+            and _may_vote(vote, request, people)
         ):
             latest[vote.person_id] = vote
     return latest
+
+
+def _may_vote(
+    vote: Vote, request: ApprovalRequest, people: Mapping[str, Approver]
+) -> bool:
+    if vote.person_id == CUSTOMER:
+        return vote.confirms is not None and may_confirm(vote.confirms, request) is None
+    person = people.get(vote.person_id)
+    if person is None or vote.confirms is not None:
+        return False
+    return may_sign(person, request, at=vote.at, word=vote.word) is None
+
+
+def may_confirm(who: Confirmer, request: ApprovalRequest) -> Reason | None:
+    """Return why a customer's word does not count for this, or None if it does.
+
+    Their no takes the same level: whoever is not known well enough is not them.
+    """
+    asked = request.confirmer
+    if asked is None:
+        return Reason("customer_not_asked", "the customer is not asked to confirm this")
+    if (who.interaction_id, who.channel_id) != (asked.interaction_id, asked.channel_id):
+        return Reason("other_interaction", "it was asked in another interaction")
+    if not asked.customer_id or who.customer_id != asked.customer_id:
+        return Reason("other_customer", "it is another customer's")
+    if who.level < asked.level:
+        text = f"the customer must be known at level {asked.level} to confirm this"
+        return Reason("verification_level", text)
+    return None
 
 
 def _within(amount: Money | None, standing: StandingApproval) -> bool:

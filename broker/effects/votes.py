@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import asyncpg
 
 from broker.core.approvals.card import WORDS_SHOWN_MAX, Said
+from broker.core.approvals.confirmations import read_confirmation
 from broker.core.approvals.votes import Voter, verify_vote
 from broker.core.guard import value_at
+from broker.core.identity.channel import claimed_channel
 from broker.core.sealed.action import outcome_from
 from broker.core.words.action import ActionState
-from broker.core.words.approval import ApprovalState
+from broker.core.words.approval import CUSTOMER, ApprovalState
 from broker.core.words.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
     LedgerUnavailableError,
+    UnauthenticatedError,
 )
 from broker.core.words.labels import Integrity
 from broker.core.words.money import Money
@@ -30,6 +33,7 @@ from broker.core.words.subject import VerificationLevel
 from broker.effects.keeping import rows
 from broker.effects.vault import ErasedError
 from broker.ports import CastWord, OnDesk
+from broker.registry.channels import parse_channel
 from broker.registry.people import parse_person
 from broker.registry.reading import RowError
 
@@ -49,6 +53,7 @@ VOTES_MAX: Final = 200
 """Rows that are looked at for one approval, oldest first; more do not count."""
 
 NAME_PARTS_MAX: Final = 8
+_UNSIGNED: Final = (ForbiddenError, InvalidError, UnauthenticatedError)
 
 _REQUEST = "SELECT * FROM approval WHERE approval_id = $1"
 _VOTES = """
@@ -58,7 +63,8 @@ SELECT v.vote_id, v.person_id, p.*
 """
 DESK: Final = """
 SELECT b.*, a.state AS action_state, a.tool, a.agent_id, a.customer_ref,
-       (SELECT count(*) FROM vote v WHERE v.approval_id = b.approval_id) AS votes,
+       (SELECT count(*) FROM vote v WHERE v.approval_id = b.approval_id
+           AND v.person_id <> 'customer') AS votes,
        greatest(0, extract(epoch FROM b.expires_at - clock_timestamp()))::float8
          AS left_s,
        greatest(0, extract(epoch FROM least(b.next_at, b.expires_at)
@@ -87,6 +93,11 @@ SELECT concat_ws(':', (SELECT max(outbox_id) FROM outbox),
      FROM (SELECT action_id FROM approval
             WHERE state = 'approved' AND ended_at > now() - interval '10 minutes'
             ORDER BY ended_at DESC LIMIT 200) b JOIN action a USING (action_id)))
+"""
+_HERE = """
+SELECT b.approval_id FROM approval b JOIN action a USING (action_id)
+ WHERE a.interaction_id = $1 AND b.state = 'pending'
+ ORDER BY b.created_at, b.approval_id LIMIT $2
 """
 _HELLO = """
 UPDATE approval SET started_at = clock_timestamp()
@@ -186,9 +197,12 @@ class Votes:
     async def votes(self, approval_id: str) -> tuple[tuple[Vote, ...], frozenset[str]]:
         """Return the votes whose signatures verify, and the ids of all rows."""
         found = await self._database.rows(_VOTES, approval_id, VOTES_MAX)
-        voters = {row["person_id"] for row in found}
+        voters = {row["person_id"] for row in found} - {CUSTOMER}
         known = {person_id: await self.voter(person_id) for person_id in voters}
-        votes = [await self._verified(row, known[row["person_id"]]) for row in found]
+        votes = [
+            await self._verified(row, known.get(row["person_id"], Voter()))
+            for row in found
+        ]
         seen = frozenset(str(row["vote_id"]) for row in found)
         return tuple(v for v in votes if v and v.approval_id == approval_id), seen
 
@@ -248,6 +262,11 @@ class Votes:
         """Return a text that changes when an approval or what came of it changes."""
         return str(await self._database.value(_PULSE))
 
+    async def here(self, interaction_id: str, *, limit: int) -> list[str]:
+        """Return ids of approvals that wait in an interaction, the oldest first."""
+        found = await self._database.rows(_HERE, interaction_id, limit)
+        return [str(row["approval_id"]) for row in found]
+
     async def due(self, *, limit: int) -> list[str]:
         """Return ids of approvals for which time has made something due."""
         found = await self._database.rows(_DUE, limit)
@@ -306,12 +325,22 @@ class Votes:
     async def _verified(self, row: asyncpg.Record, voter: Voter) -> Vote | None:
         try:
             opened = await self._vault.open(rows.draft_from(row), row["sealed"])
-            vote = verify_vote(
-                str(opened.get("jws")), person_id=row["person_id"], voter=voter
-            )
-        except (ErasedError, ValueError, ForbiddenError, InvalidError):
+            jws = str(opened.get("jws"))
+            if row["person_id"] == CUSTOMER:
+                vote = await self._confirmation(jws)
+            else:
+                vote = verify_vote(jws, person_id=row["person_id"], voter=voter)
+        except (ErasedError, ValueError, *_UNSIGNED):
             return None
         return vote if vote.vote_id == str(row["vote_id"]) else None
+
+    async def _confirmation(self, jws: str) -> Vote:
+        """Return what a customer said, if their channel's signed row stands for it."""
+        row = await self._people.get("channel", claimed_channel(jws))
+        if row is None:
+            msg = "no channel signed this"
+            raise UnauthenticatedError(msg)
+        return read_confirmation(jws, channel=parse_channel(row).facts())
 
     def _document(self, ballot: Ballot) -> dict[str, Any]:
         vote, outcome = ballot.vote, ballot.outcome

@@ -43,6 +43,9 @@ class Desk(Protocol):
     async def pulse(self) -> str:
         """Return a text that changes when an approval or what came of it changes."""
 
+    async def here(self, interaction_id: str, *, limit: int) -> Sequence[str]:
+        """Return ids of approvals that wait in an interaction, the oldest first."""
+
     async def due(self, *, limit: int) -> Sequence[str]:
         """Return ids of approvals for which time has made something due."""
 

@@ -97,6 +97,7 @@ async def test_a_person_sees_who_must_sign_and_what_would_stand_in_for_them(
         "expires_s": 86_400,
         "remind_s": 0,
         "ladder": [],
+        "customer": None,
     }
     changes = [[c["change"] for c in way["changes"]] for way in body["would_pass"]]
     assert changes == [["people_sign"], ["standing_approval"]]

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from broker.api import interactions, problems
 from broker.api.interactions import ASSERTION_CHARS_MAX
 from broker.core.words.moment import write_moment
-from tests.support.channels import opening, turn
+from tests.support.approvals.customers import asks_the_customer, said
+from tests.support.channels import asking, opening, turn
 from tests.support.flow.executor import CUSTOMER
 from tests.support.flow.house import AGENT_ID, ISSUER, House, open_house
 from tests.support.identities import key_of
@@ -86,7 +87,37 @@ async def test_a_level_above_the_channels_own_is_answered_403(house, http) -> No
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-@pytest.mark.parametrize("path", [URL, f"{URL}/{'0' * 36}/turns"])
+async def test_a_channel_learns_what_waits_and_reports_what_the_customer_said(
+    house, http
+) -> None:
+    record = await asks_the_customer(house)
+    where = record.request.interaction_id
+    path = f"{URL}/{where}/confirmations"
+    body = {"assertion": asking(interaction=where, **claims(house))}
+    told = await http.post(f"{path}/waiting", json=body)
+    assert told.status_code == 200
+    [one] = told.json()["waiting"]
+    assert one["digest"] == record.digest
+    body = {"assertion": said(house, record, digest="0" * 64)}
+    stale = await http.post(path, json=body)
+    assert (stale.status_code, stale.json()["code"]) == (409, "approval-stale")
+    body = {"assertion": said(house, record, customer="somebody")}
+    other = await http.post(path, json=body)
+    assert (other.status_code, other.json()["code"]) == (403, "forbidden")
+    counted = await http.post(path, json={"assertion": said(house, record)})
+    assert counted.status_code == 201
+    assert counted.json()["approval"] == record.approval_id
+    assert counted.json()["state"] == "pending"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [URL]
+    + [
+        f"{URL}/{'0' * 36}/{what}"
+        for what in ("turns", "confirmations", "confirmations/waiting")
+    ],
+)
 async def test_an_assertion_is_as_long_as_the_limit_and_not_longer(http, path) -> None:
     longest = await http.post(path, json={"assertion": "x" * ASSERTION_CHARS_MAX})
     assert (longest.status_code, longest.json()["code"]) == (401, "unauthenticated")

@@ -22,7 +22,7 @@ from broker.core.approve import (
     tally,
 )
 from broker.core.guard import bind
-from broker.core.words.action import Bound, Requester
+from broker.core.words.action import ActionRecord, Bound, Requester
 from broker.core.words.approval import (
     ApprovalRequest,
     ApprovalState,
@@ -32,7 +32,16 @@ from broker.core.words.approval import (
 )
 from broker.core.words.decision import Deny, Escalate, Permit, Quorum, Reason, Rung
 from broker.core.words.money import Money
-from tests.support.cases import ACTION_ID, AGENT_ID, NOW, REFUND, record, request, tool
+from tests.support.cases import (
+    ACTION_ID,
+    AGENT_ID,
+    NOW,
+    REFUND,
+    interaction,
+    record,
+    request,
+    tool,
+)
 
 TOOL = tool("orders.refund")
 OWNER = "olivia"
@@ -142,6 +151,7 @@ def digested(**changes: Any) -> str:
         {"asked": replace(ASKED, quorum=Quorum(1, "supervisor", 3_601))},
         {"asked": replace(ASKED, quorum=Quorum(1, "supervisor", 3_600, remind_s=60))},
         {"asked": replace(ASKED, quorum=PASSED_ON)},
+        {"asked": replace(ASKED, quorum=replace(ASKED.quorum, customer=2))},
         {"asked": replace(ASKED, reasons=())},
         {"asked": replace(ASKED, reasons=(Reason("x", "", "refund-one", "C2"),))},
     ],
@@ -160,9 +170,19 @@ def test_the_digest_does_not_depend_on_texts_or_on_the_order_of_rules() -> None:
     assert digested(request={"reason": "the agent says"}) == digested()
 
 
+def rebuilt(stored: ActionRecord) -> ApprovalRequest | None:
+    return asked_of(
+        stored,
+        tool=TOOL,
+        bound=bind(TOOL, REFUND),
+        owner=OWNER,
+        interaction=interaction(),
+    )
+
+
 def test_what_is_asked_is_rebuilt_from_the_stored_action_alone() -> None:
     stored = record(asked=ASKED, approval_id="a1")
-    asked = asked_of(stored, tool=TOOL, bound=bind(TOOL, REFUND), owner=OWNER)
+    asked = rebuilt(stored)
     assert asked is not None
     assert asked.digest == digested()
     assert asked.quorum == ASKED.quorum
@@ -170,9 +190,7 @@ def test_what_is_asked_is_rebuilt_from_the_stored_action_alone() -> None:
     assert asked.barred == {OWNER, AGENT_ID}
     assert (asked.created_at, asked.expires_at) == (NOW, NOW + TTL)
     for nothing in (replace(stored, asked=None), replace(stored, approval_id="")):
-        assert (
-            asked_of(nothing, tool=TOOL, bound=bind(TOOL, REFUND), owner=OWNER) is None
-        )
+        assert rebuilt(nothing) is None
 
 
 def test_signatures_are_carried_only_if_nothing_new_is_asked() -> None:

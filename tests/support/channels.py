@@ -7,7 +7,13 @@ from typing import Any
 from broker.core.authenticate import ChannelFacts
 from broker.core.jwk import PrivateKey
 from broker.core.jws import sign
-from broker.core.words.identity import INTERACTION_TYP, TURN_TYP, RegisteredKey
+from broker.core.words.approval import CONFIRMATION_TYP
+from broker.core.words.identity import (
+    ASKING_TYP,
+    INTERACTION_TYP,
+    TURN_TYP,
+    RegisteredKey,
+)
 from broker.core.words.moment import write_moment
 from tests.support.identities import (
     AGENT_ID,
@@ -59,5 +65,29 @@ def turn(*, key: PrivateKey = CHANNEL_KEY, typ: str = TURN_TYP, **claims: Any) -
         "speaker": "customer",
         "text": "Please refund my order.",
         "at": write_moment(NOW),
+    }
+    return sign(edited(base, claims), key=key, typ=typ)
+
+
+def asking(
+    *, key: PrivateKey = CHANNEL_KEY, typ: str = ASKING_TYP, **claims: Any
+) -> str:
+    """Return a question what waits; keyword arguments replace or remove claims."""
+    base = _COMMON | {"jti": "asking-1", "interaction": INTERACTION_ID}
+    return sign(edited(base, claims), key=key, typ=typ)
+
+
+def confirmation(
+    *, key: PrivateKey = CHANNEL_KEY, typ: str = CONFIRMATION_TYP, **claims: Any
+) -> str:
+    """Return a confirmation; keyword arguments replace or (...) remove claims."""
+    base = _COMMON | {
+        "jti": "0197a000-0000-7000-8000-00000000f001",
+        "interaction": INTERACTION_ID,
+        "approval": "0197a000-0000-7000-8000-00000000f002",
+        "digest": "d" * 64,
+        "customer": "customer-7",
+        "verification_level": 2,
+        "verdict": "approve",
     }
     return sign(edited(base, claims), key=key, typ=typ)

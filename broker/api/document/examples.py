@@ -102,6 +102,7 @@ _CARD: Final = {
             "approvers_min": 1,
             "role": "supervisor",
             "ladder": [{"role": "compliance", "after_s": 14_400}],
+            "customer": None,
         },
         "created_at": "2026-11-26T09:15:00.120000Z",
         "expires_at": "2026-11-27T09:15:00.120000Z",
@@ -124,6 +125,7 @@ _CARD: Final = {
         "action": "pending_approval",
         "approved_by": [],
         "votes_missing": 1,
+        "customer_confirmed": None,
         "claim": None,
         "budgets": [
             {
@@ -170,6 +172,10 @@ REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     },
     ("POST", "/v1/interactions"): {"assertion": _JWS},
     ("POST", "/v1/interactions/{interaction_id}/turns"): {"assertion": _JWS},
+    ("POST", "/v1/interactions/{interaction_id}/confirmations"): {"assertion": _JWS},
+    ("POST", "/v1/interactions/{interaction_id}/confirmations/waiting"): {
+        "assertion": _JWS
+    },
     ("POST", "/v1/approvals/{approval_id}/votes"): {"vote": _JWS},
     ("POST", "/v1/admin/actions/{action_id}/resolve"): {
         "happened": True,
@@ -246,6 +252,25 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "verification_level": 2,
     },
     ("POST", "/v1/interactions/{interaction_id}/turns", "201"): {"turn": ACTION},
+    ("POST", "/v1/interactions/{interaction_id}/confirmations", "201"): {
+        "approval": APPROVAL,
+        "confirmation": ACTION,
+        "state": "pending",
+    },
+    ("POST", "/v1/interactions/{interaction_id}/confirmations/waiting", "200"): {
+        "waiting": [
+            {
+                "approval": APPROVAL,
+                "digest": DIGEST,
+                "verb": "Refund an order",
+                "amount": "150.00 USD",
+                "arguments": _ARGUMENTS,
+                "verification_level": 2,
+                "level_name": "matched",
+                "expires_at": "2026-11-27T09:15:00.120000Z",
+            }
+        ]
+    },
     ("GET", "/v1/approvals", "200"): {
         "approvals": [_WAITING],
         "next_cursor": None,

@@ -162,7 +162,8 @@ def _decision(found: Mapping[str, Any]) -> str:
         return _WORDS[found["decision"]]
     many, hours = quorum["approvers_min"], quorum["expires_s"] / 3_600
     people = "one person" if many == 1 else f"{many} people"
-    return f"{people} with the role {quorum['role']} must sign within {hours:g} h"
+    also = " and the customer" if quorum["customer"] else ""
+    return f"{people} with the role {quorum['role']}{also} must sign within {hours:g} h"
 
 
 def _shown(value: int, line: Mapping[str, Any]) -> str:

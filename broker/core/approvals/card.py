@@ -18,6 +18,7 @@ from broker.core.canonical import digest
 from broker.core.guard import value_at
 from broker.core.identity.chain import delegation_of
 from broker.core.words.moment import write_moment
+from broker.core.words.subject import VerificationLevel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import ApprovalRequest, Tally
     from broker.core.words.budget import Line
+    from broker.core.words.decision import Quorum
     from broker.core.words.money import Money
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
@@ -102,14 +104,7 @@ def asked(  # noqa: PLR0913  (what a card is made of)
         "effect": tool.effect.value,
         "tier": int(tool.tier),
         "arguments": dict(record.request.arguments),
-        "quorum": {
-            "approvers_min": request.quorum.approvers_min,
-            "role": request.quorum.role,
-            "ladder": [
-                {"role": rung.role, "after_s": rung.after_s}
-                for rung in request.quorum.ladder
-            ],
-        },
+        "quorum": _quorum(request.quorum),
         "created_at": write_moment(request.created_at),
         "expires_at": write_moment(request.expires_at),
         "customer_said": [_word(one) for one in words if one.speaker == "customer"],
@@ -121,6 +116,22 @@ def asked(  # noqa: PLR0913  (what a card is made of)
         # Last, so that nobody reads it before the rest.
         "agent_reason": record.request.reason,
     }
+
+
+def _quorum(quorum: Quorum) -> dict[str, Any]:
+    return {
+        "approvers_min": quorum.approvers_min,
+        "role": quorum.role,
+        "ladder": [
+            {"role": rung.role, "after_s": rung.after_s} for rung in quorum.ladder
+        ],
+        "customer": level_name(quorum),
+    }
+
+
+def level_name(quorum: Quorum) -> str | None:
+    """Return at which level the customer confirms as well; None if not asked."""
+    return VerificationLevel(quorum.customer).name.lower() if quorum.customer else None
 
 
 def record_fields(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,9 +154,7 @@ def reason_needed(record: ActionRecord) -> bool:
     return bool(record.findings)
 
 
-def meanwhile(
-    tally: Tally, lines: Sequence[Line], *, approvers_min: int
-) -> dict[str, Any]:
+def meanwhile(tally: Tally, lines: Sequence[Line], *, quorum: Quorum) -> dict[str, Any]:
     """Return how things stand at the moment, as JSON: votes, and budgets with this.
 
     ``over`` marks a budget that has no room for it any more.
@@ -153,7 +162,8 @@ def meanwhile(
     return {
         "state": tally.state.value,
         "approved_by": list(tally.counted),
-        "votes_missing": max(0, approvers_min - len(tally.counted)),
+        "votes_missing": max(0, quorum.approvers_min - len(tally.counted)),
+        "customer_confirmed": tally.customer if quorum.customer else None,
         "budgets": [
             {
                 "rule": line.rule_id,

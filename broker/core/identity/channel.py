@@ -39,6 +39,7 @@ from broker.core.words.subject import VerificationLevel
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from broker.core.jwk import PublicKey
     from broker.core.words.identity import RegisteredKey
 
 WORD_CHARS_MAX: Final = 100
@@ -55,7 +56,7 @@ TURN_AGE_S_MAX: Final = 86_400
 SPEAKERS: Final = frozenset({"customer", "agent"})
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_REFUSED = "the channel's assertion could not be verified"
+REFUSED = "the channel's assertion could not be verified"
 _OPENING_FIELDS = frozenset(
     {
         "iss",
@@ -101,10 +102,10 @@ def claimed_channel(assertion: str) -> str:
     try:
         issuer = claims_of(unpack(assertion)).get("iss")
     except JwsError as error:
-        msg = f"{_REFUSED} ({error.problem})"
+        msg = f"{REFUSED} ({error.problem})"
         raise UnauthenticatedError(msg) from None
     if not isinstance(issuer, str) or not _UUID.fullmatch(issuer):
-        raise UnauthenticatedError(_REFUSED, hint="iss is the channel's id")
+        raise UnauthenticatedError(REFUSED, hint="iss is the channel's id")
     return issuer
 
 
@@ -127,35 +128,35 @@ def verify_interaction_assertion(
         ForbiddenError: The use case or the verification level is not this channel's.
         InvalidError: A claim is missing, unknown, too long or of the wrong type.
     """
-    claims, kid = _verified(assertion, INTERACTION_TYP, channel, now=now)
-    _only(claims, _OPENING_FIELDS)
+    claims, kid = verified(assertion, INTERACTION_TYP, channel, now=now)
+    only(claims, _OPENING_FIELDS)
     check_audience(claims, issuer)
     times = check_times(claims, now=now, life_s_max=ASSERTION_LIFE_S_MAX)
-    level = _level(claims)
-    use_case = _text(claims, "use_case")
+    known = level(claims)
+    use_case = text(claims, "use_case")
     if use_case not in channel.use_cases:
         msg = "this channel may not open interactions of this use case"
         raise ForbiddenError(msg, pointer="/use_case")
-    if level > channel.verification_max:
+    if known > channel.verification_max:
         msg = f"this channel may vouch for level {channel.verification_max} at most"
         raise ForbiddenError(msg, pointer="/verification_level")
-    customer = _text(claims, "customer", chars_max=CUSTOMER_CHARS_MAX, empty=True)
-    if level > VerificationLevel.NONE and not customer:
+    customer = text(claims, "customer", chars_max=CUSTOMER_CHARS_MAX, empty=True)
+    if known > VerificationLevel.NONE and not customer:
         msg = "a verification level needs a customer"
         raise InvalidError(msg, pointer="/verification_level")
     return InteractionOpening(
         channel_id=channel.channel_id,
         kid=kid,
-        agent_id=_uuid(claims, "agent"),
+        agent_id=uuid(claims, "agent"),
         use_case=use_case,
         customer=customer,
-        verification=level,
-        channel=_text(claims, "channel"),
+        verification=known,
+        channel=text(claims, "channel"),
         topics=_words(claims, "topics", count_max=TOPICS_MAX),
         customer_flags=_words(claims, "customer_flags", count_max=CUSTOMER_FLAGS_MAX),
-        locale=_text(claims, "locale", empty=True),
-        purpose=_text(claims, "purpose", empty=True),
-        consent_version=_text(claims, "consent_version", empty=True),
+        locale=text(claims, "locale", empty=True),
+        purpose=text(claims, "purpose", empty=True),
+        consent_version=text(claims, "consent_version", empty=True),
         ai_disclosed_at=_disclosed(claims, now=now),
         evidence=_evidence(claims),
         issued_at=times.issued_at or now,
@@ -180,14 +181,14 @@ def verify_turn(
         ForbiddenError: It was signed for another interaction.
         InvalidError: A claim is missing, unknown, too long or of the wrong type.
     """
-    claims, kid = _verified(assertion, TURN_TYP, channel, now=now)
-    _only(claims, _TURN_FIELDS)
+    claims, kid = verified(assertion, TURN_TYP, channel, now=now)
+    only(claims, _TURN_FIELDS)
     check_audience(claims, issuer)
     times = check_times(claims, now=now, life_s_max=ASSERTION_LIFE_S_MAX)
     if claims.get("interaction") != interaction_id:
         msg = "the turn was signed for another interaction"
         raise ForbiddenError(msg, pointer="/interaction")
-    speaker = _text(claims, "speaker")
+    speaker = text(claims, "speaker")
     if speaker not in SPEAKERS:
         msg = "the speaker is customer or agent"
         raise InvalidError(msg, pointer="/speaker")
@@ -201,56 +202,92 @@ def verify_turn(
         kid=kid,
         interaction_id=interaction_id,
         speaker=speaker,
-        text=_text(claims, "text", chars_max=TURN_CHARS_MAX),
+        text=text(claims, "text", chars_max=TURN_CHARS_MAX),
         at=at,
         one_use=one_use("turn", key=kid, jti=jti_of(claims), until=times.expires_at),
     )
 
 
-def _verified(
+def verified(
     assertion: str, typ: str, channel: ChannelFacts, *, now: datetime
 ) -> tuple[dict[str, Any], str]:
+    """Return claims and kid of what a channel signed with a key that it has now.
+
+    Raises:
+        UnauthenticatedError: it did not.
+    """
     keys = {slot.key.kid: slot.key for slot in channel.keys if slot.valid_at(now)}
+    return signed(assertion, typ, channel, keys)
+
+
+def signed(
+    assertion: str, typ: str, channel: ChannelFacts, keys: dict[str, PublicKey]
+) -> tuple[dict[str, Any], str]:
+    """Return claims and kid of what a channel signed with one of these keys.
+
+    Raises:
+        UnauthenticatedError: it did not.
+    """
     try:
         claims = verify(assertion, keys=keys, typ=typ)
         kid = unpack(assertion).kid
     except JwsError as error:
-        msg = f"{_REFUSED} ({error.problem})"
+        msg = f"{REFUSED} ({error.problem})"
         raise UnauthenticatedError(msg) from None
     if claims.get("iss") != channel.channel_id:
-        raise UnauthenticatedError(_REFUSED, hint="iss is the channel's id")
+        raise UnauthenticatedError(REFUSED, hint="iss is the channel's id")
     return claims, kid
 
 
-def _only(claims: dict[str, Any], known: frozenset[str]) -> None:
+def only(claims: dict[str, Any], known: frozenset[str]) -> None:
+    """Require that there is no other claim.
+
+    Raises:
+        InvalidError: there is one.
+    """
     unknown = sorted(claims.keys() - known)
     if unknown:
         msg = "the assertion has a claim that is not known here"
         raise InvalidError(msg, pointer=f"/{unknown[0][:WORD_CHARS_MAX]}")
 
 
-def _text(
+def text(
     claims: dict[str, Any],
     name: str,
     *,
     chars_max: int = WORD_CHARS_MAX,
     empty: bool = False,
 ) -> str:
+    """Return a short text.
+
+    Raises:
+        InvalidError: it is missing, empty, too long or no text.
+    """
     try:
         return text_claim(claims, name, chars_max=chars_max, empty=empty)
     except UnauthenticatedError as error:
         raise InvalidError(error.detail, pointer=f"/{name}") from None
 
 
-def _uuid(claims: dict[str, Any], name: str) -> str:
-    text = _text(claims, name)
-    if not _UUID.fullmatch(text):
+def uuid(claims: dict[str, Any], name: str) -> str:
+    """Return an id.
+
+    Raises:
+        InvalidError: it is something else.
+    """
+    value = text(claims, name)
+    if not _UUID.fullmatch(value):
         msg = f"the claim {name} is no id"
         raise InvalidError(msg, pointer=f"/{name}")
-    return text
+    return value
 
 
-def _level(claims: dict[str, Any]) -> VerificationLevel:
+def level(claims: dict[str, Any]) -> VerificationLevel:
+    """Return how well the customer is known.
+
+    Raises:
+        InvalidError: it is no level.
+    """
     value = claims.get("verification_level")
     if type(value) is not int or value not in {*VerificationLevel}:
         msg = f"the level is a whole number from 0 to {max(VerificationLevel)}"

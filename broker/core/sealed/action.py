@@ -211,6 +211,7 @@ def _asked(asked: Escalate | None) -> dict[str, Any] | None:
         "expires_s": asked.quorum.expires_s,
         "remind_s": asked.quorum.remind_s,
         "ladder": [[rung.role, rung.after_s] for rung in asked.quorum.ladder],
+        "customer": asked.quorum.customer,
     }
 
 
@@ -225,5 +226,6 @@ def _asked_from(sealed: Mapping[str, Any] | None) -> Escalate | None:
             expires_s=sealed["expires_s"],
             remind_s=sealed["remind_s"],
             ladder=tuple(Rung(role, after_s) for role, after_s in sealed["ladder"]),
+            customer=sealed["customer"],
         ),
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VOTE_TYP = "counterfoil-vote+jwt"
 CONSOLE_VOTE_TYP = "counterfoil-console-vote+jwt"
 LINK_VOTE_TYP = "counterfoil-link-vote+jwt"
+CONFIRMATION_TYP = "counterfoil-confirmation+jwt"
 RESOLUTION_TYP = "counterfoil-resolution+jwt"
 VOTE_REASON_LENGTH_MAX = 1_000
 
@@ -27,6 +28,13 @@ CONSOLE_STRENGTHS = frozenset({"link"})
 
 LINK_STRENGTH = "mail"
 """How a person is known who follows a link in a mail: enough to say no, never yes."""
+
+
+CUSTOMER = "customer"
+"""Whose vote a confirmation is: no person has this id."""
+
+CHANNEL_STRENGTH = "channel"
+"""How a customer is known who confirms: as well as their channel says."""
 
 
 class ApprovalState(StrEnum):
@@ -104,6 +112,7 @@ class Approver:
 class ApprovalRequest:
     """One frozen action, put before people.
 
+    ``confirmer`` is the customer who confirms as well, None if that is not asked.
     ``digest`` covers the action and the decision (see ``approve.action_digest``);
     ``barred`` are the people who may not sign: the agent's owner and whoever asked.
     """
@@ -117,6 +126,20 @@ class ApprovalRequest:
     state: ApprovalState
     created_at: datetime
     expires_at: datetime
+    confirmer: Confirmer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmer:
+    """Who confirms, where, and how well they are known; of an approval, at the least.
+
+    ``channel_id`` is the channel that opened the interaction: its word alone counts.
+    """
+
+    interaction_id: str
+    channel_id: str
+    customer_id: str
+    level: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,8 @@ class Vote:
     ``shown`` is the digest of the card that the person saw, ``strength`` how they were
     signed in, ``kid`` the key that signed, ``at`` when, in whole seconds. ``session``
     is the console session in which the broker signed on this person's behalf, empty if
-    the person's own key did.
+    the person's own key did. ``confirms`` is set in a customer's confirmation alone,
+    which their channel signed.
     """
 
     vote_id: str
@@ -140,10 +164,13 @@ class Vote:
     at: datetime
     kid: str = ""
     session: str = ""
+    confirms: Confirmer | None = None
 
     @property
     def typ(self) -> str:
         """Return the ``typ`` that this vote is signed as."""
+        if self.confirms is not None:
+            return CONFIRMATION_TYP
         if self.strength == LINK_STRENGTH:
             return LINK_VOTE_TYP
         return CONSOLE_VOTE_TYP if self.session else VOTE_TYP
@@ -151,9 +178,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the votes together mean."""
+    """What the votes together mean; ``customer``: whether the customer confirmed."""
 
     state: ApprovalState
     counted: tuple[str, ...] = ()
     rejected_by: str = ""
     reason: str = field(default="")
+    customer: bool = False

@@ -7,6 +7,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, assert_never
 
+from broker.core.words.subject import VerificationLevel
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -46,7 +48,8 @@ class Quorum:
 
     ``remind_s`` is when those who were asked are reminded, 0 for never. ``ladder`` says
     who may sign as well if nobody answers, and from when: it only ever adds people, so
-    that a signature that was good stays good.
+    that a signature that was good stays good. ``customer`` is the verification level
+    at which the customer confirms as well, 0 if they are not asked.
     """
 
     approvers_min: int
@@ -54,6 +57,7 @@ class Quorum:
     expires_s: int
     remind_s: int = 0
     ladder: tuple[Rung, ...] = ()
+    customer: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a quorum of nobody, and times that never come."""
@@ -62,6 +66,9 @@ class Quorum:
             raise ValueError(msg)
         if not 0 <= self.remind_s < self.expires_s:
             msg = "a quorum reminds before it expires"
+            raise ValueError(msg)
+        if self.customer not in {*VerificationLevel}:
+            msg = f"a customer confirms at a level up to {max(VerificationLevel)}"
             raise ValueError(msg)
         times = [0, *(rung.after_s for rung in self.ladder), self.expires_s]
         roles = [self.role, *(rung.role for rung in self.ladder)]
@@ -143,7 +150,8 @@ def strictest_quorum(quorums: Sequence[Quorum]) -> Quorum:
 
     The role is that of the first that asks for most approvers. A rung counts only if
     each of them has it, and at the latest of their times: who may sign is never more
-    than any of them says.
+    than any of them says. The customer confirms if any of them says so, at the highest
+    of their levels.
     """
     most = max(quorums, key=lambda one: one.approvers_min)
     expires_s = min(one.expires_s for one in quorums)
@@ -157,6 +165,7 @@ def strictest_quorum(quorums: Sequence[Quorum]) -> Quorum:
         expires_s=expires_s,
         remind_s=min(reminders, default=0),
         ladder=_rising(latest, expires_s),
+        customer=max(one.customer for one in quorums),
     )
 
 

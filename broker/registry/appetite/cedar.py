@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from broker.core.words.subject import VerificationLevel
 from broker.registry.appetite.words import GRANTING, Row, Table, Then
 from broker.registry.policy.cedar_text import quoted
 
@@ -79,6 +80,9 @@ def _rule(table: Table, row: Row, name: str, effect: str, conditions: list[str])
         if row.quorum.ladder:
             ladder = " ".join(f"{r.role}:{r.after_s}" for r in row.quorum.ladder)
             notes.append(f"@escalate({quoted(ladder)})")
+        if row.quorum.customer:
+            level = VerificationLevel(row.quorum.customer).name.lower()
+            notes.append(f"@customer_confirms({quoted(level)})")
     lines = [
         f"// {table.file} line {row.line}",
         " ".join(notes),

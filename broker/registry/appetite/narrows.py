@@ -186,6 +186,7 @@ def _as_strict(quorum: Quorum, than: Quorum) -> bool:
         quorum.approvers_min >= than.approvers_min
         and quorum.role == than.role
         and quorum.expires_s <= than.expires_s
+        and quorum.customer >= than.customer
         and _passes_on_less(quorum, than)
     )
 
@@ -206,7 +207,9 @@ def _says(row: Row) -> str:
     standing = " or a standing approval" if row.standing else ""
     later = "".join(f", {r.role} after {r.after_s} s" for r in row.quorum.ladder)
     role, within_s = row.quorum.role, row.quorum.expires_s
-    return f"{many} of role {role} within {within_s} s{later}{standing}"
+    level = row.quorum.customer
+    confirms = f" and the customer, known at level {level}" if level else ""
+    return f"{many} of role {role}{confirms} within {within_s} s{later}{standing}"
 
 
 def _shown(cell: Cell) -> str:

@@ -50,7 +50,15 @@ _ANY_ROW = frozenset(
     }
 )
 _PEOPLE = frozenset(
-    {"approvers", "role", "within", "remind", "escalate", "or_standing"}
+    {
+        "approvers",
+        "role",
+        "within",
+        "remind",
+        "escalate",
+        "customer_confirms",
+        "or_standing",
+    }
 )
 _TAKES = frozenset({"verification_below", "total", "total_above"})
 _FIELDS = {
@@ -323,6 +331,7 @@ class _Reader:
                 expires_s=expires_s,
                 remind_s=remind_s,
                 ladder=self.ladder(),
+                customer=self.level("customer_confirms"),
             )
         except ValueError as error:
             self.refuse("escalate", str(error))

@@ -6,7 +6,8 @@ the budget rules, and the text is validated strictly against it before anything 
 
 Each Cedar policy carries ``@id``; optional ``@clause`` and ``@text``; and, where it
 permits under ``context.approved``, ``@approvers``, ``@role`` and ``@expires_s``; there,
-too, ``@remind_s("3600")`` and ``@escalate("compliance:7200 admin:10800")``.
+too, ``@remind_s("3600")`` and ``@escalate("compliance:7200 admin:10800")``,
+and ``@customer_confirms("matched")``: the customer, known so well, says yes as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from broker.core.words.budget import (
 )
 from broker.core.words.decision import Quorum, Rung
 from broker.core.words.money import is_currency
+from broker.core.words.subject import VerificationLevel
 from broker.registry.policy.cedar_text import RULES_MAX, PolicyError, check_text
 from broker.registry.policy.schema import schema_text
 from broker.registry.policy.slices import looks, slices
@@ -104,6 +106,7 @@ def _rules(parsed: pst.PolicySet) -> dict[str, Rule]:
                     "expires_s": notes.get("expires_s", "86400"),
                     "remind_s": notes.get("remind_s", "0"),
                     "escalate": notes.get("escalate", ""),
+                    "customer_confirms": notes.get("customer_confirms", ""),
                 },
                 where=f"rule {rule_id}",
             )
@@ -136,10 +139,20 @@ def _quorum(raw: Mapping[str, Any], *, where: str) -> Quorum:
             expires_s=expires_s,
             remind_s=int(raw.get("remind_s", 0)),
             ladder=_ladder(str(raw.get("escalate", ""))),
+            customer=_level(str(raw.get("customer_confirms", ""))),
         )
     except ValueError as error:
         msg = f"{where}: {error}"
         raise PolicyError(msg) from error
+
+
+def _level(text: str) -> int:
+    """Read at which level the customer confirms as well; nothing is not at all."""
+    levels = {one.name.lower(): one for one in VerificationLevel if one}
+    if text and text not in levels:
+        msg = f"customer_confirms is one of {', '.join(levels)}, not {text!r}"
+        raise ValueError(msg)
+    return int(levels[text]) if text else 0
 
 
 def _ladder(text: str) -> tuple[Rung, ...]:

@@ -669,7 +669,8 @@ $$;
 --     "per_hour": how many yeses of one person count within an hour}
 -- Returns {"word": counted | repeated | moved | closed | expired | unknown | claimed |
 -- capped, "state"}; only ``counted`` leaves anything behind. ``claimed``: somebody else
--- works on it. ``capped``: this person said yes too often. Neither keeps a no waiting.
+-- works on it. ``capped``: this person said yes too often. Neither keeps a no waiting,
+-- nor what a customer confirms, whose person_id is 'customer'.
 CREATE FUNCTION vote_cast(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -696,9 +697,9 @@ BEGIN
   ELSIF leads NOT IN ('pending', 'approved', 'rejected') THEN
     RAISE EXCEPTION 'a vote leads to %', leads USING ERRCODE = 'check_violation';
   ELSIF p ->> 'word' = 'approve' AND asked.claimed_by <> p ->> 'person_id'
-        AND asked.claimed_until > clock_timestamp() THEN
+        AND p ->> 'person_id' <> 'customer' AND asked.claimed_until > clock_timestamp() THEN
     RETURN jsonb_build_object('word', 'claimed', 'state', asked.state);
-  ELSIF p ->> 'word' = 'approve' THEN
+  ELSIF p ->> 'word' = 'approve' AND p ->> 'person_id' <> 'customer' THEN
     -- One person's yeses are counted one after the other; this lock comes last.
     PERFORM pg_advisory_xact_lock(hashtextextended(p ->> 'person_id', 2));
     IF (SELECT count(*) FROM vote v

@@ -14,6 +14,7 @@ from broker.core.approvals.card import (
     Customer,
     Said,
     asked,
+    level_name,
     meanwhile,
     reason_needed,
     record_fields,
@@ -44,7 +45,13 @@ def said(text: str, *, speaker: str = "customer", second: int = 0) -> Said:
 
 def card(**changes: Any) -> dict[str, Any]:
     stored = changes.pop("record", RECORD)
-    question = asked_of(stored, tool=TOOL, bound=bind(TOOL, REFUND), owner="o")
+    question = asked_of(
+        stored,
+        tool=TOOL,
+        bound=bind(TOOL, REFUND),
+        owner="o",
+        interaction=interaction(),
+    )
     assert question is not None
     return asked(
         stored,
@@ -145,9 +152,14 @@ def test_budgets_show_overspend_and_frozen_ones() -> None:
         held=30,
     )
     lines = (line, replace(line, held=31), replace(line, frozen=True))
-    found = meanwhile(
-        Tally(ApprovalState.PENDING, counted=("ann",)), lines, approvers_min=2
-    )
+    votes, two = Tally(ApprovalState.PENDING, counted=("ann",)), Quorum(2, "s", 60)
+    found = meanwhile(votes, lines, quorum=two)
     assert [budget["over"] for budget in found["budgets"]] == [False, True, True]
     assert (found["approved_by"], found["votes_missing"]) == (["ann"], 1)
     assert found["budgets"][0]["this"] == 30
+    assert found["customer_confirmed"] is None
+    asks = replace(two, customer=2)
+    assert meanwhile(votes, lines, quorum=asks)["customer_confirmed"] is False
+    yes = replace(votes, customer=True)
+    assert meanwhile(yes, lines, quorum=asks)["customer_confirmed"] is True
+    assert (level_name(two), level_name(asks)) == (None, "matched")

@@ -127,6 +127,20 @@ def test_a_grant_that_is_for_some_customers_only_cannot_be_given_to_all() -> Non
         )
 
 
+def test_a_row_may_ask_the_customer_and_not_leave_out_one_whom_the_company_asks() -> (
+    None
+):
+    def asking(level: int) -> Row:
+        return replace(SMALL, quorum=replace(ONE, customer=level))
+
+    company = replace(TABLE, rows=(asking(2),))
+    for level in (2, 3):
+        check_narrows(company, narrowed(asking(level)), TOOLS)
+    for level in (0, 1):
+        with pytest.raises(PolicyError, match="and the customer, known at level 2"):
+            check_narrows(company, narrowed(asking(level)), TOOLS)
+
+
 def test_two_rows_that_one_request_fits_ask_for_the_same_role() -> None:
     check_roles((TABLE,), TOOLS)
     other = replace(TOPIC, clause="T2", line=9, quorum=Quorum(1, "compliance", 60))

@@ -81,6 +81,11 @@ def test_a_row_may_say_when_people_are_reminded_and_who_is_asked_next() -> None:
     assert only(**asks).quorum == Quorum(1, "supervisor", 172_800, 1_800, ladder)
 
 
+def test_a_row_may_want_the_customer_to_confirm_as_well() -> None:
+    asks = ASKS | {"within": '"1m"', "customer_confirms": '"strong"'}
+    assert only(**asks).quorum == Quorum(1, "supervisor", 60, customer=3)
+
+
 def test_a_row_may_look_at_money_that_moved_or_at_actions_that_happened() -> None:
     money = only(**TAKES, total='"month"', total_above='"300.00"')
     assert money.ceiling == Ceiling("month", 30_000, counts=False)
@@ -124,6 +129,9 @@ def test_a_row_may_look_at_money_that_moved_or_at_actions_that_happened() -> Non
         (ASKS | {"escalate": '["admin after soon"]'}, 10, "list of steps"),
         (ASKS | {"escalate": '["boss after 2h"]'}, 10, "list of steps"),
         (ASKS | {"escalate": '["supervisor after 2h"]'}, 10, "another role"),
+        (ASKS | {"customer_confirms": '"yes"'}, 10, "customer_confirms"),
+        (ASKS | {"customer_confirms": '"none"'}, 10, "customer_confirms"),
+        (ASKS | {"customer_confirms": "true"}, 10, "customer_confirms"),
         (ASKS | {"escalate": '["admin after 24h"]'}, 10, "before it expires"),
         (PLAIN | {"remind": '"1h"'}, 9, "remind is not known"),
         (TAKES | {"total": '"month"'}, 4, "total_above is an amount"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core.authorize import decide
+from broker.core.words.decision import Quorum
 from broker.core.words.effect import Effect
 from broker.registry.appetite.cedar import compile_tables
 from broker.registry.appetite.words import COMPANY, Ceiling, Row, Table, Then
@@ -80,6 +81,14 @@ def test_a_row_counts_what_moved_before_and_this_action_with_it() -> None:
 
     assert (word(7_500), word(7_501)) == ("permit", "deny")
     assert rules.reads == {"agent_day"}
+
+
+def test_a_row_that_asks_the_customer_says_so_in_cedar() -> None:
+    quorum = Quorum(1, "supervisor", 60, customer=3)
+    row = Row("C1", "x", Then.APPROVE, 1, frozenset({Effect.MONEY}), quorum=quorum)
+    text = compile_tables([Table(COMPANY, "a", "dave", (row,))])
+    rules = book(text).rules.values()
+    assert {rule.quorum for rule in rules if rule.quorum} == {quorum}
 
 
 def test_what_a_table_says_cannot_leave_its_strings() -> None:

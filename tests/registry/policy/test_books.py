@@ -99,6 +99,8 @@ def test_a_rule_asks_for_approvers_within_the_limits(approvers, expires_s) -> No
         '@approvers("1") @role("s") @expires_s("60") @escalate("chief")',
         '@approvers("1") @role("s") @expires_s("60") @escalate("chief:60")',
         '@approvers("1") @role("s") @expires_s("60") @escalate("s:30")',
+        '@approvers("1") @role("s") @customer_confirms("yes")',
+        '@approvers("1") @role("s") @customer_confirms("none")',
     ],
 )
 def test_a_rule_that_says_wrongly_who_must_sign_is_refused_by_name(notes) -> None:
@@ -193,6 +195,11 @@ def test_a_rule_may_say_when_people_are_reminded_and_who_is_asked_next() -> None
     quorum = asked(approved(f'{notes} @escalate("chief:20 owner:30")')).quorum
     ladder = (Rung("chief", 20), Rung("owner", 30))
     assert quorum == Quorum(1, "s", 60, remind_s=10, ladder=ladder)
+
+
+def test_a_rule_may_want_the_customer_to_confirm_as_well() -> None:
+    notes = '@approvers("1") @role("s") @expires_s("60") @customer_confirms("matched")'
+    assert asked(approved(notes)).quorum == Quorum(1, "s", 60, customer=2)
 
 
 @pytest.mark.parametrize("most", [1, APPROVALS_PER_HOUR_MAX])

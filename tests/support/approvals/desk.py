@@ -115,6 +115,9 @@ class FakeDesk:
     async def pulse(self) -> str:
         return repr((self.rows, self.cast_votes))
 
+    async def here(self, interaction_id: str, *, limit: int) -> Sequence[str]:
+        return []
+
     async def due(self, *, limit: int) -> Sequence[str]:
         late = [
             row
