@@ -81,6 +81,24 @@ async def vote(
     return await voting.cast(ports, caller, choice.approval_id, signed)
 
 
+async def reject(
+    ports: Ports, caller: Caller, session: Ticket, approval_id: str, *, reason: str
+) -> Counted:
+    """Sign a no to what is asked now, of which its row in the queue was shown.
+
+    Raises:
+        ApprovalStaleError: the action cannot be executed any more.
+        BrokerError: as of ``vote``.
+    """
+    seen = await look(ports, caller, approval_id)
+    if seen.card is None:
+        raise ApprovalStaleError(seen.stale, hint="there is nothing left to reject")
+    digest = seen.card["asked"]["digest"]
+    # A no needs no card: what was shown is named by what is asked, and by no card.
+    choice = Choice(approval_id, VoteWord.REJECT, digest, shown=digest, reason=reason)
+    return await vote(ports, caller, session, choice)
+
+
 async def look(
     ports: Ports, caller: Caller, approval_id: str, *, session: Ticket | None = None
 ) -> Seen:

@@ -35,6 +35,8 @@ PAGE_MAX: Final = 200
 FILTER_CHARS_MAX: Final = 128
 """Longest text that a list can be narrowed to."""
 
+CURSOR_CHARS_MAX: Final = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -6,7 +6,7 @@ asking. The endpoint translates and decides nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
@@ -14,7 +14,12 @@ from pydantic import BaseModel, Field
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person
 from broker.approving import listing, voting
-from broker.approving.listing import FILTER_CHARS_MAX, PAGE_MAX, Wanted
+from broker.approving.listing import (
+    CURSOR_CHARS_MAX,
+    FILTER_CHARS_MAX,
+    PAGE_MAX,
+    Wanted,
+)
 from broker.approving.views import Onlooker
 from broker.core.approvals.votes import VOTE_BYTES_MAX, is_id
 from broker.core.words.errors import NotFoundError
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
     from broker.approving.listing import Waiting
     from broker.approving.voting import Counted
     from broker.ports import Ports
-
-CURSOR_CHARS_MAX: Final = 256
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"])
 Someone = Annotated[Caller, Depends(person)]

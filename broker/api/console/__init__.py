@@ -4,6 +4,12 @@ Pages are drawn by the server; a script that we ship swaps parts of them and lis
 one stream of events. docs/threat-model.md says what a vote from here is worth.
 """
 
-from broker.api.console.routes import router
+from fastapi import APIRouter
+
+from broker.api.console import routes, sharing
 
 __all__ = ["router"]
+
+router = APIRouter()
+router.include_router(routes.router)
+router.include_router(sharing.router)

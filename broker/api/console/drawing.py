@@ -85,6 +85,11 @@ def lasting(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{left} s"
 
 
+def hour(moment: str) -> str:
+    """Return the hour of a moment as the wire has it, for people."""
+    return f"{moment[11:16]} UTC"
+
+
 def field_text(name: str, value: object, currency: str) -> str:
     """Return a field of a record for people: amounts as amounts."""
     if name.endswith("_minor_units") and type(value) is int:
@@ -150,6 +155,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "plain": plain,
         "lasting": lasting,
+        "hour": hour,
         "field_name": field_name,
     }
     environment.globals |= {

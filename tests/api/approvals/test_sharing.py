@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from broker.api.approvals.sharing import MOMENT_CHARS_MAX, REJECTIONS_MAX
-from broker.api.approvals.votes import CURSOR_CHARS_MAX
-from broker.approving.listing import FILTER_CHARS_MAX
+from broker.approving.listing import CURSOR_CHARS_MAX, FILTER_CHARS_MAX
 from broker.core.approvals.questions import QUESTION_CHARS_MAX
 from broker.core.words.action import ActionState
 from broker.core.words.approval import VoteWord

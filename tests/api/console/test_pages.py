@@ -80,7 +80,7 @@ def test_the_vendored_file_is_made_of_exactly_what_its_manifest_names() -> None:
 
 
 def test_every_element_that_htmx_acts_on_carries_the_pages_nonce() -> None:
-    for template in (FOLDER.parent / "templates").glob("*.html"):
+    for template in (FOLDER.parent / "templates").rglob("*.html"):
         for tag in re.findall(r"<\w[^>]*\shx-[^>]*>", template.read_text()):
             assert 'hx-nonce="{{ nonce }}"' in tag, f"{template.name}: {tag}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from broker.api.console.routes import FORM_BYTES_MAX, FORM_FIELDS_MAX
+from broker.api.console.parts import FORM_BYTES_MAX, FORM_FIELDS_MAX
 from broker.api.console.sessions import SECRET_CHARS_MAX
 from broker.core.identity.tickets import TicketKind, ticket_name
 from broker.effects.keeping.tickets import TICKETS_PURGED_MAX

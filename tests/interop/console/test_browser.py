@@ -222,6 +222,52 @@ async def test_every_page_is_accessible_and_fits(
     assert [text for text in wrong if not re.search(r"\b404\b", text)] == []
 
 
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+async def test_a_card_is_claimed_and_asked_about_without_losing_ones_place(
+    stack: Stack, browser: Browser, size: tuple[int, int]
+) -> None:
+    scheme = "dark" if size == PHONE else "light"
+    async with (
+        stack.world() as world,
+        signed_in(browser, stack, size=size, scheme=scheme) as page,
+    ):
+        approval = await ask(world)
+        await page.goto(f"{stack.issuer}/console/approvals/{approval}")
+        await page.fill("#reason", "half a thought")
+        await page.focus("#claim-button")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#claim >> text=You work on this, until")
+        # The event of one's own claim draws it anew as well: the focus is still there.
+        await page.wait_for_timeout(1_500)
+        assert await page.evaluate("document.activeElement.id") == "claim-button"
+        assert await page.text_content("#claim-button") == "Give it back"
+        await page.click("text=Ask the agent what is missing")
+        await page.fill("#question", "Which parcel was it?")
+        await page.click(".ask button")
+        await page.wait_for_selector("#questions >> text=not answered yet")
+        await page.wait_for_timeout(1_500)
+        assert await page.evaluate("document.activeElement.id") == "questions-title"
+        assert await page.input_value("#reason") == "half a thought"
+        assert not await page.is_disabled("button.approve")
+        action = (await world.bob.card(approval))["asked"]["action"]
+        [told] = (await world.agent.action(action)).checked()["questions"]
+        body = {"question_id": told["question_id"], "answer": "The blue one."}
+        path = f"/v1/actions/{action}/answers"
+        (await world.agent.call("POST", path, json=body)).checked()
+        await page.wait_for_selector("#questions >> text=The blue one.")
+        assert await complaints(page) == []
+        if size == DESKTOP:
+            await page.check(f"#mark-{approval}")
+            await world.bob.claim(await ask(world))
+            await page.wait_for_selector("#queue >> text=somebody works on it")
+            assert await page.is_checked(f"#mark-{approval}")
+            await page.click("text=Reject several")
+            assert await complaints(page) == []
+            await page.click("text=Reject the marked")
+            await page.wait_for_selector("text=1 rejected.")
+            assert await complaints(page) == []
+
+
 async def ask(world: World, *, tainted: bool = False, told: Told | None = None) -> str:
     """Let the agent ask for a refund that waits; return the approval's id."""
     told = told or Told(conversation=await world.conversation())
