@@ -26,16 +26,15 @@ INSERT INTO interaction (interaction_id, tenant, environment, use_case, agent_id
   VALUES ('{id}', 't', 'dev', 'u', 'a', 'c', 0, '{id}', now());
 """
 _ACTION = """
-INSERT INTO action SELECT (jsonb_populate_record(NULL::action, jsonb_build_object(
-  'action_id', $1::text, 'tenant', $2::text, 'environment', $3::text, 'use_case', 'u',
-  'agent_id', $4::text, 'instance_id', '', 'grant_id', '', 'interaction_id', $8::text,
-  'customer_ref', '', 'release', '', 'kind', 'request', 'disposition', '',
-  'tool', $5::text, 'manifest', '', 'effect', 'read', 'tier', 1, 'state', 'done',
-  'decision', 'permit', 'code', '', 'policy_version', 1, 'standing_approval', '',
-  'digest', '', 'fingerprint', 'f', 'idempotency_key', 'k', 'warrant_id', $6::text,
-  'request_payload', $8::text, 'alarms', '{}'::text[], 'created_at', $7::timestamptz,
-  'updated_at', now(), 'asks', 0, 'edge_said', '',
-  'resolution', '', 'resends', 0))).*
+INSERT INTO action (
+  action_id, tenant, environment, use_case, agent_id, instance_id, grant_id,
+  interaction_id, customer_ref, release, kind, disposition, tool, manifest, effect,
+  tier, state, decision, code, policy_version, standing_approval, digest,
+  fingerprint, idempotency_key, warrant_id, request_payload, created_at, updated_at)
+VALUES (
+  $1::text::uuid, $2::text, $3::text, 'u', $4::text, '', '', $8::text::uuid, '', '',
+  'request', '', $5::text, '', 'read', 1, 'done', 'permit', '', 1, '', '', 'f', 'k',
+  $6::text::uuid, $8::text::uuid, $7::timestamptz, now())
 """
 
 
