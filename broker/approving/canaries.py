@@ -80,7 +80,7 @@ async def plant(ports: Ports, vigil: Vigil, *, agent_id: str, seed: str) -> str 
     """Put a canary before people; return its action, None if none can be now.
 
     It looks like the newest real action of this agent. Where there is none, the agent
-    is not active, or policy would not ask people, nothing is planted.
+    is not active, or policy would not ask people alone, nothing is planted.
     """
     newest = await ports.store.newest(agent_id=agent_id, limit=1)
     like = await ports.store.action(newest[0]) if newest else None
@@ -98,7 +98,8 @@ async def plant(ports: Ports, vigil: Vigil, *, agent_id: str, seed: str) -> str 
     imagined = replace(ports, handles=_Handles(tool, made))
     case, decision = await deciding.authorized(imagined, case)
     decision, verdict = await deciding.guarded(imagined, case, decision)
-    if not isinstance(decision, Escalate):
+    if not isinstance(decision, Escalate) or decision.quorum.customer:
+        # What a customer should confirm as well would stand out: none ever would.
         return None
     shown = {"name": made.name, "record": dict(made.record)}
     case = replace(case, lines=(), scene=shown)

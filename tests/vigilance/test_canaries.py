@@ -14,10 +14,12 @@ from broker.core.vigilance.scenes import Flaw
 from broker.core.words.action import ActionKind, ActionState
 from broker.core.words.errors import ForbiddenError
 from broker.registry.vigilance.rows import Right, right_body
+from tests.support.approvals.customers import CONFIRMS, asks_the_customer
 from tests.support.approvals.office import open_office
 from tests.support.approvals.voters import approve, large_refund, reject, voter
 from tests.support.flow.house import AGENT_ID, PEOPLE, put_row
-from tests.support.vigilance.plants import planted, vigil
+from tests.support.policies import publish
+from tests.support.vigilance.plants import planted, seed_of, vigil
 
 if TYPE_CHECKING:
     from tests.support.flow.house import House
@@ -240,6 +242,24 @@ async def test_nothing_is_planted_while_they_are_off_and_one_when_it_is_due(
             "SELECT extract(epoch FROM next_at - now())::float8 FROM canary_clock"
         )
     assert DAY_S * 0.4 < left < DAY_S * 1.6
+
+
+async def test_where_the_customer_confirms_as_well_nothing_is_planted(
+    house: House,
+) -> None:
+    await large_refund(house)
+    seeds = [seed_of(flaw, below=90_000) for flaw in (Flaw.OVER_PAID, Flaw.OTHER_PAYEE)]
+    await asks_the_customer(house)
+    for seed in seeds:
+        made = await canaries.plant(
+            house.ports, vigil(house), agent_id=AGENT_ID, seed=seed
+        )
+        assert made is None
+    await publish(house, CONFIRMS[::-1])
+    for seed in seeds:
+        assert await canaries.plant(
+            house.ports, vigil(house), agent_id=AGENT_ID, seed=seed
+        )
 
 
 async def test_a_new_policy_takes_a_canary_back_and_reserves_nothing(
