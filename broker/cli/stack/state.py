@@ -118,12 +118,15 @@ def open_state(path: Path, *, stamp: Stamp = Stamp.DEMO) -> State:
         stamp: What a new state is for; one that exists keeps its own.
 
     Raises:
-        StateError: The folder holds something else, belongs to somebody else, or is
-            of a later version.
+        StateError: The folder holds something else, belongs to somebody else, is of
+            a later version, or has no folder to be in.
     """
     path = path.absolute()
     if os.path.lexists(path):
         _require_ours(path)
+    elif not path.parent.is_dir():
+        msg = f"{path.parent} is no folder, so {path.name} cannot be made in it"
+        raise StateError(msg, hint="make it first, or name another with --state")
     marker = path / MARKER
     if path.is_dir() and not marker.exists() and any(path.iterdir()):
         msg = f"{path} is not empty and was not made by counterfoil"

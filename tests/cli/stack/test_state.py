@@ -67,6 +67,13 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path) 
     assert names(tmp_path / "letters") == ["dear.txt"]
 
 
+def test_a_state_without_a_folder_to_be_in_is_refused_by_name(tmp_path) -> None:
+    with pytest.raises(StateError, match=r"none is no folder") as refused:
+        open_state(tmp_path / "none" / "state")
+    assert "--state" in refused.value.hint
+    assert names(tmp_path) == []
+
+
 def test_a_link_or_a_file_is_no_state_folder(tmp_path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
