@@ -147,10 +147,10 @@ async def test_a_tainted_card_marks_the_argument_and_asks_why_before_a_yes(
         assert await page.text_content(".taint mark") == THIEF
         assert await page.query_selector("button.approve") is None
         assert await page.is_disabled("button.careful")
-        assert not await page.is_disabled("button.reject")
+        assert not await page.is_disabled("#buttons .reject")
         await page.fill("#reason", "the customer called us about it")
         assert not await page.is_disabled("button.careful")
-        await page.click("button.reject")
+        await page.click("#buttons .reject")
         await page.wait_for_selector("#banner >> text=Rejected.")
         assert await world.shop.refunds(OTHER_ORDER) == []
 
@@ -197,7 +197,7 @@ async def test_buttons_die_when_the_time_is_over(
         await page.clock.fast_forward("25:00:00")
         await page.wait_for_selector("text=Expired: there is nothing left to sign.")
         assert await page.is_disabled("button.approve")
-        assert await page.is_disabled("button.reject")
+        assert await page.is_disabled("#buttons .reject")
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
