@@ -21,7 +21,7 @@ from broker.core import record
 from broker.core.canonical import digest
 from broker.core.sealed import interaction as interactions
 from broker.core.vigilance import scenes
-from broker.core.vigilance.evidence import SEEN_MAX, alarms
+from broker.core.vigilance.evidence import ALARM_AT, SEEN_MAX, alarms
 from broker.core.vigilance.evidence import evidence as weight
 from broker.core.words.action import ActionKind, ActionRequest
 from broker.core.words.approval import VoteWord
@@ -161,7 +161,8 @@ async def _weigh(
             "id": person_id,
             "missed": found.missed,
             "seen": found.seen,
-            "evidence": round(found.evidence),
+            # More says nothing more, and might be no number in JSON.
+            "evidence": round(min(found.evidence, 1_000 * ALARM_AT)),
         },
         replica=ports.replica,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ctypes
 import faulthandler
 import json
 import os
@@ -245,6 +246,9 @@ def _cores() -> list[str]:
 # ------------------------------------------------------------------------ core dumps
 
 
+_SET_DUMPABLE = 4  # prctl(2)
+
+
 def _aborts(before: Callable[[], None], folder: Path) -> int:
     """Have a process abort in a folder, and return the status that its parent gets."""
     pid = os.fork()
@@ -262,6 +266,8 @@ def _aborts(before: Callable[[], None], folder: Path) -> int:
 def _generous() -> None:
     most = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    # A test that took on another user before leaves its process without cores.
+    assert ctypes.CDLL(None).prctl(_SET_DUMPABLE, 1, 0, 0, 0) == 0
 
 
 def _limited() -> None:

@@ -100,7 +100,10 @@ def test_a_delegated_token_reads_back_with_its_chain(token, principal, above):
         delegation_id="link-1",
         lent_with=("k",),
     )
-    assert verify(signed_token(chained)) == chained
+    read = verify(signed_token(chained))
+    own = (key_scope(TOKEN_KEY.kid), 0)
+    left = tuple(one for one in read.epochs.scopes if one != own)
+    assert replace(read, epochs=Epochs(left)) == chained
 
 
 @given(offset=st.integers(-400, 400))
