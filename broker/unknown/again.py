@@ -10,19 +10,20 @@ Source: DESIGN, chapters 3 (invariant 6) and 4 (Later the edge can be asked).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from broker import case as cases
 from broker import evidence
 from broker.core import execute
 from broker.core.words.action import ActionState, OutcomeWord
 from broker.core.words.decision import Reason
-from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.entry import EntryKind
 from broker.core.words.warrant import SentState
 from broker.ports import Claim
 
 if TYPE_CHECKING:
     from broker.core.words.action import ActionRecord
+    from broker.core.words.entry import AuditEntry
     from broker.ports import Ports, Ran
 
 ASKED_AT_ONCE_MAX: Final = 8
@@ -78,7 +79,7 @@ async def ask_again(ports: Ports, action_id: str) -> Found:
         ports, action_id
     ):
         alarm = NOT_SENT_ALARM
-    entry = _alarm(ports, record) if alarm else None
+    entry = alarm_of(ports, record, alarm) if alarm else None
     new = await ports.unknown.said(action_id, said, alarm=alarm, entry=entry)
     return Found.ALARM if new else Found.UNKNOWN
 
@@ -116,20 +117,7 @@ def _claim(ports: Ports, record: ActionRecord) -> Claim:
     return Claim(record, ports.replica, record.warrant_id, ports.clock.now())
 
 
-def _alarm(ports: Ports, record: ActionRecord) -> AuditEntry:
-    detail: dict[str, Any] = {"alarm": NOT_SENT_ALARM, "warrant": record.warrant_id}
-    return AuditEntry(
-        entry_id=ports.ids.new(),
-        kind=EntryKind.ALARM,
-        at=ports.clock.now(),
-        tenant=record.tenant,
-        environment=record.environment,
-        context={
-            "agent": record.requester.agent_id,
-            "interaction": record.request.interaction_id,
-            "customer_ref": record.customer_ref or None,
-        },
-        action={"action_id": record.request.action_id, "tool": record.request.tool},
-        detail=detail,
-        replica=ports.replica,
-    )
+def alarm_of(ports: Ports, record: ActionRecord, alarm: str) -> AuditEntry:
+    """Return the entry of an alarm about an unknown action."""
+    detail = {"alarm": alarm, "warrant": record.warrant_id}
+    return evidence.entry_about(ports, record, EntryKind.ALARM, detail)

@@ -24,7 +24,7 @@ from broker.core.warrants import reconcile as core
 from broker.core.warrants.template import Filling, TemplateError, fill_body
 from broker.core.words.action import ActionState, OutcomeWord
 from broker.core.words.decision import Reason
-from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.entry import EntryKind
 from broker.core.words.errors import BrokerError, ExecutorUnavailableError, InvalidError
 from broker.core.words.warrant import SentState
 from broker.ports import Claim
@@ -321,20 +321,7 @@ async def _resolve(
 async def _alarm(ports: Ports, record: ActionRecord, *alarms: str) -> None:
     """Raise alarms about an unknown action, each of them once, with its entry."""
     for alarm in alarms:
-        entry = AuditEntry(
-            entry_id=ports.ids.new(),
-            kind=EntryKind.ALARM,
-            at=ports.clock.now(),
-            tenant=record.tenant,
-            environment=record.environment,
-            context={"agent": record.requester.agent_id},
-            action={
-                "action_id": record.request.action_id,
-                "tool": record.request.tool,
-            },
-            detail={"alarm": alarm, "warrant": record.warrant_id},
-            replica=ports.replica,
-        )
+        entry = again.alarm_of(ports, record, alarm)
         await ports.unknown.said(record.request.action_id, "", alarm=alarm, entry=entry)
 
 
