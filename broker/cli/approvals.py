@@ -16,15 +16,9 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 from broker.core.words.money import is_currency
 
@@ -48,7 +42,9 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
+    at: Desk,
     *,
     order: Annotated[
         str, typer.Option("--order", help="expiry, or amount: the largest first.")
@@ -58,14 +54,8 @@ def list_(
     ] = "",
     agent: Annotated[str, typer.Option("--agent", help="Only of this agent.")] = "",
     tool: Annotated[str, typer.Option("--tool", help="Only of this tool.")] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List what waits for your roles, the next to expire first."""
-    at = desk(state, name, key, url, as_json=as_json)
     asked = {"order": order, "customer_ref": customer, "agent": agent, "tool": tool}
     query = {name: value for name, value in asked.items() if value}
     at.table(
@@ -87,23 +77,20 @@ def list_(
 
 
 @app.command()
+@as_person
 def show(
+    at: Desk,
     approval: ApprovalArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show the card: what you would sign, and why it may be wrong."""
-    at = desk(state, name, key, url, as_json=as_json)
     card = at.run(lambda me: me.card(approval))
     at.show(card, lines=card_lines(card))
 
 
 @app.command()
+@as_person
 def approve(
+    at: Desk,
     approval: ApprovalArgument,
     *,
     reason: ReasonOption = "",
@@ -111,17 +98,11 @@ def approve(
         str, typer.Option("--shown", help="Digest of the card that you looked at.")
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", hidden=True)] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Look at the card, sign a yes with your own key, and send it.
 
     Ends with 5 while other signatures are still missing.
     """
-    at = desk(state, name, key, url, as_json=as_json)
     if yes:
         at.fail(
             "an approval cannot be given without a look",
@@ -150,18 +131,14 @@ def approve(
 
 
 @app.command()
+@as_person
 def reject(
+    at: Desk,
     approvals: Annotated[list[str], typer.Argument(help="Ids of approvals.")],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Sign a no for each with your own key, and send them; one no is enough."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         return (await me.vote(approvals[0], "reject", reason=reason)).checked()
@@ -178,17 +155,13 @@ def reject(
 
 
 @app.command()
+@as_person
 def watch(
+    at: Desk,
     *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
     once: Annotated[bool, typer.Option("--once", help="Look once, then end.")] = False,
 ) -> None:
     """Say what begins to wait and what has ended, until interrupted."""
-    at = desk(state, name, key, url, as_json=as_json)
     before: dict[str, Mapping[str, Any]] = {}
 
     async def look(me: PersonClient) -> None:

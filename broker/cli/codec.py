@@ -12,11 +12,10 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
+    Desk,
     JsonOption,
-    KeyOption,
     StateOption,
-    UrlOption,
+    as_person,
     desk,
 )
 from broker.cli.stack.state import STATE_DEFAULT
@@ -78,16 +77,11 @@ def list_(*, state: StateOption = STATE_DEFAULT, as_json: JsonOption = False) ->
 
 
 @app.command()
+@as_person
 def decode(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """Open the payloads on standard input, as Temporal's tools write them."""
-    at = desk(state, name, key, url, as_json=as_json)
     try:
         payloads = json.loads(sys.stdin.read())["payloads"]
     except (ValueError, KeyError, TypeError):

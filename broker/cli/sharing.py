@@ -11,14 +11,9 @@ import typer
 from broker.cli.approvals import ApprovalArgument, app, printable
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    Desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.core.words.moment import write_moment
 
 HOURS_MAX = 60 * 24
@@ -31,53 +26,40 @@ def register(parent: typer.Typer) -> None:
         app.command()(command)
 
 
+@as_person
 def claim(
+    at: Desk,
     approval: ApprovalArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Work on one: others leave it alone for ten minutes, but for a no."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(lambda me: me.claim(approval))
     at.show(found, lines=[f"yours until {found['claimed_until']}"])
 
 
+@as_person
 def release(
+    at: Desk,
     approval: ApprovalArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Give one back, so that others may go on."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(lambda me: me.release(approval))
     at.show(found, lines=["given back" if found["released"] else "it was not yours"])
 
 
+@as_person
 def ask(
+    at: Desk,
     approval: ApprovalArgument,
     question: Annotated[str, typer.Argument(help="What the card does not say.")],
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask the agent; its answer is shown on the card as a model's."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(lambda me: me.ask(approval, question))
     at.show(found, lines=["asked; look at the card again for the answer"])
 
 
+@as_person
 def away(
+    at: Desk,
     *,
     deputy: Annotated[
         str, typer.Option("--deputy", help="Id of who gets your claims and reminders.")
@@ -86,14 +68,8 @@ def away(
         int, typer.Option("--hours", min=1, max=HOURS_MAX, help="For how long.")
     ] = 24,
     back: Annotated[bool, typer.Option("--back", help="You are back.")] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Say that you are away, and who stands in; or see what you said."""
-    at = desk(state, name, key, url, as_json=as_json)
     if back and deputy:
         at.fail("either you are back, or away", code=Exit.USAGE)
     if back:

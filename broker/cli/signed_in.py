@@ -7,6 +7,7 @@ file itself. `people sign-in` only notes whose key file the next commands take.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -179,11 +180,46 @@ class Desk:
         return Path(text)
 
 
+def as_person(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where it works and in whose name.
+
+    The command takes a `Desk` first. On the command line it has in its place --state,
+    --as, --key, --url and --json, after its own options.
+    """
+    (_, *own), shared = (
+        inspect.signature(one, eval_str=True).parameters.values()
+        for one in (command, _shared)
+    )
+
+    def run(**given: Any) -> None:  # noqa: ANN401  (typer has parsed them)
+        common = {one.name: given.pop(one.name) for one in shared}
+        command(_shared(**common), **given)
+
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    run.__module__ = command.__module__
+    # Typer reads a command's options from here.
+    parameters = [*own, *shared]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
 def desk(
     state: Path, name: str, key_file: Path | None, url: str, *, as_json: bool
 ) -> Desk:
     """Return the desk that the common options describe."""
     return Desk(state.absolute(), name, key_file, url.rstrip("/"), as_json)
+
+
+def _shared(
+    *,
+    state: StateOption = STATE_DEFAULT,
+    name: AsOption = "",
+    key: KeyOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> Desk:
+    return desk(state, name, key, url, as_json=as_json)
 
 
 def pick(

@@ -10,14 +10,9 @@ import typer
 from broker.cli.approvals import amount_of, app, duration_of, printable
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    Desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 
 actions = typer.Typer(name="actions", help="Actions: take one back.")
@@ -34,16 +29,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@as_person
 def unknown(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List what was sent and got no clear answer; its money is held."""
-    at = desk(state, name, key, url, as_json=as_json)
     at.table(
         at.run(PersonClient.unknown),
         {
@@ -64,16 +54,11 @@ def unknown(
 
 
 @app.command()
+@as_person
 def reconcile(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """Ask edge and upstream now what became of each; ends with 5 if some stay open."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(PersonClient.reconcile_unknown)
     at.table(
         found["reconciled"],
@@ -89,7 +74,9 @@ def reconcile(
 
 
 @app.command()
+@as_person
 def resolve(
+    at: Desk,
     action: Annotated[str, typer.Argument(help="Id of the action.")],
     *,
     happened: Annotated[
@@ -105,14 +92,8 @@ def resolve(
     reason: Annotated[
         str, typer.Option("--reason", help="How you know; it stands in the log.")
     ] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Sign what became of an unknown action: it posts or gives back what is held."""
-    at = desk(state, name, key, url, as_json=as_json)
     if happened is None or not reason.strip():
         at.fail(
             "say what the upstream shows, and how you know",
@@ -135,20 +116,16 @@ def resolve(
 
 
 @actions.command()
+@as_person
 def undo(
+    at: Desk,
     action: Annotated[str, typer.Argument(help="Id of the action.")],
     *,
     reason: Annotated[
         str, typer.Option("--reason", help="Why; who signs it reads that.")
     ],
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for an action to be taken back; ends with 5 while people must sign that."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         return (await me.undo(action, reason=reason)).checked()

@@ -14,18 +14,15 @@ import typer
 
 from broker.cli.audit.say import CHECKOUT
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    Desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 
 
+@as_person
 def agree(
+    at: Desk,
     *,
     reason: Annotated[str, typer.Option(help="Why; it is recorded, for good.")],
     sent: Annotated[
@@ -36,18 +33,12 @@ def agree(
             "one for each edge. Without it, the edge of this state is asked.",
         ),
     ] = None,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Compare edge journals with the restored actions, and let everything go on.
 
     What an edge sent and the database has as not sent becomes unknown, and is
     reconciled; what the database does not know is named, for people to account for.
     """
-    at = desk(state, name, key, url, as_json=as_json)
     try:
         texts = [path.read_text("utf-8") for path in sent or ()] or [_asked(at.state)]
         rows = [

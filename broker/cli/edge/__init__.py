@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli.exits import Exit
-from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-)
-from broker.cli.signed_in import desk as signed_in_desk
+from broker.cli.signed_in import Desk, as_person
 from broker.cli.stack.environment import ENVIRONMENT, TENANT, catalog
 from broker.cli.stack.environment import socket_database_url as database_at
 from broker.cli.stack.planning.given import as_role
@@ -69,7 +62,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(edge, name="edge")
 
 
+@as_person
 def order(
+    at: Desk,
     *,
     connector: Annotated[str, typer.Option(help="Whose credential is tried.")],
     version: Annotated[int, typer.Option(help="Which version of it.")],
@@ -78,18 +73,12 @@ def order(
         list[str] | None, typer.Option(help="NAME=VALUE; JSON where it is no text.")
     ] = None,
     customer: Annotated[str, typer.Option(help="The upstream's customer id.")] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Have one test of a credential recorded and ordered; write the order.
 
     For people of security. The edge takes it once, within two minutes:
     counterfoil edge credentials test --order FILE.
     """
-    at = signed_in_desk(state, name, key, url, as_json=as_json)
     arguments: dict[str, Any] = {}
     for text in arg or ():
         said, mark, value = text.partition("=")

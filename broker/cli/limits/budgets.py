@@ -9,16 +9,10 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money, is_currency
 from broker.registry.limits.beside import LIMIT_TYP, limit_claims
@@ -46,35 +40,26 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
+    at: Desk,
     *,
     rule: Annotated[str, typer.Option(help="Only budgets of this rule.")] = "",
     frozen: Annotated[bool, typer.Option("--frozen", help="Only frozen ones.")] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List budgets: posted, held, limit and what is left."""
-    at = desk(state, name, key, url, as_json=as_json)
     query = {"rule": rule} if rule else {}
     query |= {"frozen": "true"} if frozen else {}
     _budgets_table(at, at.run(lambda me: me.budgets(query)))
 
 
 @app.command()
+@as_person
 def show(
+    at: Desk,
     budget: BudgetArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show the windows of one budget and what was last reserved from it."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         windows = await me.budgets({"budget": budget})
@@ -96,7 +81,9 @@ def show(
 
 
 @app.command()
+@as_person
 def reservations(
+    at: Desk,
     *,
     budget: Annotated[str, typer.Option(help="Only of this budget.")] = "",
     action: Annotated[str, typer.Option(help="Only of this action.")] = "",
@@ -104,14 +91,8 @@ def reservations(
         str,
         typer.Option("--in", help="Only held, executing, unknown, posted or voided."),
     ] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List what actions have reserved, last moved first."""
-    at = desk(state, name, key, url, as_json=as_json)
     asked = {"budget": budget, "action": action, "state": in_state}
     query = {field: value for field, value in asked.items() if value}
 
@@ -127,16 +108,11 @@ def reservations(
 
 
 @app.command()
+@as_person
 def limits(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List the limit of each budget by the policy, and what was set beside it."""
-    at = desk(state, name, key, url, as_json=as_json)
     at.table(
         at.run(PersonClient.limits),
         {
@@ -152,7 +128,9 @@ def limits(
 
 
 @app.command("set")
+@as_person
 def set_(
+    at: Desk,
     rule: RuleArgument,
     limit: Annotated[
         str,
@@ -160,18 +138,12 @@ def set_(
     ],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Lower a limit at once, or propose to raise it, signed with your own key.
 
     Raising takes effect when somebody else signs it (`budgets sign`). No limit goes
     above what the policy says.
     """
-    at = desk(state, name, key, url, as_json=as_json)
     if limit != NO_LIMIT and not limit.isdecimal():
         at.fail(
             f"{limit!r} is no limit",
@@ -195,21 +167,17 @@ def set_(
 
 
 @app.command()
+@as_person
 def sign(
+    at: Desk,
     rule: RuleArgument,
     limit: Annotated[
         str, typer.Argument(help=f"The proposed limit, or '{NO_LIMIT}': it is signed.")
     ],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Sign a raise that somebody else has proposed; then it holds."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         row = _of(at, await me.limits(), rule)
@@ -232,18 +200,14 @@ def sign(
 
 
 @app.command()
+@as_person
 def release(
+    at: Desk,
     budget: BudgetArgument,
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why it may admit again.")],
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Let a frozen budget admit again, after the difference was looked into."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         query = {"budget": budget, "frozen": "true"}
@@ -261,16 +225,11 @@ def release(
 
 
 @app.command()
+@as_person
 def reconcile(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """Compare every budget with the log's signed entries, and say what differs."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(PersonClient.reconcile)
     lines = [_difference(one) for one in found["differences"]]
     words = "agree with" if found["agrees"] else "differ from"

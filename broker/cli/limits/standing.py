@@ -11,17 +11,11 @@ import typer
 from broker.cli.exits import Exit
 from broker.cli.limits.budgets import quantity
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.keys import new_id
 from broker.client.person import PersonClient
 from broker.core.words.moment import write_moment
@@ -52,16 +46,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List standing approvals, the first to end first."""
-    at = desk(state, name, key, url, as_json=as_json)
     at.table(
         at.run(PersonClient.standing_approvals),
         {
@@ -77,23 +66,20 @@ def list_(
 
 
 @app.command()
+@as_person
 def show(
+    at: Desk,
     approval: IdArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show the terms, who signed them, and the digest that a signature covers."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(lambda me: me.standing_approval(approval))
     at.show(found, lines=_lines(found))
 
 
 @app.command()
+@as_person
 def propose(
+    at: Desk,
     *,
     tool: Annotated[str, typer.Option(help="The tool, like orders.refund.")],
     agent: Annotated[list[str], typer.Option(help="Name or id of an agent.")],
@@ -106,14 +92,8 @@ def propose(
         typer.Option(help="A constraint: /argument<=NUMBER or /argument=ONE,OTHER."),
     ] = [],  # noqa: B006  (typer copies it)
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Write terms down and sign them; nothing holds until somebody else signs too."""
-    at = desk(state, name, key, url, as_json=as_json)
     constraints = _constraints(at, where)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
@@ -141,21 +121,17 @@ def propose(
 
 
 @app.command()
+@as_person
 def sign(
+    at: Desk,
     approval: IdArgument,
     *,
     digest: Annotated[
         str, typer.Option(help="Digest of the terms that you looked at (`show`).")
     ],
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Sign terms that somebody else has proposed; then they hold."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         found = await me.standing_approval(approval)
@@ -173,18 +149,14 @@ def sign(
 
 
 @app.command()
+@as_person
 def revoke(
+    at: Desk,
     approval: IdArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """End it at once, also for what has not left the edge yet."""
-    at = desk(state, name, key, url, as_json=as_json)
     body = {"reason": reason}
     done = at.run(lambda me: me.change_standing(approval, "revoke", body))
     at.show(done, lines=_lines(done))

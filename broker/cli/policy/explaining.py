@@ -13,16 +13,10 @@ import typer
 from broker.cli.exits import Exit
 from broker.cli.policy.checking import CATALOG, CatalogOption, checked_or_end, fail
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.person import PersonClient
 from broker.core.decisions.explain import answer, ways
 from broker.core.words.money import Money, is_currency
@@ -39,7 +33,9 @@ def add(parent: typer.Typer) -> None:
     parent.command()(explain)
 
 
+@as_person
 def explain(
+    at: Desk,
     folder: Annotated[
         Path | None,
         typer.Argument(
@@ -60,17 +56,11 @@ def explain(
     tool: Annotated[str, typer.Option(help="What it would call.")] = "",
     arguments: Annotated[str, typer.Option(help="With what, as JSON.")] = "{}",
     catalog: CatalogOption = CATALOG,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Say what would be decided, by what, and what would make it pass."""
-    at = desk(state, name, key, url, as_json=as_json)
     places: Mapping[str, str] = {}
     if folder is not None:
-        found, places = _of_folder(folder, given, catalog, as_json=as_json)
+        found, places = _of_folder(folder, given, catalog, as_json=at.as_json)
     elif action:
         found = at.run(lambda me: me.decision({"action": action}))
     elif agent and interaction and tool:

@@ -14,16 +14,10 @@ from broker.cli.policy.checking import FolderArgument
 from broker.cli.policy.folder import body_of
 from broker.cli.policy.texts import diff_lines, difference
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client import policy as remote
 from broker.client.person import PersonClient
 from broker.core.canonical import digest
@@ -55,22 +49,18 @@ def content_in(at: Desk, folder: Path) -> dict[str, Any]:
         at.fail(str(error), hint=f"see `counterfoil policy check {folder}`")
 
 
+@as_person
 def publish(
+    at: Desk,
     folder: FolderArgument,
     *,
     now: NowOption = False,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Sign a folder as the next version and propose it to a second person.
 
     Ends with 5 while that person's signature is missing.
     """
-    at = desk(state, name, key, url, as_json=as_json)
     content = content_in(at, folder)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
@@ -79,20 +69,16 @@ def publish(
     _report(at, at.run(work))
 
 
+@as_person
 def approve(
+    at: Desk,
     version: VersionArgument,
     *,
     digest_: Annotated[
         str, typer.Option("--digest", help="Digest of what you looked at.")
     ] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Look at what is proposed, sign it with your own key, and put it in force."""
-    at = desk(state, name, key, url, as_json=as_json)
     if not digest_ and not sys.stdin.isatty():
         at.fail(
             "nobody is there to look at the change",
@@ -114,36 +100,28 @@ def approve(
     _report(at, at.run(work))
 
 
+@as_person
 def withdraw(
+    at: Desk,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Take back what is proposed."""
-    at = desk(state, name, key, url, as_json=as_json)
     _report(at, at.run(lambda me: remote.withdraw(me, reason=reason)))
 
 
+@as_person
 def rollback(
+    at: Desk,
     version: VersionArgument,
     *,
     now: NowOption = False,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Propose an earlier version again, as a new one with the same content.
 
     A second person approves it like any other, unless it provably only narrows (--now).
     """
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         earlier = await remote.version(me, version)
@@ -155,16 +133,11 @@ def rollback(
     _report(at, at.run(work))
 
 
+@as_person
 def log(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List the versions, newest first, and what is proposed."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> list[dict[str, Any]]:
         found = await remote.versions(me)
@@ -195,37 +168,27 @@ def log(
     )
 
 
+@as_person
 def show(
+    at: Desk,
     version: Annotated[
         str, typer.Argument(help="A version's number, live or proposal.")
     ] = "live",
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show a version: who stands behind it, and its whole text."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(lambda me: _named(at, me, version))
     at.show(found, lines=[*_head(found), "", found["policy"]["cedar"]])
 
 
+@as_person
 def diff(
+    at: Desk,
     old: Annotated[str, typer.Argument(help="A number, live, proposal or a folder.")],
     new: Annotated[
         str, typer.Argument(help="A number, live, proposal or a folder.")
     ] = "live",
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show what differs between two policies, by rule and line by line."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> tuple[Any, Any]:
         first, second = await _named(at, me, old), await _named(at, me, new)

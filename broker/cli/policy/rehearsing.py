@@ -11,16 +11,10 @@ import typer
 from broker.cli.exits import Exit
 from broker.cli.policy.life import content_in
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client import policy as remote
 from broker.client.person import PersonClient
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money
@@ -37,24 +31,20 @@ def add(parent: typer.Typer) -> None:
         parent.command()(command)
 
 
+@as_person
 def replay(
+    at: Desk,
     *,
     policy: Annotated[Path, typer.Option("--policy", help="Folder of the candidate.")],
     days: DaysOption = 7,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with 1 if anything flips.")
     ] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Put the recorded requests of the last days to a candidate; print every flip.
 
     A flip is what the candidate decides otherwise than the policy in force.
     """
-    at = desk(state, name, key, url, as_json=as_json)
     content = content_in(at, policy)
 
     async def work(me: PersonClient) -> tuple[Tally, dict[str, str]]:
@@ -71,7 +61,9 @@ def replay(
         raise typer.Exit(Exit.FAILED)
 
 
+@as_person
 def shadow(
+    at: Desk,
     what: Annotated[
         str, typer.Argument(help="Folder of the candidate, or off.", metavar="FOLDER")
     ] = "",
@@ -80,14 +72,8 @@ def shadow(
         bool, typer.Option("--status", help="Show what it would have done otherwise.")
     ] = False,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Run a candidate beside the live policy; it decides nothing, its flips count."""
-    at = desk(state, name, key, url, as_json=as_json)
     if bool(what) == status:
         at.fail("name a folder, or off, or ask for --status", code=Exit.USAGE)
     if status:

@@ -11,17 +11,11 @@ import typer
 from broker.cli.registry.agents import AgentArgument, app, lines_of
 from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.keys import ClientKey, KeyFileError, new_key, write_key
 from broker.core.jws import public_to_jwk
 
@@ -32,7 +26,9 @@ HOUR_S = 3_600
 
 
 @app.command("rotate-key")
+@as_person
 def rotate_key(
+    at: Desk,
     agent: AgentArgument,
     *,
     out: Annotated[
@@ -43,14 +39,8 @@ def rotate_key(
         int, typer.Option(min=0, max=168, help="Hours that the earlier key goes on.")
     ] = 24,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for a new key for an agent; the earlier one goes on for a while beside it."""
-    at = desk(state, name, key, url, as_json=as_json)
     fresh = new_key()
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
@@ -81,7 +71,9 @@ def _place(at: Desk, out: Path | None, agent: str) -> Path:
 
 
 @app.command("drop-key")
+@as_person
 def drop_key(
+    at: Desk,
     agent: AgentArgument,
     kid: Annotated[str, typer.Argument(help="The key, as `agents show` names it.")],
     *,
@@ -92,14 +84,8 @@ def drop_key(
         ),
     ] = False,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """End one of an agent's keys at once, and every token that it got."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")
@@ -112,17 +98,12 @@ def drop_key(
 
 
 @app.command()
+@as_person
 def instances(
+    at: Desk,
     agent: AgentArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List an agent's running copies, the latest seen first."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> list[Mapping[str, Any]]:
         found = pick(await person.agents(), agent, desk=at, what="agent")
@@ -141,19 +122,15 @@ def instances(
 
 
 @app.command("end-instance")
+@as_person
 def end_instance(
+    at: Desk,
     agent: AgentArgument,
     instance: Annotated[str, typer.Argument(help="Id, as `agents show` names it.")],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """End one running copy of an agent at once; the others go on."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")

@@ -10,17 +10,11 @@ import typer
 
 from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.keys import ClientKey, KeyFileError, new_key, write_key
 from broker.client.person import PersonClient
 from broker.core.jws import public_to_jwk
@@ -39,19 +33,15 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
+    at: Desk,
     *,
     unused: Annotated[
         bool, typer.Option("--unused", help="Those that nobody needs, and old keys.")
     ] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List all agents."""
-    at = desk(state, name, key, url, as_json=as_json)
     if unused:
         at.table(
             at.run(PersonClient.stale),
@@ -78,17 +68,12 @@ def list_(
 
 
 @app.command()
+@as_person
 def show(
+    at: Desk,
     agent: AgentArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show an agent: owner, tools, keys and when they were used, running instances."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")
@@ -99,7 +84,9 @@ def show(
 
 
 @app.command("register")
+@as_person
 def register_(
+    at: Desk,
     agent: Annotated[str, typer.Argument(help="Name of the new agent.")],
     *,
     owner: Annotated[str, typer.Option(help="Name or id of the accountable person.")],
@@ -110,14 +97,8 @@ def register_(
         Path | None, typer.Option(help="Where to write the new agent's key file.")
     ] = None,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for an agent, make its key, and write the key file for whoever runs it."""
-    at = desk(state, name, key, url, as_json=as_json)
     path = out or at.state / "clients" / "agents" / f"{agent}.jwk"
     if path.exists():
         at.fail(f"{path} is there already", hint="name another file with --out")
@@ -146,104 +127,80 @@ def register_(
 
 
 @app.command()
+@as_person
 def suspend(
+    at: Desk,
     agent: AgentArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Stop an agent at once; it can be resumed."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "suspend", {"reason": reason})
 
 
 @app.command()
+@as_person
 def resume(
+    at: Desk,
     agent: AgentArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for a suspended agent to act again; its earlier tokens stay void."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "resume", {"reason": reason})
 
 
 @app.command()
+@as_person
 def revoke(
+    at: Desk,
     agent: AgentArgument,
     *,
     reason: ReasonOption = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """End an agent for good, at once, with everything that it has pending."""
-    at = desk(state, name, key, url, as_json=as_json)
-    if not (yes or as_json):
+    if not (yes or at.as_json):
         typer.confirm(f"End {agent} for good?", abort=True)
     _change(at, agent, "revoke", {"reason": reason})
 
 
 @app.command()
+@as_person
 def grant(
+    at: Desk,
     agent: AgentArgument,
     tools: ToolsArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for tools of its use case to be granted to an agent."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "grant", {"tools": tools, "reason": reason})
 
 
 @app.command()
+@as_person
 def ungrant(
+    at: Desk,
     agent: AgentArgument,
     tools: ToolsArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Take tools from an agent, at once."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "ungrant", {"tools": tools, "reason": reason})
 
 
 @app.command()
+@as_person
 def ceiling(
+    at: Desk,
     agent: AgentArgument,
     tier_max: Annotated[int, typer.Argument(min=1, max=3, help="Highest tier.")],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Lower an agent's highest tier at once, or ask for a higher one."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, agent, "ceiling", {"tier_max": tier_max, "reason": reason})
 
 

@@ -9,15 +9,10 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
+    Desk,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -32,16 +27,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@as_person
 def status(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """Say whether they are on, and how each approver does."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return (await person.call("GET", _PATH)).checked()
@@ -51,21 +41,17 @@ def status(
 
 
 @app.command()
+@as_person
 def on(
+    at: Desk,
     *,
     notice_shown: Annotated[
         str, typer.Option("--notice-shown", help="Where and when the staff was told.")
     ] = "",
     agent: Annotated[str, typer.Option("--agent", help="Id of the agent that asks.")],
     per_day: Annotated[int, typer.Option("--per-day", help="How many a day.")] = 1,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask to switch them on; a second person who says the same does."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         if not notice_shown:
@@ -86,17 +72,13 @@ def on(
 
 
 @app.command()
+@as_person
 def off(
+    at: Desk,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Switch them off at once."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         body = {"reason": reason}
@@ -107,18 +89,14 @@ def off(
 
 
 @app.command("give-back")
+@as_person
 def give_back(
+    at: Desk,
     person_id: Annotated[str, typer.Argument(help="Whose right; an id.")],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask to give a suspended right back; a second person who says the same does."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         path = f"{_PATH}/rights/{person_id}/give-back"

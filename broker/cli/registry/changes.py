@@ -9,16 +9,10 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,16 +50,11 @@ def tell(
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List what somebody asked for and nobody has decided."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Sequence[Mapping[str, Any]]:
         return await person.changes()
@@ -83,17 +72,12 @@ def list_(
 
 
 @app.command()
+@as_person
 def show(
+    at: Desk,
     change: ChangeArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show a change, with the row as it would be."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return await person.change(await _id(person, at, change))
@@ -103,34 +87,26 @@ def show(
 
 
 @app.command()
+@as_person
 def approve(
+    at: Desk,
     change: ChangeArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Make a change true, as the second person."""
-    at = desk(state, name, key, url, as_json=as_json)
     _decide(at, change, "approve", reason)
 
 
 @app.command()
+@as_person
 def reject(
+    at: Desk,
     change: ChangeArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Refuse a change, or take back one's own."""
-    at = desk(state, name, key, url, as_json=as_json)
     _decide(at, change, "reject", reason)
 
 

@@ -10,16 +10,11 @@ import typer
 
 from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
+    Desk,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.client.keys import ClientKey, KeyFileError, new_key, write_key
 from broker.core.jws import public_to_jwk
 
@@ -36,16 +31,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List all channels."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> list[Mapping[str, Any]]:
         return await person.channels()
@@ -63,18 +53,14 @@ def list_(
 
 
 @app.command()
+@as_person
 def suspend(
+    at: Desk,
     channel: ChannelArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Take nothing more from a channel, at once; another key lets it speak again."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.channels(), channel, desk=at, what="channel")
@@ -84,19 +70,15 @@ def suspend(
 
 
 @app.command("replace-key")
+@as_person
 def replace_key(
+    at: Desk,
     channel: ChannelArgument,
     *,
     out: Annotated[Path, typer.Option(help="Where to write the new key file.")],
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for a key in the place of a channel's present one."""
-    at = desk(state, name, key, url, as_json=as_json)
     if out.exists():
         at.fail(f"{out} is there already", hint="name another file with --out")
     fresh = new_key()

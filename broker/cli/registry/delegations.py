@@ -10,17 +10,11 @@ import typer
 from broker.cli.registry.agents import app, lines_of
 from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
-    JsonOption,
-    KeyOption,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -30,36 +24,28 @@ ChildArgument = Annotated[str, typer.Argument(help="Who may act on it, name or i
 
 
 @app.command()
+@as_person
 def delegate(
+    at: Desk,
     parent: ParentArgument,
     child: ChildArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for another agent of the use case to act on an agent's authority."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, "delegate", (parent, child), reason)
 
 
 @app.command()
+@as_person
 def undelegate(
+    at: Desk,
     parent: ParentArgument,
     child: ChildArgument,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Take that away at once; the parent's tokens end, and what came of them."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, "undelegate", (parent, child), reason)
 
 

@@ -12,16 +12,11 @@ import typer
 from broker.cli.registry.agents import AgentArgument, app, lines_of
 from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
+    Desk,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -30,7 +25,9 @@ LIFE_S = 3_600
 
 
 @app.command()
+@as_person
 def federate(
+    at: Desk,
     agent: AgentArgument,
     called: Annotated[str, typer.Argument(help="A name for it, like in-cluster.")],
     *,
@@ -56,14 +53,8 @@ def federate(
         bool, typer.Option("--reusable", help="It may get more than one token.")
     ] = False,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for one subject of one issuer to get an agent's tokens."""
-    at = desk(state, name, key, url, as_json=as_json)
     asked: dict[str, Any] = {
         "name": called,
         "issuer": issuer,
@@ -90,19 +81,15 @@ def federate(
 
 
 @app.command()
+@as_person
 def unfederate(
+    at: Desk,
     agent: AgentArgument,
     called: Annotated[str, typer.Argument(help="The name that it was given.")],
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Take that away at once; the agent's tokens end."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")

@@ -9,14 +9,9 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    Desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -33,16 +28,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@as_person
 def status(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """Say whether everything is stopped."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return (await person.kill_switch()).checked()
@@ -52,21 +42,17 @@ def status(
 
 
 @app.command()
+@as_person
 def on(
+    at: Desk,
     *,
     reason: Reason = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Stop every agent at once, end their tokens, and refuse what waits for people."""
-    at = desk(state, name, key, url, as_json=as_json)
     if not reason:
         at.fail("say why: --reason", code=Exit.USAGE)
-    if not (yes or as_json):
+    if not (yes or at.as_json):
         typer.confirm("Stop every agent, and refuse all that is pending?", abort=True)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
@@ -77,17 +63,13 @@ def on(
 
 
 @app.command()
+@as_person
 def off(
+    at: Desk,
     *,
     reason: Reason = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask to let everything go on; a second person who says the same lifts it."""
-    at = desk(state, name, key, url, as_json=as_json)
     if not reason:
         at.fail("say why: --reason", code=Exit.USAGE)
 

@@ -9,15 +9,10 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
+    Desk,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -33,16 +28,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List who gets what; addresses are not shown."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return (await person.call("GET", _PATH)).checked()
@@ -53,7 +43,9 @@ def list_(
 
 
 @app.command()
+@as_person
 def add(
+    at: Desk,
     *,
     form: Annotated[str, typer.Option("--form", help="event, mail or chat.")],
     connector: Annotated[
@@ -68,14 +60,8 @@ def add(
         str, typer.Option("--kinds", help="Some kinds alone, with commas.")
     ] = "",
     per_hour: Annotated[int, typer.Option("--per-hour", help="The cap.")] = 60,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Have a role told in a chat or by a web hook, or a person by mail."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(who: PersonClient) -> Mapping[str, Any]:
         body = {
@@ -94,18 +80,14 @@ def add(
 
 
 @app.command()
+@as_person
 def remove(
+    at: Desk,
     subscription: Which,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Stop telling somebody; what is on its way to them is void at once."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         path = f"{_PATH}/{subscription}/remove"
@@ -116,17 +98,12 @@ def remove(
 
 
 @app.command("test")
+@as_person
 def try_out(
+    at: Desk,
     subscription: Which,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Send a test now, once, and say what became of it."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return (await person.call("POST", f"{_PATH}/{subscription}/test")).checked()

@@ -11,13 +11,13 @@ import typer
 from broker.cli.exits import Exit
 from broker.cli.registry.changes import tell
 from broker.cli.signed_in import (
-    AsOption,
     Desk,
     JsonOption,
     KeyOption,
     ReasonOption,
     StateOption,
     UrlOption,
+    as_person,
     desk,
     pick,
 )
@@ -40,16 +40,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List everybody."""
-    at = desk(state, name, key, url, as_json=as_json)
     at.table(
         at.run(PersonClient.people),
         {
@@ -63,17 +58,12 @@ def list_(
 
 
 @app.command()
+@as_person
 def show(
+    at: Desk,
     person: PersonArgument,
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show a person: roles, limits, keys and when they were used."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(me: PersonClient) -> Mapping[str, Any]:
         found = pick(await me.people(), person, desk=at, what="person")
@@ -84,7 +74,9 @@ def show(
 
 
 @app.command()
+@as_person
 def add(
+    at: Desk,
     person: Annotated[str, typer.Argument(help="Name of the new person.")],
     *,
     role: Annotated[list[str], typer.Option(help="A role, like supervisor.")],
@@ -95,14 +87,8 @@ def add(
         Path | None, typer.Option(help="Where to write the new person's key file.")
     ] = None,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for a person, make their key, and write the key file for them."""
-    at = desk(state, name, key, url, as_json=as_json)
     path = out or at.people() / f"{person}.jwk"
     if path.exists():
         at.fail(f"{path} is there already", hint="name another file with --out")
@@ -143,16 +129,11 @@ def sign_in(
     at.show(me, lines=[f"signed in as {me['name']} ({roles}) with {path}"])
 
 
+@as_person
 def console(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """Print a link that signs you in to the console: once, for five minutes."""
-    at = desk(state, name, key, url, as_json=as_json)
     link = at.run(PersonClient.console_link)
     at.show(link, lines=[link["url"]])
 

@@ -9,15 +9,10 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
+    Desk,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -31,16 +26,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List signing keys with their states, and the broker's other keys."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return (await person.signing_keys()).checked()
@@ -50,17 +40,13 @@ def list_(
 
 
 @app.command()
+@as_person
 def rotate(
+    at: Desk,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Go over to the pending signing key as soon as everybody knows it."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         return (await person.signing_keys("rotate", reason=reason)).checked()
@@ -70,24 +56,20 @@ def rotate(
 
 
 @app.command()
+@as_person
 def compromised(
+    at: Desk,
     kid: Annotated[str, typer.Argument(help="The key, as `keys list` names it.")],
     *,
     reason: Annotated[
         str, typer.Option("--reason", help="Why; needed, and without personal data.")
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Drop a signing key at once, and end every access token."""
-    at = desk(state, name, key, url, as_json=as_json)
     if not reason:
         at.fail("say why: --reason", code=Exit.USAGE)
-    if not (yes or as_json):
+    if not (yes or at.as_json):
         typer.confirm(f"Drop {kid}, and end every access token?", abort=True)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:

@@ -9,22 +9,19 @@ import typer
 
 from broker.cli.registry.agents import AgentArgument, app
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    Desk,
+    as_person,
     pick,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
 
 
 @app.command()
+@as_person
 def timeline(
+    at: Desk,
     agent: AgentArgument,
     *,
     entries_from: Annotated[
@@ -33,14 +30,8 @@ def timeline(
     actions_until: Annotated[
         str, typer.Option(help="Moment of the latest action, as `more` names it.")
     ] = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show when an agent's authority began and ended, and what was done under it."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> Mapping[str, Any]:
         found = pick(await person.agents(), agent, desk=at, what="agent")

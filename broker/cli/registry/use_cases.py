@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
+    Desk,
     ReasonOption,
-    StateOption,
-    UrlOption,
-    desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,16 +33,11 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
+@as_person
 def list_(
-    *,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
+    at: Desk,
 ) -> None:
     """List all use cases with their tools."""
-    at = desk(state, name, key, url, as_json=as_json)
 
     async def work(person: PersonClient) -> list[Mapping[str, Any]]:
         return list(await person.use_cases())
@@ -61,36 +51,28 @@ def list_(
 
 
 @app.command("add-tools")
+@as_person
 def add_tools(
+    at: Desk,
     use_case: UseCase,
     tools: Tools,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Let agents of a use case be granted more tools."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, use_case, "add-tools", {"tools": tools, "reason": reason})
 
 
 @app.command("drop-tools")
+@as_person
 def drop_tools(
+    at: Desk,
     use_case: UseCase,
     tools: Tools,
     *,
     reason: ReasonOption = "",
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Take tools from a use case that no agent of it holds."""
-    at = desk(state, name, key, url, as_json=as_json)
     _change(at, use_case, "drop-tools", {"tools": tools, "reason": reason})
 
 

@@ -9,31 +9,22 @@ import typer
 
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
-    AsOption,
-    JsonOption,
-    KeyOption,
-    StateOption,
-    UrlOption,
-    desk,
+    Desk,
+    as_person,
 )
-from broker.cli.stack.state import STATE_DEFAULT
 from broker.registry.kit.permissions import DAYS_MAX
 
 
+@as_person
 def permissions(
+    at: Desk,
     connector: Annotated[str, typer.Argument(help="One connector; else all.")] = "",
     *,
     days: Annotated[
         int, typer.Option(min=1, max=DAYS_MAX, help="How far back uses count.")
     ] = 90,
-    state: StateOption = STATE_DEFAULT,
-    name: AsOption = "",
-    key: KeyOption = None,
-    url: UrlOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show per connector what is asked, granted and used, and what could be dropped."""
-    at = desk(state, name, key, url, as_json=as_json)
     found = at.run(lambda person: person.permissions(days))
     if connector:
         found = _only(found, connector)
