@@ -4,7 +4,8 @@ Valkey is fast and may forget: it restarts, is flushed, fails over. Whenever it 
 have, the epoch in PostgreSQL moves, and for as long as an older proof could still be
 shown only proofs with a nonce of the new epoch count. While Valkey is away PostgreSQL
 remembers, and every proof must carry a nonce; a replica that has not noticed meets a
-nonce it does not know, looks the epoch up, and follows.
+nonce it does not know, looks the epoch up, and follows. One that meets none, because it
+still reaches a server that the others have left, looks by itself every `NONCE_LOOK_S`.
 
 Assertions carry no nonce, so PostgreSQL alone remembers them.
 
@@ -25,7 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from broker.core.identity.dpop import NonceRule
+from broker.core.identity.dpop import NONCE_LOOK_S, NonceRule
 from broker.core.words.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ _FIRST = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return 1 end
 return 0
+"""
+# The mark names the server that it was written on: a replica has a copy of it, and a
+# connection that still leads to an earlier server has none.
+_WRITE = """
+local about = redis.call('INFO', 'server')
+if string.match(about, 'run_id:(%w+)') ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2])
+return 1
 """
 _STATE = "SELECT epoch, keeper, server, changed_at FROM replay_epoch"
 _MOVE = "SELECT epoch, keeper, server, changed_at FROM replay_move($1, $2, $3)"
@@ -81,7 +90,8 @@ class ReplayMemory:
         self._clock = clock
         self._state = _UNKNOWN
         self._moving = asyncio.Lock()
-        self._probed_s = self._purged_s = float("-inf")
+        self._looking = asyncio.Lock()
+        self._looked_s = self._probed_s = self._purged_s = float("-inf")
         self._probe: asyncio.Task[None] | None = None
 
     async def rule(self) -> NonceRule:
@@ -95,7 +105,9 @@ class ReplayMemory:
             if self._state.keeper == "sql":
                 # At a start it is waited for, once; from then on never.
                 await self._try_valkey(self._state)
-        elif self._state.keeper == "sql":
+            return self._rule()
+        await self._look()
+        if self._state.keeper == "sql":
             self._come_back()
         return self._rule()
 
@@ -105,7 +117,9 @@ class ReplayMemory:
         Raises:
             StoreUnavailableError: It does not answer.
         """
+        asked_s = time.monotonic()
         self._state = _state(await self._database.row(_STATE))
+        self._looked_s = asked_s
         return self._rule()
 
     async def first_proof(self, use: OneUse, *, epoch: int) -> bool | None:
@@ -143,6 +157,14 @@ class ReplayMemory:
             await asyncio.gather(self._probe, return_exceptions=True)
             self._probe = None
         await self._valkey.close()
+
+    async def _look(self) -> None:
+        """Ask what holds if that is too long ago; calls meanwhile wait for it."""
+        if time.monotonic() - self._looked_s < NONCE_LOOK_S:
+            return
+        async with self._looking:
+            if time.monotonic() - self._looked_s >= NONCE_LOOK_S:
+                await self.refresh()
 
     def _rule(self) -> NonceRule:
         state = self._state
@@ -192,7 +214,7 @@ class ReplayMemory:
         await self._move(state, "valkey", server)
         if self._state.keeper == "valkey":
             # If we die here, the mark is missing, and the next proof moves on again.
-            await self._valkey.mark(self._state.epoch)
+            await self._valkey.mark(self._state.epoch, server=server)
 
     async def _move(self, state: _State, keeper: str, server: str) -> None:
         async with self._moving:
@@ -232,36 +254,41 @@ class Valkey:
         )
         self._client: Redis = Redis.from_pool(pool)
         self._first = self._client.register_script(_FIRST)
+        self._write = self._client.register_script(_WRITE)
         self._server = ""
 
     async def first(
         self, name: bytes, *, mark: int, server: str, left_ms: int
     ) -> bool | None:
-        """Take a name for ``left_ms``; None if the mark is not ``mark``."""
-        keys = [_MARK, _PREFIX + name.hex()]
+        """Take a name for ``left_ms``; None if the mark is not this server's."""
+        keys, marked = [_MARK, _PREFIX + name.hex()], f"{mark}:{server}"
         try:
-            answer = await self._first(keys=keys, args=[mark, max(left_ms, 1)])
+            answer = await self._first(keys=keys, args=[marked, max(left_ms, 1)])
         except (RedisError, OSError, TimeoutError) as error:
             raise _AwayError from error
         # A new connection may have met another server in the place of the old one, with
-        # the mark restored from disk and the last second lost.
+        # the mark restored from disk, or copied, and the last second lost.
         if self._server != server:
             return None
         return None if answer == -1 else bool(answer)
 
     async def server(self) -> str:
-        """Return the run id of the server that answers now."""
+        """Return the run id of the server that answers at the address now.
+
+        Connections of before may lead to one that was there earlier: they are closed.
+        """
         try:
+            await self._client.connection_pool.disconnect(inuse_connections=False)
             about: dict[str, Any] = await self._client.info("server")
         except (RedisError, OSError, TimeoutError) as error:
             raise _AwayError from error
         self._server = str(about["run_id"])
         return self._server
 
-    async def mark(self, epoch: int) -> None:
-        """Write the epoch under which this server remembers."""
+    async def mark(self, epoch: int, *, server: str) -> None:
+        """Write the epoch under which this server remembers, if it still is the one."""
         try:
-            await self._client.set(_MARK, epoch)
+            await self._write(keys=[_MARK], args=[epoch, server])
         except (RedisError, OSError, TimeoutError) as error:
             raise _AwayError from error
 

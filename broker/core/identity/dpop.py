@@ -42,9 +42,13 @@ NONCE_SLOT_S: Final = 60
 
 NONCE_CHARS_MAX: Final = 128
 
-NONCE_SETTLE_S: Final = PROOF_AGE_S_MAX + CLOCK_AHEAD_S_MAX + 5
+NONCE_LOOK_S: Final = 5
+"""How long a replica believes that the epoch has not moved."""
+
+NONCE_SETTLE_S: Final = PROOF_AGE_S_MAX + CLOCK_AHEAD_S_MAX + NONCE_LOOK_S + 5
 """How long after the epoch moved a proof must carry its nonce: until every proof of
-before has ended, with five seconds for the clocks of the replicas."""
+before has ended, also those that a replica took which had not looked yet, with five
+seconds for the clocks of the replicas."""
 
 _FIELDS = frozenset({"typ", "jwk"})
 _KEY_FIELDS = ("kty", "crv", "x", "y")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import redis
 from broker.cli.stack.servers import valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PASSWORD = "valkey-of-a-test"
@@ -24,7 +25,7 @@ READY_S_MAX = 5.0
 class OwnValkey:
     """A server process; its socket and password stay the same over restarts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
         # A socket path has at most 107 bytes, and a test's folder is long.
         self.socket = folder / "v"
         self.url = f"unix://default@{self.socket}?db=0"
@@ -33,7 +34,10 @@ class OwnValkey:
         text = valkey.configuration(
             folder=folder, socket=self.socket, password=PASSWORD
         )
+        # Copies are fetched over TCP only.
+        text += f"port {port}\nbind 127.0.0.1\nrepl-diskless-sync-delay 0\n"
         self._configuration.write_text(text, encoding="utf-8")
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -65,6 +69,30 @@ class OwnValkey:
         self._process.kill()
         self._process.wait()
 
+    def follow(self, other: OwnValkey) -> None:
+        """Become the other one's replica, and wait until it is up to date."""
+        with self.client() as client:
+            client.config_set("primaryauth", PASSWORD)
+            client.replicaof("127.0.0.1", other.port)
+            _until(lambda: client.info("replication")["master_link_status"] == "up")
+
+    def catch_up(self, other: OwnValkey) -> None:
+        """Wait until everything of the other one has arrived."""
+        with self.client() as mine, other.client() as theirs:
+            _until(lambda: mine.dbsize() == theirs.dbsize())
+
+    def lag(self) -> None:
+        """Go on as a replica that nothing reaches any more."""
+        with self.client() as client:
+            client.config_set("primaryauth", "another")
+            client.execute_command("CLIENT", "KILL", "TYPE", "PRIMARY")
+            _until(lambda: client.info("replication")["master_link_status"] == "down")
+
+    def lead(self) -> None:
+        """Be promoted: what has not arrived yet never does."""
+        with self.client() as client:
+            client.replicaof("NO", "ONE")
+
     def freeze(self) -> None:
         """Let it hold its connections and answer nothing."""
         assert self._process is not None
@@ -76,10 +104,24 @@ class OwnValkey:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + READY_S_MAX
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @contextmanager
-def own_valkey(folder: Path) -> Iterator[OwnValkey]:
+def own_valkey(folder: Path, *, port: int = 0) -> Iterator[OwnValkey]:
     """Lend a running server; it is gone afterwards, whatever the test did to it."""
-    server = OwnValkey(folder)
+    server = OwnValkey(folder, port=port)
     server.start()
     try:
         yield server
