@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,7 @@ from broker.cli.stack.planning.backing import servers
 from broker.cli.stack.planning.given import Given
 from broker.cli.stack.process import tail
 from broker.cli.stack.servers import accounts, roles, temporal
+from broker.cli.stack.servers.memory import in_memory
 from broker.cli.stack.state import CHECKOUT, State, locked, needed, open_state
 from broker.cli.stack.supervisor import PartFailedError, Supervisor
 
@@ -306,8 +308,10 @@ def main() -> None:
     guardian.fork_supervisor(closing=(listener.fileno(),))
     with locked(state.path, patient=True):
         fast = sys.argv[2] == "fast"
-        holder = _Holder(state, host, fast=fast)
-        asyncio.run(holder.run(listener))
+        keeping = in_memory(state.path / "postgres") if fast else nullcontext()
+        with keeping:
+            holder = _Holder(state, host, fast=fast)
+            asyncio.run(holder.run(listener))
         if fast:
             # Nothing of a test run is worth keeping but what the servers said.
             for name in ("postgres", "temporal", "valkey"):
