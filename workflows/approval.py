@@ -16,10 +16,13 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from broker.core.approvals.messages import TELL, TOLD_MAX, WORKFLOW
-from broker.core.words.action import ActionState
-from broker.core.words.approval import ApprovalState
-from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, SETTLE, Standing
+# Taken from the process as they are: words without state or effects, which importing
+# anew for every run would cost more than all else that a run does.
+with workflow.unsafe.imports_passed_through():
+    from broker.core.approvals.messages import TELL, TOLD_MAX, WORKFLOW
+    from broker.core.words.action import ActionState
+    from broker.core.words.approval import ApprovalState
+    from workflows.messages import EXPIRE, LOOK, NO_SUCH_APPROVAL, SETTLE, Standing
 
 LOOK_S_MAX = 10
 """Longest answer of the broker to where an approval is, in seconds."""

@@ -13,7 +13,8 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from workflows.messages import ROTATE, ROTATION
+with workflow.unsafe.imports_passed_through():
+    from workflows.messages import ROTATE, ROTATION
 
 ROTATE_S_MAX = 20
 """Longest answer of the broker, in seconds."""
