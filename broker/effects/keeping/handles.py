@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 TURNS_SEARCHED_MAX = 200
 TEXTS_SEARCHED_MAX = 500
 
+# A place is said once, however often the agent looked there: what a call costs does
+# not grow with the calls before it.
 _RELEASED = """
-SELECT lookup, integrity, source, kind FROM released_value
+SELECT DISTINCT lookup, integrity, source, kind FROM released_value
  WHERE interaction_id = $1 AND lookup = ANY($2)
 """
 _TURNS = """

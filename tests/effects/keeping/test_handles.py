@@ -51,6 +51,19 @@ async def test_two_arguments_with_one_value_were_both_seen(house) -> None:
     assert list(found["/a"]) == list(found["/b"]) != []
 
 
+async def test_a_place_is_one_origin_however_often_the_agent_looked_there(
+    house,
+) -> None:
+    interaction = await house.interaction()
+    await house.read_order(interaction)
+    once = await house.ports.handles.origins(interaction, {"/card": CARD})
+    await house.read_order(interaction)
+    await house.read_order(interaction)
+    again = await house.ports.handles.origins(interaction, {"/card": CARD})
+    assert len(again["/card"]) == len(once["/card"]) > 0
+    assert set(again["/card"]) == set(once["/card"])
+
+
 async def test_what_was_shown_in_one_interaction_is_unknown_in_another(house) -> None:
     here, there = await house.interaction(), await house.interaction()
     await house.read_order(here)
