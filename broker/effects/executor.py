@@ -171,7 +171,13 @@ class SocketExecutor:
             self._hello = None
         if answer.get("receipt") is None:
             return await self._asked_or_nothing(warrant, error=error)
-        receipt, token = self._receipt(answer, warrant.warrant_id, warrant.action_id)
+        try:
+            receipt, token = self._receipt(
+                answer, warrant.warrant_id, warrant.action_id
+            )
+        except ExecutorUnavailableError:
+            # It ran, and what came back proves nothing: "not sent" least of all.
+            return await self._asked_or_nothing(warrant, error=error)
         if receipt.edge != warrant.edge:
             # Another edge cannot know what the one that got the warrant has sent.
             return Ran(None, RunError("other_edge", "another edge answered"), None)

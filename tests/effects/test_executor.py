@@ -25,6 +25,7 @@ from broker.core.words.errors import (
 )
 from broker.core.words.warrant import (
     EDGE_HELLO_TYP,
+    RECEIPT_TYP,
     SentState,
 )
 from broker.effects.executor import (
@@ -138,17 +139,22 @@ async def test_a_receipt_for_another_action_counts_for_nothing(
     named = {"warrant_id": order.warrant_id, "action_id": order.action_id}
     token = stage.runner.receipt(**named | {field: IDS.new()})
     stage.runner.run = always({"ok": True, "result": {}, "receipt": token})
+    ran = await stage.executor.run(order, timeout_s=1)
+    assert stage.runner.ops() == ["run", "ask"]
+    assert ran.result is None
+    assert ran.receipt is not None
+    assert ran.receipt.action_id == order.action_id
+    stage.runner.ask = always({"ok": True, "receipt": token})
     with pytest.raises(ExecutorUnavailableError, match="another action"):
-        await stage.executor.run(order, timeout_s=1)
+        await stage.executor.ask(order.warrant_id, order.action_id)
 
 
-@pytest.mark.parametrize("what", ["run", "ask", "hello"])
+@pytest.mark.parametrize("what", ["ask", "hello"])
 async def test_what_another_key_signed_counts_for_nothing(
     stage: Stage, what: str
 ) -> None:
     stage.runner.key = key_of("forger", Algorithm.EDDSA)
     calls = {
-        "run": lambda: stage.executor.run(warrant(), timeout_s=1),
         "ask": lambda: stage.executor.ask(IDS.new(), IDS.new()),
         "hello": stage.executor.address,
     }
@@ -156,12 +162,26 @@ async def test_what_another_key_signed_counts_for_nothing(
         await calls[what]()
 
 
-async def test_a_greeting_is_no_receipt(stage: Stage) -> None:
+@pytest.mark.parametrize("forged", ["by another key", "a greeting", "no text", "text"])
+async def test_a_receipt_that_proves_nothing_does_not_prove_that_nothing_was_sent(
+    stage: Stage, forged: str
+) -> None:
+    order = warrant()
+    named = {"warrant_id": order.warrant_id, "action_id": order.action_id}
+    forger = key_of("forger", Algorithm.EDDSA)
     said = Hello("edge-1", "boot-1", "", datetime.now(UTC))
-    token = sign(hello_claims(said), key=EDGE_KEY, typ=EDGE_HELLO_TYP)
-    stage.runner.run = always({"ok": True, "receipt": token})
-    with pytest.raises(ExecutorUnavailableError, match="does not verify"):
-        await stage.executor.run(warrant(), timeout_s=1)
+    token = {
+        "by another key": sign({**named}, key=forger, typ=RECEIPT_TYP),
+        "a greeting": sign(hello_claims(said), key=EDGE_KEY, typ=EDGE_HELLO_TYP),
+        "no text": {},
+        "text": "nothing was sent",
+    }[forged]
+    answer = {"ok": True, "result": {"paid": 1}, "receipt": token}
+    stage.runner.run = stage.runner.ask = always(answer)
+    # Nobody can say: the caller waits and asks again, and the money stays held.
+    ran = await stage.executor.run(order, timeout_s=1)
+    assert (ran.result, ran.receipt) == (None, None)
+    assert stage.runner.ops() == ["run", "ask"]
 
 
 async def test_an_old_answer_of_the_edge_counts_for_nothing(stage: Stage) -> None:
