@@ -186,11 +186,19 @@ class PersonClient(SupervisorClient):
         """Return one change."""
         return (await self.call("GET", f"/v1/admin/changes/{change_id}")).checked()
 
-    async def decide_change(
-        self, change_id: str, what: str, *, reason: str = ""
+    async def approve_change(
+        self, change_id: str, *, revision: int, reason: str = ""
     ) -> Mapping[str, Any]:
-        """Approve or reject a change."""
-        path = f"/v1/admin/changes/{change_id}/{what}"
+        """Approve a change as it was at a revision."""
+        path = f"/v1/admin/changes/{change_id}/approve"
+        body = {"revision": revision, "reason": reason}
+        return (await self.call("POST", path, json=body)).checked()
+
+    async def reject_change(
+        self, change_id: str, *, reason: str = ""
+    ) -> Mapping[str, Any]:
+        """Reject a change, or take it back."""
+        path = f"/v1/admin/changes/{change_id}/reject"
         return (await self.call("POST", path, json={"reason": reason})).checked()
 
     @property

@@ -50,6 +50,9 @@ class Role(StrEnum):
     OWNER = "owner"
 
 
+_NARROWERS: Final = frozenset({Role.SECURITY, Role.ADMIN})
+
+
 @dataclass(frozen=True, slots=True)
 class PersonRow:
     """What the newest signed row of a person says.
@@ -252,7 +255,12 @@ def check_may_narrow(actor: PersonRow) -> None:
     Raises:
         ForbiddenError: This person has none.
     """
-    require_role(actor, {Role.SECURITY, Role.ADMIN})
+    require_role(actor, _NARROWERS)
+
+
+def may_narrow(person: PersonRow) -> bool:
+    """Return whether a person may take authority away, as they are now."""
+    return person.active and not _NARROWERS.isdisjoint(person.roles)
 
 
 def check_may_widen(actor: PersonRow, agent: AgentRow) -> None:

@@ -198,7 +198,8 @@ class Door:
         assert answer.status_code == 202, answer.text
         assert answer.json()["status"] == "open"
         path = f"/v1/admin/changes/{answer.json()['change']}/approve"
-        return await self.call("POST", path, await self.token(who), json={})
+        seen = {"revision": answer.json()["revision"]}
+        return await self.call("POST", path, await self.token(who), json=seen)
 
     async def widened(
         self, path: str, body: Mapping[str, Any], *, by: str = "carol"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import Field
 
 from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/admin/changes", tags=["registry"])
 Someone = Annotated[Caller, Depends(person)]
+REVISION_MAX = 2**31 - 1
+
+
+class ApproveBody(ReasonBody):
+    """The revision of the change that was looked at: another one is not meant."""
+
+    revision: int = Field(ge=1, le=REVISION_MAX)
 
 
 @router.get("", summary="List changes that wait for a second person")
@@ -39,14 +47,16 @@ async def show_change(request: Request, who: Someone, change_id: str) -> dict[st
 @router.post(
     "/{change_id}/approve",
     summary="Approve a change as the second person",
-    openapi_extra=documented(ReasonBody),
+    openapi_extra=documented(ApproveBody),
 )
 async def approve(request: Request, who: Someone, change_id: str) -> dict[str, Any]:
     """Make it true, after everything was checked again."""
     desk: Desk = request.app.state.desk
     actor = await person_row(desk, who)
-    body = await read(request, ReasonBody)
-    return await proposals.approve(desk, actor, change_id, body.reason)
+    body = await read(request, ApproveBody)
+    return await proposals.approve(
+        desk, actor, change_id, seen=body.revision, reason=body.reason
+    )
 
 
 @router.post(

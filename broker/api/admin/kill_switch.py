@@ -60,7 +60,8 @@ async def lift(request: Request, who: Someone) -> dict[str, Any]:
     actor = await person_row(desk, who)
     reason = await _reason(request)
     now = await the_switch(desk)
-    changed = lifted(now, actor)
+    asker = await desk.identities.person(now.asked_by) if now.asked_by else None
+    changed = lifted(now, actor, asker=asker)
     what = "kill_switch.ask_off" if changed.on else "kill_switch.off"
     why = Why(actor, what, reason, seconded="" if changed.on else now.asked_by)
     return _json(await save_switch(desk, changed, why))

@@ -55,6 +55,7 @@ _PERSON: Final = {
 }
 _AGENT_CHANGE: Final = {
     "change": f"agent-{AGENT}",
+    "revision": 1,
     "status": "open",
     "what": "agent.register",
     "kind": "agent",

@@ -64,7 +64,7 @@ GOVERNING_REQUESTS: Final[dict[tuple[str, str], Any]] = {
     ("POST", f"{_PEOPLE}/suspend"): {"reason": "on leave"},
     ("POST", f"{_PEOPLE}/resume"): {"reason": "back from leave"},
     ("POST", f"{_PEOPLE}/remove"): {"reason": "left the company"},
-    ("POST", f"{_CHANGES}/approve"): {"reason": "as discussed"},
+    ("POST", f"{_CHANGES}/approve"): {"revision": 1, "reason": "as discussed"},
     ("POST", f"{_CHANGES}/reject"): {"reason": "the owner is another one"},
     ("POST", f"{_KEYS}/rotate"): {"reason": "yearly rotation"},
     ("POST", f"{_KEYS}/{{kid}}/compromised"): {"reason": "it was on a lost disk"},

@@ -260,7 +260,8 @@ async def sign_limit(request: Request, who: Someone, rule_id: str) -> dict[str, 
     body = await read(request, SecondBody)
     rule, row = await _rule(desk, rule_id), await _limit(desk, rule_id)
     first = [row.proposed.by] if row.proposed else []
-    changed = raised(actor, row, body.signature)
+    proposer = await desk.identities.person(first[0]) if first else None
+    changed = raised(actor, row, body.signature, first=proposer)
     why = Why(actor, "limit.raise", body.reason)
     return await _save(desk, why, rule, changed, also_by=first)
 

@@ -120,7 +120,8 @@ async def give_back(request: Request, person_id: str, who: Someone) -> dict[str,
     reason = (await read(request, ReasonBody)).reason.strip()
     await the_person(desk, person_id)
     now, _ = await vigil.right(person_id)
-    changed = rows.given_back(now, actor)
+    asker = await desk.identities.person(now.asked_by) if now.asked_by else None
+    changed = rows.given_back(now, actor, asker=asker)
     asked = changed.suspended
     what = "approval_right.ask_back" if asked else "approval_right.give_back"
     await save_row(

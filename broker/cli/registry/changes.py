@@ -92,10 +92,23 @@ def approve(
     at: Desk,
     change: ChangeArgument,
     *,
+    revision: Annotated[
+        int, typer.Option("--revision", min=0, help="As `changes show` names it.")
+    ] = 0,
     reason: ReasonOption = "",
 ) -> None:
-    """Make a change true, as the second person."""
-    _decide(at, change, "approve", reason)
+    """Make a change true, as the second person.
+
+    With --revision it is what you looked at, and nothing that took its place.
+    """
+
+    async def work(person: PersonClient) -> Mapping[str, Any]:
+        found = await _id(person, at, change)
+        seen = revision or (await person.change(found))["revision"]
+        return await person.approve_change(found, revision=seen, reason=reason)
+
+    found = at.run(work)
+    at.show(found, lines=_lines(found))
 
 
 @app.command()
@@ -107,13 +120,9 @@ def reject(
     reason: ReasonOption = "",
 ) -> None:
     """Refuse a change, or take back one's own."""
-    _decide(at, change, "reject", reason)
 
-
-def _decide(at: Desk, change: str, what: str, reason: str) -> None:
     async def work(person: PersonClient) -> Mapping[str, Any]:
-        found = await _id(person, at, change)
-        return await person.decide_change(found, what, reason=reason)
+        return await person.reject_change(await _id(person, at, change), reason=reason)
 
     found = at.run(work)
     at.show(found, lines=_lines(found))
@@ -148,6 +157,7 @@ def _lines(change: Mapping[str, Any]) -> list[str]:
         ]
     return [
         f"change    {change['change']} ({change['status']})",
+        f"revision  {change['revision']}",
         f"what      {change['what']} of {change['name']}",
         f"status    {would_be['status']} afterwards",
         *row,

@@ -81,8 +81,15 @@ def thrown(switch: KillSwitch, actor: PersonRow) -> KillSwitch:
     return KillSwitch(switch.revision, on=True)
 
 
-def lifted(switch: KillSwitch, actor: PersonRow) -> KillSwitch:
+def lifted(
+    switch: KillSwitch, actor: PersonRow, *, asker: PersonRow | None = None
+) -> KillSwitch:
     """Ask to let everything go on, or confirm what somebody else asked.
+
+    Args:
+        switch: What the newest row says.
+        actor: Who says so now.
+        asker: Who asked, as they are now; if they may not any more, nobody has asked.
 
     Raises:
         ConflictError: It is not on.
@@ -94,12 +101,17 @@ def lifted(switch: KillSwitch, actor: PersonRow) -> KillSwitch:
         msg = "the kill switch is not on"
         raise ConflictError(msg, hint="nothing is stopped")
     security = Role.SECURITY in actor.roles
-    if not switch.asked_by:
+    if not switch.asked_by or not _may_lift(asker):
         return replace(switch, asked_by=actor.person_id, asked_for_security=security)
     if switch.asked_by == actor.person_id:
         msg = "somebody else must confirm it"
         raise ForbiddenError(msg, hint="two people lift the kill switch")
-    if not (security or switch.asked_for_security):
+    asked_for_security = asker is not None and Role.SECURITY in asker.roles
+    if not (security or asked_for_security):
         msg = "one of the two must be of security"
         raise ForbiddenError(msg, hint="ask a person of security to confirm it")
     return KillSwitch(switch.revision, on=False)
+
+
+def _may_lift(person: PersonRow | None) -> bool:
+    return person is not None and person.active and not LIFTERS.isdisjoint(person.roles)

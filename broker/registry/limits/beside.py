@@ -140,12 +140,20 @@ def proposed_by(
     return replace(row, proposed=Proposed(limit, person.person_id, signature, after))
 
 
-def raised(person: PersonRow, row: LimitRow, signature: str) -> LimitRow:
+def raised(
+    person: PersonRow, row: LimitRow, signature: str, *, first: PersonRow | None
+) -> LimitRow:
     """Return a row in which the raise holds that somebody else has proposed.
+
+    Args:
+        person: Who signs second.
+        row: The row with the proposal.
+        signature: Theirs.
+        first: Who proposed it, as they are now; None if they are gone.
 
     Raises:
         ConflictError: Nothing is proposed.
-        ForbiddenError: They proposed it themselves.
+        ForbiddenError: They proposed it themselves, or who did may not any more.
         InvalidError: The signature is not theirs over exactly this raise.
     """
     proposed = row.proposed
@@ -155,6 +163,9 @@ def raised(person: PersonRow, row: LimitRow, signature: str) -> LimitRow:
     if proposed.by == person.person_id:
         msg = "raising a limit takes two people"
         raise ForbiddenError(msg, hint="ask somebody else to sign it")
+    if first is None or not _may_limit(first):
+        msg = "who proposed it may not set limits any more"
+        raise ForbiddenError(msg, hint="propose it anew, and ask somebody to sign it")
     _check_signed(person, signature, row.rule_id, proposed.limit, proposed.after)
     return replace(row, limit=proposed.limit, proposed=None)
 
@@ -165,9 +176,13 @@ def check_may_limit(person: PersonRow) -> None:
     Raises:
         ForbiddenError: This person has none.
     """
-    if not person.active or not person.roles & _ROLES:
+    if not _may_limit(person):
         msg = f"this needs a role of: {', '.join(sorted(_ROLES))}"
         raise ForbiddenError(msg)
+
+
+def _may_limit(person: PersonRow) -> bool:
+    return person.active and not _ROLES.isdisjoint(person.roles)
 
 
 def _check_signed(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.words.errors import ConflictError, ForbiddenError
-from broker.registry.people import Role, check_may_narrow, require_role
+from broker.registry.people import Role, check_may_narrow, may_narrow, require_role
 from broker.registry.reading import RowError, number, only, text, word
 
 if TYPE_CHECKING:
@@ -161,8 +161,15 @@ def right_body(right: Right) -> dict[str, Any]:
     }
 
 
-def given_back(now: Right, actor: PersonRow) -> Right:
+def given_back(
+    now: Right, actor: PersonRow, *, asker: PersonRow | None = None
+) -> Right:
     """Ask to give a right back, or confirm what somebody else asked.
+
+    Args:
+        now: What the newest row says.
+        actor: Who says so now.
+        asker: Who asked, as they are now; if they may not any more, nobody has asked.
 
     Raises:
         ForbiddenError: It is their own, they may not, or asked it themselves.
@@ -175,7 +182,7 @@ def given_back(now: Right, actor: PersonRow) -> Right:
     if not now.suspended:
         msg = "this right is not suspended"
         raise ConflictError(msg, hint="there is nothing to give back")
-    if not now.asked_by:
+    if asker is None or not may_narrow(asker):
         return replace(now, asked_by=actor.person_id)
     if now.asked_by == actor.person_id:
         msg = "somebody else must confirm it"

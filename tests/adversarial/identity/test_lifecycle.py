@@ -121,6 +121,17 @@ async def test_one_revoked_instance_leaves_the_rest_of_the_fleet_alone(door):
     assert answer.status_code == 200
 
 
+async def test_the_key_of_an_ended_instance_gets_no_token_again(door):
+    first = await door.token()
+    ended = f"instance:{claims_in(first)['ins']}"
+    await door.registry.revoke([ended], door.logged(EntryKind.TOKEN)[0])
+    again = await door.ask()
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_client")
+    # The rest of the fleet has the same key to authenticate with, and others to prove.
+    other = await door.ask(door.form(), proof=door.proof(key=key_of("copy 2")))
+    assert other.status_code == 200
+
+
 async def test_a_token_of_the_earlier_key_is_active_while_both_keys_are(door):
     """Calls and introspection agree through a rotation, and after it."""
     token = await door.token()

@@ -52,3 +52,16 @@ async def test_it_takes_two_to_lift_it_and_both_stand_in_the_log(door):
     assert entry.detail["seconded_by"] == f"person:{CAROL}"
     again = await as_person(door, "carol", "POST", f"{PATH}/off", json=WHY)
     assert again.status_code == 409
+
+
+async def test_what_a_suspended_person_asked_does_not_count_as_one_of_the_two(door):
+    await as_person(door, "olivia", "POST", f"{PATH}/on", json=WHY)
+    await as_person(door, "carol", "POST", f"{PATH}/off", json=WHY)
+    await door.change("person", CAROL, status="suspended")
+    only = await as_person(door, "dave", "POST", f"{PATH}/off", json=WHY)
+    assert (only.json()["on"], only.json()["lift_asked_by"]) == (
+        True,
+        PEOPLE["dave"][0],
+    )
+    done = await as_person(door, "olivia", "POST", f"{PATH}/off", json=WHY)
+    assert done.json()["on"] is False

@@ -43,16 +43,38 @@ def test_nobody_lifts_it_alone() -> None:
     asked = lifted(ON, CAROL)
     assert asked.on
     with pytest.raises(ForbiddenError, match="somebody else"):
-        lifted(asked, CAROL)
-    assert not lifted(asked, DAVE).on
-    assert not lifted(lifted(ON, DAVE), CAROL).on
+        lifted(asked, CAROL, asker=CAROL)
+    assert not lifted(asked, DAVE, asker=CAROL).on
+    assert not lifted(lifted(ON, DAVE), CAROL, asker=DAVE).on
 
 
 def test_one_of_the_two_is_of_security() -> None:
     with pytest.raises(ForbiddenError, match="of security"):
-        lifted(lifted(ON, DAVE), ERIN)
+        lifted(lifted(ON, DAVE), ERIN, asker=DAVE)
     with pytest.raises(ForbiddenError):
         lifted(ON, ALICE)
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        None,
+        person("carol", Role.SUPERVISOR),
+        person("carol", Role.SECURITY, active=False),
+    ],
+)
+def test_what_somebody_asked_who_may_not_any_more_was_asked_by_nobody(
+    gone: PersonRow | None,
+) -> None:
+    asked = lifted(ON, CAROL)
+    again = lifted(asked, DAVE, asker=gone)
+    assert (again.on, again.asked_by) == (True, "dave")
+
+
+def test_whoever_was_of_security_when_they_asked_is_it_still() -> None:
+    moved = person("carol", Role.ADMIN)
+    with pytest.raises(ForbiddenError, match="of security"):
+        lifted(lifted(ON, CAROL), DAVE, asker=moved)
 
 
 def test_what_is_off_is_not_lifted_and_stopping_again_takes_a_request_back() -> None:

@@ -33,7 +33,8 @@ async def arrived(
     """Use proof and assertion up, and return the epochs of these scopes now.
 
     Raises:
-        OAuth2Error: One of them was used before, or there are too many instances.
+        OAuth2Error: One of them was used before, the instance was ended, or there are
+            too many.
     """
     desk, proof = request.desk, plan.proof
     if proof is not None:
@@ -60,6 +61,10 @@ async def arrived(
     if admission.word != "ok":
         msg = "too many instances of this client within an hour"
         raise CrowdedError(msg)
+    if admission.epochs.get(f"instance:{instance}", 0):
+        # Nothing else raises this scope: the key of a copy that was ended stays ended.
+        msg = "this running copy was ended"
+        raise InvalidClientError(msg)
     return admission.epochs
 
 

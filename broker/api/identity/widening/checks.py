@@ -1,16 +1,43 @@
-"""What must be there before an agent's row may say so: its owner and its use case."""
+"""What must be so before a row may say so: its owner, its use case, its keys."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.words.errors import InvalidError
-from broker.registry.reading import RowError
+from broker.registry.reading import RowError, read_keys
 from broker.registry.use_cases import parse_use_case
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.api.identity.desk import Desk
     from broker.registry.agents import AgentRow
+
+_HOLDERS: Final = ("agent", "channel", "person", "service")
+
+
+async def check_keys(
+    desk: Desk, kind: str, row_id: str, body: Mapping[str, Any]
+) -> None:
+    """Require that nobody else has one of these keys.
+
+    Two identities with one key are one party under two names: nobody could tell whose
+    signature it was, and one person could say yes to what they asked for themselves.
+
+    Raises:
+        InvalidError: Somebody has.
+    """
+    wanted = {slot.key.kid for slot in read_keys(body)}
+    for holder in _HOLDERS:
+        for row in await desk.registry.list(holder):
+            try:
+                theirs = {slot.key.kid for slot in read_keys(row.body)}
+            except RowError:
+                continue
+            if (row.kind, row.row_id) != (kind, row_id) and theirs & wanted:
+                msg = "somebody else has this key"
+                raise InvalidError(msg, hint="make a new one", pointer="/key")
 
 
 async def check_owner(desk: Desk, owner: str) -> None:

@@ -80,6 +80,7 @@ async def propose(
     """
     kind, row_id, after = place
     draft(desk, why, kind, row_id, body)
+    await checks.check_keys(desk, kind, row_id, body)
     proposal = Proposal(
         what=why.what,
         kind=kind,
@@ -134,9 +135,16 @@ async def one_change(desk: Desk, wanted: str) -> dict[str, Any]:
 
 
 async def approve(
-    desk: Desk, actor: PersonRow, wanted: str, reason: str
+    desk: Desk, actor: PersonRow, wanted: str, *, seen: int, reason: str
 ) -> dict[str, Any]:
     """Make a change true, as the second person; return it.
+
+    Args:
+        desk: The desk.
+        actor: The second person.
+        wanted: The change's id, which the next change of the same row has as well.
+        seen: The revision that they looked at.
+        reason: Why.
 
     Raises:
         NotFoundError: There is none whose row verifies.
@@ -145,6 +153,9 @@ async def approve(
         InvalidError: What was asked for is not possible any more.
     """
     proposal = await _the(desk, wanted)
+    if proposal.revision != seen:
+        msg = "another change has taken the place of the one that was looked at"
+        raise ConflictError(msg, hint=f"counterfoil changes show {wanted}")
     now = desk.clock.now()
     target = await desk.registry.get(proposal.kind, proposal.row_id)
     ended = approved(
@@ -193,6 +204,7 @@ async def _checked(desk: Desk, proposal: Proposal) -> Mapping[str, Any]:
     row = draft(
         desk, Why(asker, proposal.what), proposal.kind, proposal.row_id, proposal.body
     )
+    await checks.check_keys(desk, proposal.kind, proposal.row_id, proposal.body)
     if proposal.kind == "channel":
         check_may_narrow(asker)
         return proposal.body
@@ -271,6 +283,7 @@ async def _shown(desk: Desk, proposal: Proposal) -> dict[str, Any]:
     would_be = _would_be(desk, proposal)
     return {
         "change": change_id(proposal.kind, proposal.row_id),
+        "revision": proposal.revision,
         "status": status,
         "what": proposal.what,
         "kind": proposal.kind,

@@ -36,7 +36,9 @@ async def test_an_issuers_word_counts_once_a_second_person_says_so(door):
     row = await door.registry.get("agent", AGENT_ID)
     assert "federations" not in row.body
     change = f"/v1/admin/changes/agent-{AGENT_ID}/approve"
-    approved = await door.call("POST", change, await door.token("dave"), json={})
+    approved = await door.call(
+        "POST", change, await door.token("dave"), json={"revision": 1}
+    )
     assert approved.status_code == 200, approved.text
     row = await door.registry.get("agent", AGENT_ID)
     assert row.body["federations"] == [ASKED | {"audience": ISSUER}]
