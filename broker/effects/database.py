@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
+import structlog
+from asyncpg.connect_utils import SessionAttribute
 
 from broker.core.words.errors import StoreUnavailableError
 
@@ -23,18 +24,38 @@ CONNECT_S_MAX = 3.0
 ANSWER_S_MAX = 3.5
 RELEASE_S_MAX = 1.0
 RETRY_AFTER_S = 2
-_DOWN = (
+_GONE = (
     OSError,
-    TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    # It became a standby: another server takes writes now.
+    asyncpg.ReadOnlySQLTransactionError,
     # A connection whose end is read while it is used.
     asyncpg.InternalClientError,
 )
+"""No answer: all but one that only took too long end other connections too."""
+
+LATER: Final = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})
+"""Classes of SQLSTATE that say nothing about the rows: the same call may pass later.
+
+08 connection, 25 wrong state (a standby is read-only), 40 rollback (a deadlock),
+53 resources, 55 object in use (a lock was not had in time), 57 intervention,
+58 system, XX internal.
+"""
+
+_OURS: Final = frozenset({"55000"})
+"""What our own functions raise, in one of those classes, about a state of rows."""
+
+_log = structlog.get_logger("database")
+
+
+def may_pass_later(error: asyncpg.PostgresError) -> bool:
+    """Tell whether PostgreSQL refused for a reason that has nothing to do with rows."""
+    state = error.sqlstate or "XX000"
+    return state[:2] in LATER and state not in _OURS
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc, type-arg, unused-ignore]
@@ -71,21 +92,40 @@ class Database:
         """Lend a connection.
 
         Raises:
-            StoreUnavailableError: PostgreSQL does not answer, or went away meanwhile.
+            StoreUnavailableError: PostgreSQL does not answer, went away meanwhile, or
+                cannot do it now. What it was asked to write may be stored, unless it
+                was never connected or said itself why not.
         """
+        connection = await self._acquire()
+        pool = self._pool
+        silent = False
         try:
-            pool = self._pool or await self._open()
-            connection = await pool.acquire(timeout=CONNECT_S_MAX)
             try:
                 yield connection
             finally:
                 # One that is still being cancelled is not waited for; it is ended. And
                 # what was answered stays answered, however giving it back goes.
-                with contextlib.suppress(*_DOWN):
-                    await pool.release(connection, timeout=RELEASE_S_MAX)
-        except _DOWN as error:
-            if self._pool is not None:
-                # What else is open ended with it: the next call begins afresh.
+                if pool is not None:
+                    silent = not await _given_back(pool, connection)
+        except (*_GONE, asyncpg.PostgresError) as error:
+            gone = silent or _gone(error)
+            if isinstance(error, asyncpg.PostgresError):
+                if not (gone or may_pass_later(error)):
+                    raise
+                _log.warning("database_refused", sqlstate=error.sqlstate)
+            if gone and pool is not None:
+                # What else is open ended with it: the next call begins afresh. One slow
+                # statement whose server still takes a cancellation ends nothing.
+                await pool.expire_connections()
+            raise _unavailable(error) from error
+
+    async def _acquire(self) -> Connection:
+        """Return a connection; nothing was asked of it yet, so nothing was done."""
+        try:
+            pool = self._pool or await self._open()
+            return await pool.acquire(timeout=CONNECT_S_MAX)
+        except (*_GONE, asyncpg.PostgresError) as error:
+            if self._pool is not None and _gone(error):
                 await self._pool.expire_connections()
             msg = "the database does not answer"
             hint = "try again; nothing was done"
@@ -125,6 +165,8 @@ class Database:
                     command_timeout=ANSWER_S_MAX,
                     init=_prepare,
                     connection_class=_Connection,
+                    # What a standby says of revocations is as old as it likes.
+                    target_session_attrs=SessionAttribute.read_write,
                     server_settings={
                         "application_name": "counterfoil-broker",
                         "synchronous_commit": "on",
@@ -132,6 +174,31 @@ class Database:
                     },
                 )
             return self._pool
+
+
+async def _given_back(
+    pool: asyncpg.Pool[asyncpg.Record], connection: Connection
+) -> bool:
+    """Give a connection back; False if its server does not even take that."""
+    try:
+        await pool.release(connection, timeout=RELEASE_S_MAX)
+    except _GONE:
+        return False
+    return True
+
+
+def _gone(error: BaseException) -> bool:
+    """Tell whether the server is gone; to be slow is an OSError too, and is not."""
+    slow = isinstance(error, TimeoutError) and error.errno is None
+    return isinstance(error, _GONE) and not slow
+
+
+def _unavailable(error: BaseException) -> StoreUnavailableError:
+    msg = "the database does not answer"
+    hint = "it may have been done: look, or send the same request again as it was"
+    if isinstance(error, asyncpg.PostgresError):
+        msg = f"the database cannot do this now ({error.sqlstate})"
+    return StoreUnavailableError(msg, hint=hint, retry_after_s=RETRY_AFTER_S)
 
 
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:

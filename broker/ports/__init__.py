@@ -1,7 +1,8 @@
 """What the flow needs from the world, as protocols; effects has one adapter for each.
 
-Every method may raise ``UnavailableError``, which means: nothing was done. A method
-that writes is durable when it returns.
+Every method may raise ``UnavailableError``, which means: nothing was done, or, of a
+store that went away while it wrote, that nobody knows. A method that writes is durable
+when it returns.
 """
 
 from __future__ import annotations

@@ -10,13 +10,17 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 
+from broker.api import problems
 from broker.core.words.errors import StoreUnavailableError
 from broker.effects.database import (
     ANSWER_S_MAX,
     CONNECT_S_MAX,
+    LATER,
     POOL_MAX,
     RELEASE_S_MAX,
     Database,
@@ -61,17 +65,118 @@ async def test_as_many_connections_as_the_limit_are_lent_and_not_one_more(
     assert await database.value("SELECT 1") == 1
 
 
-async def test_a_statement_that_takes_too_long_is_given_up(database) -> None:
-    begun = time.monotonic()
-    with pytest.raises(StoreUnavailableError):
-        await database.value("SELECT pg_sleep(60)")
-    assert ANSWER_S_MAX <= time.monotonic() - begun < ANSWER_S_MAX + SLACK_S
-    assert await database.value("SELECT 1") == 1
-
-
 async def test_a_mistake_in_a_statement_is_ours_and_not_an_outage(database) -> None:
     with pytest.raises(asyncpg.UndefinedTableError):
         await database.value("SELECT * FROM nothing_here")
+
+
+async def test_a_row_that_is_refused_is_no_outage(database) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await database.value(raising("23505"))
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+        await database.value(raising("55000"))
+
+
+PASSING = {
+    "08006": "the connection failed",
+    "25006": "it is a standby now",
+    "40001": "the transaction could not be serialised",
+    "40P01": "a deadlock",
+    "53100": "its disk is full",
+    "53300": "too many connections",
+    "55P03": "a lock was not had in time",
+    "57014": "an administrator cancelled it",
+    "57P01": "it is shut down",
+    "58030": "its disk fails",
+    "XX000": "it found a mistake of its own",
+}
+
+
+def raising(state: str) -> str:
+    return f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
+
+
+def test_every_class_that_may_pass_later_is_tried() -> None:
+    assert {state[:2] for state in PASSING} == LATER
+
+
+async def test_what_passes_later_is_answered_with_a_time_to_try_again(
+    database,
+) -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/{state}")
+    async def _(state: str) -> None:
+        await database.value(raising(state))
+
+    door = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=door, base_url="http://here") as client:
+        for state in PASSING:
+            answer = await client.get(f"/{state}")
+            said = (answer.status_code, answer.json()["code"])
+            assert said == (503, "store-unavailable"), state
+            assert int(answer.headers["retry-after"]) >= 1
+            # Whoever wrote may have written: it went away while it was asked.
+            assert "nothing was done" not in answer.text
+            assert await database.value("SELECT 1") == 1
+
+
+async def pids(database: Database, count: int) -> set[int]:
+    """Return the servers behind this many connections that are lent at once."""
+    async with AsyncExitStack() as stack:
+        lent = [
+            await stack.enter_async_context(database.connection()) for _ in range(count)
+        ]
+        return {await one.fetchval("SELECT pg_backend_pid()") for one in lent}
+
+
+async def test_a_server_that_became_a_standby_is_left_with_all_connections(
+    database,
+) -> None:
+    before = await pids(database, 3)
+    async with database.connection() as connection:
+        await connection.execute("SET default_transaction_read_only = on")
+    # The connection that was lent last is lent first.
+    with pytest.raises(StoreUnavailableError, match="25006"):
+        await database.value("CREATE TABLE pg_temp.written ()")
+    assert not before & await pids(database, 3)
+
+
+async def test_a_server_that_only_reads_is_not_connected_to(
+    database, servers, pg_database
+) -> None:
+    admin = await asyncpg.connect(servers.dsn(role=ADMIN, database="postgres"))
+    change = f'ALTER DATABASE "{pg_database.name}"'
+    try:
+        await admin.execute(f"{change} SET default_transaction_read_only = on")
+        # A standby may not have heard of a revocation: it is not even read from.
+        with pytest.raises(StoreUnavailableError):
+            await database.value("SELECT 1")
+        await admin.execute(f"{change} RESET default_transaction_read_only")
+    finally:
+        await admin.close()
+    assert await database.value("SELECT 1") == 1
+
+
+async def test_one_refused_statement_ends_nobody_elses_connection(database) -> None:
+    before = await pids(database, 3)
+    for state in ("40P01", "53100", "55P03", "57014"):
+        with pytest.raises(StoreUnavailableError, match=state):
+            await database.value(raising(state))
+    assert await pids(database, 3) == before
+
+
+async def test_a_statement_that_takes_too_long_is_given_up_and_ends_no_connection(
+    database,
+) -> None:
+    before = await pids(database, 3)
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError) as caught:
+        await database.value("SELECT pg_sleep(60)")
+    assert ANSWER_S_MAX <= time.monotonic() - begun < ANSWER_S_MAX + SLACK_S
+    assert "may have been done" in caught.value.hint
+    assert await pids(database, 3) == before
 
 
 async def test_nobody_at_the_address_is_unavailable_with_a_time_to_try_again() -> None:
@@ -82,6 +187,7 @@ async def test_nobody_at_the_address_is_unavailable_with_a_time_to_try_again() -
     assert time.monotonic() - begun < CONNECT_S_MAX + SLACK_S
     assert caught.value.retry_after_s
     assert "127.0.0.1" not in caught.value.detail
+    assert "nothing was done" in caught.value.hint
 
 
 async def test_somebody_who_never_answers_is_unavailable_in_time() -> None:

@@ -245,6 +245,17 @@ async def test_a_call_that_cannot_work_is_told_to_its_caller_alone(real):
     assert await whole(real) == [leaf(1)]
 
 
+async def test_a_log_whose_server_became_a_standby_leaves_it(real):
+    await real.add_functions()
+    call = SqlCall("rows_all", (7,))
+    async with real.database.connection() as connection:
+        await connection.execute("SET default_transaction_read_only = on")
+    with pytest.raises(LedgerUnavailableError):
+        await real.ledger.append_with([leaf(0)], call)
+    await real.ledger.append_with([leaf(0)], call)
+    assert await whole(real) == [leaf(0)]
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a;b", "A", "a(", "pg_catalog.now", "1a"])
 def test_only_a_plain_name_is_called(name):
     with pytest.raises(ValueError, match="plain"):

@@ -16,6 +16,7 @@ import asyncpg
 from broker.core.transparency.entry_leaf import EntryError
 from broker.core.transparency.merkle import Frontier, append
 from broker.core.words.errors import LedgerUnavailableError, StoreUnavailableError
+from broker.effects.database import may_pass_later
 from broker.effects.ledger.jobs import Leaf, Placed, read_staged
 
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ Alarm: TypeAlias = "Callable[[str, Mapping[str, object]], None]"
 _LOCK = "SELECT * FROM audit_lock($1, $2, $3, $4)"
 _APPEND = "SELECT audit_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 _FIND = "SELECT entry_id, seq, leaf_hash FROM audit_entry WHERE entry_id = ANY ($1)"
-
-# Classes of SQLSTATE that say nothing about the rows: the same batch may pass later.
-# 08 connection, 25 wrong state (a standby is read-only), 40 rollback (a deadlock),
-# 53 resources, 55 object in use (a lock was not had in time), 57 intervention,
-# 58 system, XX internal, CF ours (infra/migrations/sql/audit.sql).
-_LATER: Final = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX", "CF"})
 
 
 class RowsRefusedError(Exception):
@@ -171,6 +166,9 @@ class Integrator:
             try:
                 answer = await connection.fetchval(statement, *columns)
             except asyncpg.PostgresError as error:
+                if may_pass_later(error):
+                    # The pool has to see it: a standby ends all of its connections.
+                    raise
                 raise self._sorted(error, by_call=True) from error
             if isinstance(answer, list):
                 for at, kept in zip(places, answer, strict=True):
@@ -296,7 +294,8 @@ class Integrator:
     ) -> LedgerUnavailableError | RowsRefusedError:
         state = error.sqlstate or "XX000"
         known = by_call or isinstance(error, asyncpg.UniqueViolationError)
-        if state[:2] not in _LATER and known:
+        # CF is ours (infra/migrations/sql/audit.sql, budgets.sql), and no job's fault.
+        if known and not state.startswith("CF") and not may_pass_later(error):
             return RowsRefusedError(error, by_call=by_call)
         # What the log's own statements refuse is not the fault of any one job.
         msg = f"the log's database refused the batch ({state})"
