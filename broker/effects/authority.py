@@ -69,17 +69,17 @@ class SignedAuthority:
         ``chain`` are the agents on whose authority it acts, the nearest first.
 
         Raises:
-            StoreUnavailableError: The database does not answer, or there is no policy
-                that verifies: nothing can be decided.
+            StoreUnavailableError: The database does not answer, there is no policy
+                that verifies, or nobody can tell what restricts it: nothing can be
+                decided.
         """
         found = await self._database.value(
             _VIEW, [agent_id, *chain], list(self._signers), list(scopes)
         )
-        rows = [await self._registry.in_force(*head) for head in found["heads"]]
+        heads = [(kind, row_id, newest) for kind, row_id, newest in found["heads"]]
         by_kind: dict[str, list[AuthorityRow]] = {}
-        for row in rows:
-            if row is not None:
-                by_kind.setdefault(row.kind, []).append(row)
+        for row in await self._registry.all_in_force(heads):
+            by_kind.setdefault(row.kind, []).append(row)
         policy = self._in_force(next(iter(by_kind.get("policy", [])), None))
         policy = self._narrowed(policy, by_kind.get("limit", []))
         agents = self._active(by_kind.get("agent", []))
@@ -120,20 +120,22 @@ class SignedAuthority:
         return Shadowed(policy, row.revision, row.at) if policy else None
 
     async def approvers(self) -> Mapping[str, Approver]:
-        """Return everybody who may hold an approving role, by person id."""
-        people = [self._people.of(row) for row in await self._registry.list("person")]
-        suspended = await self._suspended()
+        """Return everybody who may hold an approving role, by person id.
+
+        Raises:
+            RowHiddenError: Nobody can tell who that is, or whose right is suspended.
+        """
+        rows = [self._people.of(row) for row in await self._registry.list("person")]
+        people = {one.person_id: one for one in rows if one is not None}
+        rights = await self._registry.those(RIGHT_KIND, sorted(people))
+        suspended = self._suspended(rights)
         return {
-            person.person_id: replace(
-                person.approver(), suspended=person.person_id in suspended
-            )
-            for person in people
-            if person is not None
+            one: replace(person.approver(), suspended=one in suspended)
+            for one, person in people.items()
         }
 
-    async def _suspended(self) -> set[str]:
+    def _suspended(self, rows: Sequence[AuthorityRow]) -> set[str]:
         """Return whose right to approve is suspended; a row that says nothing does."""
-        rows = await self._registry.list(RIGHT_KIND)
         rights = [(row.row_id, self._rights.of(row)) for row in rows]
         return {one for one, right in rights if right is None or right.suspended}
 
@@ -165,8 +167,14 @@ class SignedAuthority:
 
     def _narrowed(self, policy: Policy, rows: Sequence[AuthorityRow]) -> Policy:
         """Lower the budgets that people have set lower than the policy does."""
-        found = [limit for row in rows if (limit := self._limits.of(row)) is not None]
-        lower = {one.rule_id: one.limit for one in found if one.limit is not None}
+        lower = {}
+        for row in rows:
+            one = self._limits.of(row)
+            if one is None:
+                msg = "a limit beside the policy cannot be read by this version"
+                raise StoreUnavailableError(msg, hint="run the version that wrote it")
+            if one.limit is not None:
+                lower[one.rule_id] = one.limit
         if not lower:
             return policy
         return replace(policy, budgets=narrowed(policy.budgets, lower))

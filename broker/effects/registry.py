@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+import structlog
 
 from broker.core.jws import sign
 from broker.core.words.errors import (
     ConflictError,
     LedgerUnavailableError,
+    RowHiddenError,
     StoreUnavailableError,
 )
 from broker.registry.authority import (
@@ -35,10 +38,23 @@ if TYPE_CHECKING:
     from broker.effects.database import Database
     from broker.registry.records import Change
 
+Head: TypeAlias = tuple[str, str, int]
+"""Kind, id and newest revision of a row, whether that revision verifies or not."""
+
 ROWS_KEPT_MAX: Final = 20_000
 LIST_MAX: Final = 5_000
 FORGED_MAX: Final = 1_000
-"""How many newer rows that do not verify are passed over before giving up."""
+"""How many newer rows that do not verify are passed over before giving up.
+
+Beyond, nobody knows what is in force, and `RowHiddenError` says so: what is hidden may
+be a restriction, so it is never taken for a row that does not exist.
+"""
+
+_FETCHED: Final = 200
+"""Rows that one statement fetches: each may be as long as ROW_BYTES_MAX."""
+
+_TOLD: Final = 1_000
+"""Hidden rows that an alarm speaks of, each once."""
 
 _NOW = "SELECT revision, epochs FROM authority_now($1, $2, $3)"
 _NEWEST = """
@@ -53,6 +69,16 @@ _HEADS = """
 SELECT id, max(revision) AS revision FROM authority WHERE kind = $1
  GROUP BY id ORDER BY id LIMIT $2
 """
+_HEADS_OF = """
+SELECT id, max(revision) AS revision FROM authority WHERE kind = $1 AND id = ANY ($2)
+ GROUP BY id ORDER BY id
+"""
+_THESE = """
+SELECT a.kind, a.id, a.revision, a.jws
+  FROM unnest($1::text[], $2::text[], $3::int[]) AS h (kind, id, revision)
+  JOIN authority AS a USING (kind, id, revision)
+"""
+_log = structlog.get_logger("registry")
 
 
 class Entries(Protocol):
@@ -76,10 +102,15 @@ class Registry:
         self._realm = realm
         self._key = key
         self._entries = entries
-        self._rows: OrderedDict[tuple[str, str, int], AuthorityRow] = OrderedDict()
+        self._rows: OrderedDict[Head, AuthorityRow] = OrderedDict()
+        self._told: set[tuple[str, str]] = set()
 
     async def get(self, kind: str, row_id: str) -> AuthorityRow | None:
-        """Return the row in force, or None if there is none that verifies."""
+        """Return the row in force, or None if there is none that verifies.
+
+        Raises:
+            RowHiddenError: Nobody can tell which one that is.
+        """
         row, _ = await self.now(kind, row_id, ())
         return row
 
@@ -98,12 +129,24 @@ class Registry:
         return await self.in_force(kind, row_id, newest), epochs
 
     async def list(self, kind: str) -> list[AuthorityRow]:
-        """Return every row of a kind that is in force, by id; up to LIST_MAX."""
+        """Return every row of a kind that is in force, by id; up to LIST_MAX.
+
+        Whoever writes to the table can push rows out of it: restrictions are asked for
+        by `those`.
+        """
         heads = await self._database.rows(_HEADS, kind, LIST_MAX)
-        rows = [
-            await self.in_force(kind, head["id"], head["revision"]) for head in heads
+        return [
+            *await self.all_in_force(
+                [(kind, head["id"], head["revision"]) for head in heads]
+            )
         ]
-        return [row for row in rows if row is not None]
+
+    async def those(self, kind: str, row_ids: Sequence[str]) -> Sequence[AuthorityRow]:
+        """Return the rows of a kind that are in force and have one of these ids."""
+        heads = await self._database.rows(_HEADS_OF, kind, list(row_ids))
+        return await self.all_in_force(
+            [(kind, head["id"], head["revision"]) for head in heads]
+        )
 
     async def history(
         self, kind: str, row_id: str, *, limit: int
@@ -171,10 +214,31 @@ class Registry:
             await self._entries.integrated((entry,))
         return moved
 
+    async def all_in_force(self, heads: Sequence[Head]) -> Sequence[AuthorityRow]:
+        """Return the rows in force of many heads; what is not kept is fetched at once.
+
+        Raises:
+            RowHiddenError: Nobody can tell which one that is, of one of them.
+        """
+        missing = [head for head in heads if head not in self._rows]
+        for first in range(0, len(missing), _FETCHED):
+            some = missing[first : first + _FETCHED]
+            found = await self._database.rows(
+                _THESE, *map(list, zip(*some, strict=True))
+            )
+            for one in found:
+                self._verified(one["kind"], one["id"], one["revision"], one["jws"])
+        rows = [await self.in_force(*head) for head in heads]
+        return [row for row in rows if row is not None]
+
     async def in_force(
         self, kind: str, row_id: str, newest: int
     ) -> AuthorityRow | None:
-        """Return the row in force, given the newest revision that the table has."""
+        """Return the row in force, given the newest revision that the table has.
+
+        Raises:
+            RowHiddenError: Nobody can tell which one that is.
+        """
         kept = self._rows.get((kind, row_id, newest))
         if kept is not None:
             self._rows.move_to_end((kind, row_id, newest))
@@ -187,8 +251,16 @@ class Registry:
                 if row is not None:
                     return row
             if len(found) < limit:
-                break
-        return None
+                return None
+        raise self._hidden(kind, row_id)
+
+    def _hidden(self, kind: str, row_id: str) -> RowHiddenError:
+        if (kind, row_id) not in self._told and len(self._told) < _TOLD:
+            self._told.add((kind, row_id))
+            _log.error("alarm", alarm="authority_hidden", kind=kind, id=row_id)
+        msg = f"a row of {kind} lies behind {FORGED_MAX} rows that do not verify"
+        hint = "somebody writes to the table of authority; docs/errors.md#row-hidden"
+        return RowHiddenError(msg, hint=hint)
 
     def _verified(
         self, kind: str, row_id: str, revision: int, signed: str

@@ -13,7 +13,11 @@ import pytest_asyncio
 
 from broker.core.jwk import Algorithm, JwsError
 from broker.core.words.entry import AuditEntry, EntryKind
-from broker.core.words.errors import ConflictError, LedgerUnavailableError
+from broker.core.words.errors import (
+    ConflictError,
+    LedgerUnavailableError,
+    RowHiddenError,
+)
 from broker.effects.clock import RandomIds
 from broker.effects.database import Database
 from broker.effects.registry import (
@@ -30,7 +34,14 @@ from tests.support.fake_registry import (
     FakeRegistry,
     signed_row,
 )
-from tests.support.identities import AGENT, AGENT_ID, ENVIRONMENT, TENANT, key_of
+from tests.support.identities import (
+    AGENT,
+    AGENT_ID,
+    ENVIRONMENT,
+    OTHER_AGENT_ID,
+    TENANT,
+    key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,6 +82,15 @@ class RealRegistry(Registry):
             row_id,
             revision,
             signed,
+        )
+
+    async def bury(self, kind: str, row_id: str, *, below: int) -> None:
+        await self._database.value(
+            "INSERT INTO authority (kind, id, revision, jws) "
+            "SELECT $1, $2, n, 'forged' FROM generate_series(2, $3::int - 1) AS n",
+            kind,
+            row_id,
+            below,
         )
 
     async def staged(self) -> int:
@@ -275,26 +295,24 @@ async def test_a_row_and_its_epochs_are_read_together(registry):
     )
 
 
-async def test_more_forged_rows_than_are_looked_through_hide_the_row(dsn):
-    """Whoever writes to the database can deny; they cannot grant."""
-    if not dsn:
-        return
-    database = Database(dsn, password="")
-    registry = RealRegistry(
-        database, realm=REALM, key=AUTHORITY_KEY, entries=Unsequenced()
-    )
+async def test_more_forged_rows_than_are_looked_through_hide_the_row_and_say_so(
+    registry,
+):
+    """Whoever writes to the database can deny; they can neither grant nor permit."""
     await registry.put(change(), entry())
-    forge = """
-    INSERT INTO authority (kind, id, revision, jws)
-    SELECT 'agent', $1, n, 'forged' FROM generate_series($2::int, $3::int) AS n
-    """
-    await database.value(forge, AGENT_ID, 2, FORGED_MAX)
+    await registry.bury("agent", AGENT_ID, below=FORGED_MAX + 1)
     found = await registry.get("agent", AGENT_ID)
     assert found is not None
     assert found.revision == 1
-    await database.value(forge, AGENT_ID, FORGED_MAX + 1, FORGED_MAX + 1)
-    assert await registry.get("agent", AGENT_ID) is None
-    await database.close()
+    await registry.insert("agent", AGENT_ID, FORGED_MAX + 1, "forged")
+    for _ in range(2):
+        with pytest.raises(RowHiddenError, match="agent"):
+            await registry.get("agent", AGENT_ID)
+    with pytest.raises(RowHiddenError, match="agent"):
+        await registry.list("agent")
+    with pytest.raises(RowHiddenError, match="agent"):
+        await registry.put(change(after=1), entry())
+    assert await registry.get("agent", OTHER_AGENT_ID) is None
 
 
 async def test_the_rows_that_are_kept_are_the_latest_used(dsn):

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from broker.core.jws import sign
-from broker.core.words.errors import StoreUnavailableError
+from broker.core.words.errors import RowHiddenError, StoreUnavailableError
 from broker.core.words.identity import RegisteredKey
 from broker.core.words.moment import write_moment
 from broker.effects.authority import SignedAuthority
 from broker.effects.database import Database
-from broker.effects.registry import Registry
+from broker.effects.registry import FORGED_MAX, LIST_MAX, Registry
+from broker.registry.limits.beside import limit_id
 from broker.registry.reading import RowError, write_keys
 from broker.registry.records import Change
 from broker.registry.standing import STANDING_TYP, standing_claims, terms_digest
@@ -220,6 +222,80 @@ async def test_a_channel_speaks_while_it_is_active(town):
     assert facts.verification_max == 2
     await town.put("channel", CHANNEL_ID, body, status="suspended")
     assert await town.authority.channel(CHANNEL_ID) is None
+
+
+async def buried(dsn: str, kind: str, row_id: str) -> None:
+    """Put more newer rows that do not verify than are looked through."""
+    writer = await asyncpg.connect(dsn)
+    await writer.execute(
+        "INSERT INTO authority (kind, id, revision, jws) "
+        "SELECT $1, $2, n, 'forged' FROM generate_series(100, $3::int) AS n",
+        kind,
+        row_id,
+        99 + FORGED_MAX,
+    )
+    await writer.close()
+
+
+RESTRICTIONS = {
+    "kill_switch": {"on": True, "asked_by": "", "asked_for_security": False},
+    "limit": {"rule": "day", "limit": 1, "proposed": None},
+}
+
+
+@pytest.mark.parametrize("kind", RESTRICTIONS)
+async def test_forged_rows_on_top_of_a_restriction_do_not_lift_it(
+    town, kind, pg_broker_dsn
+):
+    row_id = {"kill_switch": "main", "limit": limit_id("day")}[kind]
+    await town.put(kind, row_id, RESTRICTIONS[kind])
+    await buried(pg_broker_dsn, kind, row_id)
+    with capture_logs() as logs, pytest.raises(RowHiddenError, match=kind):
+        await town.authority.view(AGENT_ID, [])
+    assert {"alarm": "authority_hidden", "kind": kind, "id": row_id}.items() <= (
+        logs[0].items()
+    )
+
+
+async def test_a_limit_that_verifies_and_says_nothing_is_not_the_policys_own(town):
+    await town.put("limit", limit_id("day"), {"rule": "day", "narrower": 1})
+    with pytest.raises(StoreUnavailableError, match="limit"):
+        await town.authority.view(AGENT_ID, [])
+
+
+async def test_forged_rows_on_top_of_a_suspended_right_do_not_give_it_back(
+    town, pg_broker_dsn
+):
+    body = {"status": "suspended", "missed": 3, "seen": 4, "asked_by": ""}
+    await town.put("approval_right", PEOPLE["alice"], body)
+    assert (await town.authority.approvers())[PEOPLE["alice"]].suspended
+    await buried(pg_broker_dsn, "approval_right", PEOPLE["alice"])
+    with pytest.raises(RowHiddenError):
+        await town.authority.approvers()
+
+
+async def test_forged_rights_of_nobody_do_not_push_a_suspended_one_out_of_sight(
+    town, pg_broker_dsn
+):
+    body = {"status": "suspended", "missed": 3, "seen": 4, "asked_by": ""}
+    await town.put("approval_right", PEOPLE["alice"], body)
+    writer = await asyncpg.connect(pg_broker_dsn)
+    await writer.execute(
+        "INSERT INTO authority (kind, id, revision, jws) "
+        "SELECT 'approval_right', '00' || n, 1, 'forged' "
+        "FROM generate_series(1, $1::int) AS n",
+        LIST_MAX,
+    )
+    await writer.close()
+    assert (await town.authority.approvers())[PEOPLE["alice"]].suspended
+
+
+async def test_a_hidden_grant_stops_its_holder_and_nobody_else(town, pg_broker_dsn):
+    await town.put("agent", OTHER_AGENT_ID, AGENT_BODY | {"owner": PEOPLE["olivia"]})
+    await buried(pg_broker_dsn, "agent", AGENT_ID)
+    with pytest.raises(RowHiddenError):
+        await town.authority.view(AGENT_ID, [])
+    assert (await town.authority.view(OTHER_AGENT_ID, [])).agent is not None
 
 
 async def test_the_brokers_role_can_change_no_row_and_set_no_epoch(

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 from broker.core.identity.dpop import NonceRule
 from broker.core.jwk import Algorithm
 from broker.core.jws import sign
-from broker.core.words.errors import ConflictError, StoreUnavailableError
+from broker.core.words.errors import (
+    ConflictError,
+    RowHiddenError,
+    StoreUnavailableError,
+)
 from broker.effects.parsed import Parsed
+from broker.effects.registry import FORGED_MAX
 from broker.registry.authority import (
     AUTHORITY_TYP,
     ROW_BYTES_MAX,
@@ -64,6 +69,11 @@ class FakeRegistry:
         """Write to the table without asking anybody."""
         self.rows.setdefault((kind, row_id), {})[revision] = signed
 
+    async def bury(self, kind: str, row_id: str, *, below: int) -> None:
+        """Write rows that do not verify from the second revision on."""
+        for revision in range(2, below):
+            await self.insert(kind, row_id, revision, "forged")
+
     async def staged(self) -> int:
         """Return how many entries were staged."""
         return len(self.entries)
@@ -79,10 +89,14 @@ class FakeRegistry:
             msg = "the database does not answer"
             raise StoreUnavailableError(msg)
         epochs = {scope: self.moved[scope] for scope in scopes if scope in self.moved}
-        for revision in sorted(self.rows.get((kind, row_id), {}), reverse=True):
+        newest = sorted(self.rows.get((kind, row_id), {}), reverse=True)[:FORGED_MAX]
+        for revision in newest:
             row = self._verified(kind, row_id, revision)
             if row is not None:
                 return row, epochs
+        if len(newest) == FORGED_MAX:
+            msg = f"a row of {kind} lies behind rows that do not verify"
+            raise RowHiddenError(msg)
         return None, epochs
 
     async def list(self, kind: str) -> list[AuthorityRow]:

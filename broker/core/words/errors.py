@@ -23,6 +23,7 @@ BrokerError
 └── UnavailableError        503  a part is down; nothing was done
     ├── LedgerUnavailableError   the log cannot take the entry
     ├── StoreUnavailableError    PostgreSQL does not answer
+    │   └── RowHiddenError           forged rows lie on top of a signed one
     └── ExecutorUnavailableError no sandbox or edge to run it
 """
 
@@ -220,6 +221,13 @@ class StoreUnavailableError(UnavailableError):
 
     code = "store-unavailable"
     title = "The database does not answer"
+
+
+class RowHiddenError(StoreUnavailableError):
+    """A row of authority lies behind more rows that do not verify than are read."""
+
+    code = "row-hidden"
+    title = "Authority is hidden behind rows that do not verify"
 
 
 class ExecutorUnavailableError(UnavailableError):
