@@ -9,6 +9,7 @@ Source: RFC 7523 sections 2.2 and 3; RFC 7523bis (draft 11); FAPI 2.0, section 5
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -49,9 +50,9 @@ _TYPES = frozenset({"", "jwt", "client-authentication+jwt"})
 _SUBJECT = re.compile(
     r"(agent|person|service):([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 )
-# A key that nobody has: its seed is public, and it is never trusted. An unknown client
-# costs the same check as a known one, so neither text nor time tells them apart.
-_DECOYS = {
+# Keys that nobody has: their seed is public, and they are never trusted. An unknown
+# client costs the same check as a known one: neither text nor time tells them apart.
+DECOYS: Final = {
     algorithm: private_from_seed(bytes(SEED_BYTES), algorithm=algorithm).public()
     for algorithm in Algorithm
 }
@@ -177,14 +178,22 @@ def _read(assertion: str) -> Foreign:
 
 
 def _signer(foreign: Foreign, keys: Iterable[PublicKey]) -> PublicKey:
-    """Return the key that signed; without a ``kid`` every slot is tried."""
-    kid = foreign.parts.kid
-    wanted = [key for key in keys if kid in {"", key.kid}]
-    for key in wanted or [_DECOYS[foreign.parts.algorithm]]:
-        try:
+    """Return the key that signed; without a ``kid`` every slot is tried.
+
+    As many signatures are checked whoever is named and whatever keys they have: how
+    long a refusal takes must not tell who exists, or who is changing their key.
+    """
+    kid, algorithm = foreign.parts.kid, foreign.parts.algorithm
+    wanted = [
+        key for key in keys if kid in {"", key.kid} and key.algorithm is algorithm
+    ]
+    tries = 1 if kid else KEY_SLOTS_MAX
+    decoys = [DECOYS[algorithm]] * (tries - len(wanted))
+    found = None
+    for key in (*wanted, *decoys):
+        with suppress(JwsError):
             check(foreign.parts, key=key)
-        except JwsError:
-            continue
-        if key in wanted:
-            return key
-    raise UnauthenticatedError(_REFUSED, hint=_HINT)
+            found = found or (key if key in wanted else None)
+    if found is None:
+        raise UnauthenticatedError(_REFUSED, hint=_HINT)
+    return found

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from broker.core.identity.assertions import DECOYS
 from broker.core.identity.claims import check_times, one_use, text_claim
 from broker.core.identity.foreign import KID_CHARS_MAX, Split, parts_of, split
 from broker.core.jwk import (
@@ -54,6 +55,10 @@ _TYPES = frozenset({"", "jwt", "jose"})
 _USES = frozenset({"sig", "jwt-svid"})
 _EXPONENT = 65_537
 _REFUSED = "the assertion is not acceptable"
+# A modulus of our own making, to which nobody has the factors: see DECOYS.
+_DECOY = RSAPublicNumbers(
+    _EXPONENT, int.from_bytes(sha256(b"decoy").digest() * 8, "big") | 1 << 2047 | 1
+).public_key()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +157,18 @@ def claimed_issuer(assertion: str) -> tuple[str, str]:
 
 
 def verify_workload(
-    assertion: str, *, federation: Federation, key: IssuerKey | None, now: datetime
+    assertion: str,
+    *,
+    federation: Federation | None,
+    key: IssuerKey | None,
+    now: datetime,
 ) -> Workload:
     """Verify an assertion against what an agent's row trusts.
 
     Args:
         assertion: The compact serialization.
-        federation: Whose word counts.
+        federation: Whose word counts; None if the row trusts nobody about this subject,
+            or there is no such agent: that is refused in the same words and time.
         key: The issuer's key that the assertion names, None if there is none.
         now: The moment of the request.
 
@@ -171,6 +181,8 @@ def verify_workload(
         _verify(parts, key)
     except JwsError:
         raise UnauthenticatedError(_REFUSED) from None
+    if federation is None:
+        raise UnauthenticatedError(_REFUSED)
     claims = parts.claims
     said = (claims.get("iss", _trust_domain(str(claims.get("sub")))), claims.get("sub"))
     if said != (federation.issuer, federation.subject):
@@ -198,6 +210,9 @@ def _verify(found: Split, key: IssuerKey | None) -> None:
     if found.typ.lower() not in _TYPES:
         raise JwsError(Problem.TYP, "of another type")
     if key is None or key.kid != found.kid:
+        known = found.alg == "RS256"
+        decoy = _DECOY if known else DECOYS[parts_of(found).algorithm]
+        _verify(found, IssuerKey(found.kid, decoy))
         raise JwsError(Problem.UNKNOWN_KEY, "signed by a key that is not known")
     if isinstance(key.material, PublicKey):
         check(parts_of(found), key=key.material)

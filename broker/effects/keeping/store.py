@@ -64,15 +64,16 @@ SELECT action_id FROM action
  ORDER BY updated_at LIMIT $1
 """
 # Waiting actions of identities that were revoked after they asked.
+# A join that is hashed: compared pair by pair, 10,000 waiting actions took a second.
 _REVOKED = """
-SELECT a.action_id FROM action a
- WHERE a.state IN ('pending_approval', 'ready') AND EXISTS (
-   SELECT FROM revocation_epoch r
-    WHERE (r.scope IN ('global:' || a.environment, 'agent:' || a.agent_id,
-                      'instance:' || a.instance_id, 'grant:' || a.grant_id)
-        OR r.scope = ANY (a.scopes))
-      AND r.changed_at > a.created_at)
- ORDER BY a.created_at LIMIT $1
+SELECT action_id FROM (
+  SELECT DISTINCT a.action_id, a.created_at FROM action a
+   CROSS JOIN LATERAL unnest(a.scopes || ARRAY[
+           'global:' || a.environment, 'agent:' || a.agent_id,
+           'instance:' || a.instance_id, 'grant:' || a.grant_id]) AS s (scope)
+    JOIN revocation_epoch r ON r.scope = s.scope AND r.changed_at > a.created_at
+   WHERE a.state IN ('pending_approval', 'ready')) AS found
+ ORDER BY created_at LIMIT $1
 """
 _NEWEST = """
 SELECT action_id FROM action WHERE agent_id = $1 AND kind <> 'canary'

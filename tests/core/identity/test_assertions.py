@@ -1,6 +1,7 @@
 """Client assertions: one client, one audience, one key in its slots, one moment."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from tests.support.identities import (
     assertion,
     key_of,
 )
+from tests.support.identity.costs import signatures_checked
 
 CLIENT = parse_client_id(AGENT)
 NEXT_KEY = key_of("agent-next", Algorithm.EDDSA)
@@ -44,6 +46,24 @@ def test_both_slots_of_a_client_authenticate_and_say_which_one_did():
     assert len(SLOTS) == KEY_SLOTS_MAX
     for key in (AGENT_KEY, NEXT_KEY):
         assert verify(assertion(key=key)).kid == key.kid
+
+
+@pytest.mark.parametrize("kid", [..., "of a stranger", AGENT_KEY.kid, NEXT_KEY.kid])
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_a_refusal_takes_the_same_work_whoever_is_named_and_whatever_keys_they_have(
+    algorithm, kid
+):
+    """Strangers, one key, another sort of key, two keys, a key that has ended."""
+    ended = RegisteredKey(AGENT_KEY.public(), not_after=NOW)
+    forged = assertion(key=key_of("thief", algorithm), header={"kid": kid})
+    slots = [(), SLOTS[:1], SLOTS[1:], SLOTS, SLOTS[::-1], (ended,), (ended, SLOTS[1])]
+
+    def refused(keys):
+        with pytest.raises(UnauthenticatedError, match="could not be authenticated"):
+            verify(forged, keys=keys)
+
+    work = {signatures_checked(partial(refused, keys)) for keys in slots}
+    assert work == {KEY_SLOTS_MAX if kid is ... else 1}
 
 
 @pytest.mark.parametrize(

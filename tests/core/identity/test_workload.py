@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,7 @@ from broker.core.identity.workload import (
 )
 from broker.core.words.errors import UnauthenticatedError
 from tests.support.identities import ISSUER, NOW, NOW_S, key_of
+from tests.support.identity.costs import signatures_checked
 from tests.support.identity.issuers import (
     ACCOUNT,
     CLUSTER,
@@ -115,6 +117,28 @@ def test_a_key_that_is_not_known_or_of_another_algorithm_verifies_nothing() -> N
     head = {"alg": "ES256", "kid": "rsa-1"}
     with pytest.raises(UnauthenticatedError):
         verified(signed(key_of("issuer"), head, {"iss": CLUSTER, "sub": ACCOUNT}))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "of"),
+    [(account_token(), RSA_KEY, cluster()), (svid(), EC_KEY, trust_domain())],
+)
+def test_a_refusal_takes_the_same_work_whether_or_not_a_row_trusts_the_issuer(
+    text, key, of
+) -> None:
+    head, _, _ = text.rpartition(".")
+    forged = f"{head}.{'A' * (342 if key is RSA_KEY else 86)}"
+
+    def refused(federation, known) -> None:
+        with pytest.raises(UnauthenticatedError, match="the assertion is not accept"):
+            verify_workload(forged, federation=federation, key=known, now=NOW)
+
+    cases = [(of, key), (of, None), (None, None), (None, key)]
+    assert {signatures_checked(partial(refused, *c)) for c in cases} == {1}
+    # Nothing that a decoy could verify is taken from anybody.
+    for federation, known in cases[1:]:
+        with pytest.raises(UnauthenticatedError):
+            verify_workload(text, federation=federation, key=known, now=NOW)
 
 
 def test_an_assertion_ends_at_its_end_and_lives_no_longer_than_its_row_says() -> None:

@@ -107,8 +107,6 @@ async def look_up(request: TokenRequest) -> None:
 
 
 def _verified(request: TokenRequest) -> Workload:
-    if request.federation is None:
-        raise InvalidGrantError(_REFUSED)
     try:
         return verify_workload(
             request.form["assertion"],
