@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from broker.cli.stack import environment
 from broker.core.words.tool import Tool
 from broker.effects.shelf import TOOLS_MAX, read_document
 from broker.registry.kit.lint import Finding, lint
+from broker.registry.kit.reach import kinds_shown
 from broker.registry.review import Review, read_accepted, read_review
 from broker.registry.tools import ManifestError, parse_manifest
 
@@ -84,28 +85,37 @@ def read_entry(path: Path) -> Entry:
 
 
 def read_catalogue(place: Path) -> Iterator[Entry]:
-    """Read every manifest of a catalogue, of one connector's folder, or one file."""
+    """Read every manifest of a catalogue, of one connector's folder, or one file.
+
+    What a part of a catalogue names, the rest may show: it is read as well.
+    """
+    entries = [read_entry(path) for path in manifests(place)]
+    whole = _whole(place)
+    around = entries if whole == place else [*map(read_entry, manifests(whole))]
+    shown = kinds_shown(entry.tool for entry in around if entry.tool)
     names: dict[str, Path] = {}
-    for number, path in enumerate(manifests(place), 1):
-        entry = read_entry(path)
-        name = entry.tool.name if entry.tool else ""
-        error = ""
-        if name in names:
-            error = f"manifest {path.name}: the name {name} is taken by {names[name]}"
+    for number, entry in enumerate(entries, 1):
+        path, tool = entry.path, entry.tool
+        error, findings = "", entry.findings
+        if tool and tool.name in names:
+            taken = f"the name {tool.name} is taken by {names[tool.name]}"
+            error = f"manifest {path.name}: {taken}"
         elif number > TOOLS_MAX:
             error = f"manifest {path.name}: one more than {TOOLS_MAX} in a catalogue"
-        if name:
-            names.setdefault(name, path)
-        if error:
-            entry = Entry(
-                path=entry.path,
-                document=entry.document,
-                tool=entry.tool,
-                review=entry.review,
-                errors=(*entry.errors, error),
-                findings=entry.findings,
-            )
-        yield entry
+        if tool:
+            names.setdefault(tool.name, path)
+            accepted = read_accepted(entry.document)
+            findings = lint(tool, accepted=accepted, shown=shown)
+        errors = (*entry.errors, error) if error else entry.errors
+        yield replace(entry, errors=errors, findings=findings)
+
+
+def _whole(place: Path) -> Path:
+    """Return the catalogue that a folder or a file is of."""
+    place = place.absolute()
+    if place.is_file():
+        return place.parent.parent
+    return place.parent if any(place.glob("*.toml")) else place
 
 
 def manifests(place: Path) -> Sequence[Path]:

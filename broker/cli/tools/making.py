@@ -39,6 +39,13 @@ def new(
     effect: Annotated[
         str, typer.Option(help=f"What it can cause: {', '.join(EFFECTS)}.")
     ] = "read",
+    lists: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="A read that shows the customer's objects: only those can be named.",
+        ),
+    ] = False,
     tests: Annotated[
         Path,
         typer.Option(
@@ -54,20 +61,11 @@ def new(
     filled in and a person confirmed it.
     """
     desk = Desk(as_json=as_json)
-    match = _NAME.fullmatch(name)
-    if match is None or len(match["tool"]) > TOOL_NAME_LENGTH_MAX:
-        desk.fail(
-            f"{name!r} is no CONNECTOR/TOOL",
-            hint="such as crm/parcels.get: lower-case words, with dots in the tool's",
-            code=Exit.USAGE,
-        )
-    if effect not in EFFECTS:
-        desk.fail(f"--effect is one of: {', '.join(EFFECTS)}", code=Exit.USAGE)
+    draft = _draft(desk, name, effect=effect, lists=lists)
     for entry in map(read_entry, manifests(catalog)):
-        if entry.document.get("tool", {}).get("name") == match["tool"]:
+        if entry.document.get("tool", {}).get("name") == draft.name:
             desk.fail(f"{entry.path} is a tool of that name already")
-    draft = skeleton(name=match["tool"], connector=match["connector"], effect=effect)
-    folder = catalog / match["connector"]
+    folder = catalog / draft.connector
     manifest = folder / f"{draft.name}.toml"
     code = _code(desk, folder / CONNECTOR_FILE, draft)
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +87,23 @@ def new(
             f"      counterfoil tools check {manifest}",
             f"      counterfoil tools confirm {draft.name} --by YOU",
         ],
+    )
+
+
+def _draft(desk: Desk, name: str, *, effect: str, lists: bool) -> Draft:
+    match = _NAME.fullmatch(name)
+    if match is None or len(match["tool"]) > TOOL_NAME_LENGTH_MAX:
+        desk.fail(
+            f"{name!r} is no CONNECTOR/TOOL",
+            hint="such as crm/parcels.get: lower-case words, with dots in the tool's",
+            code=Exit.USAGE,
+        )
+    if effect not in EFFECTS:
+        desk.fail(f"--effect is one of: {', '.join(EFFECTS)}", code=Exit.USAGE)
+    if lists and effect != "read":
+        desk.fail("what lists, reads: leave --effect out", code=Exit.USAGE)
+    return skeleton(
+        name=match["tool"], connector=match["connector"], effect=effect, lists=lists
     )
 
 

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker.registry.kit import rules_in, rules_out
+from broker.registry.kit.reach import never_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from broker.core.words.tool import Tool
     from broker.registry.kit.rules_in import Told
 
 STALE: Final = "stale-acceptance"
+UNSEEN: Final = "never-shown"
+_SHOW: Final = "give the id shows = '...' in a tool that lists them for the customer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +125,36 @@ RULES: Final[Mapping[str, tuple[Callable[[Tool], Iterable[Told]], str]]] = {
 """Every rule by its code, with what to do about a finding."""
 
 
-def lint(tool: Tool, *, accepted: Mapping[str, str]) -> tuple[Finding, ...]:
+def lint(
+    tool: Tool,
+    *,
+    accepted: Mapping[str, str],
+    shown: Collection[str] | None = None,
+) -> tuple[Finding, ...]:
     """Return what is too broad in a tool and not accepted, in the order of the rules.
 
     Args:
         tool: A manifest that loads.
         accepted: Reasons by code, or by ``code:where`` for one place alone.
+        shown: Kinds of object that the whole catalogue can show; without it nobody
+            looks whether what the tool names is ever shown.
     """
     findings: list[Finding] = []
     used: set[str] = set()
-    for code, (rule, todo) in RULES.items():
-        for where, says in rule(tool):
-            names = {code, f"{code}:{where}"} & set(accepted)
-            used |= names
-            if not names:
-                findings.append(Finding(tool.name, code, where, says, todo))
+    told = [
+        (code, where, says, todo)
+        for code, (rule, todo) in RULES.items()
+        for where, says in rule(tool)
+    ]
+    if shown is None:
+        used |= {name for name in accepted if name.partition(":")[0] == UNSEEN}
+    else:
+        told += [(UNSEEN, *one, _SHOW) for one in never_shown(tool, shown)]
+    for code, where, says, todo in told:
+        names = {code, f"{code}:{where}"} & set(accepted)
+        used |= names
+        if not names:
+            findings.append(Finding(tool.name, code, where, says, todo))
     findings.extend(
         Finding(
             tool.name,

@@ -22,12 +22,22 @@ _REQUESTS: Final[Mapping[str, tuple[str, str, int]]] = {
 EFFECTS: Final = tuple(_REQUESTS)
 
 
-def skeleton(*, name: str, connector: str, effect: str) -> Draft:
+_LISTED: Final = ("GET", "/customers/{customer}/things", 200)
+
+
+def skeleton(*, name: str, connector: str, effect: str, lists: bool = False) -> Draft:
     """Return the beginning of a tool with this effect.
 
     It is narrow as it stands, and what has to be filled in is asked in its review.
+
+    Args:
+        name: Of the tool, with dots.
+        connector: Its folder.
+        effect: One of EFFECTS.
+        lists: A read that takes nothing and shows the customer's things, so that other
+            tools can name them.
     """
-    method, path, done = _REQUESTS[effect]
+    method, path, done = _LISTED if lists else _REQUESTS[effect]
     draft = Draft(
         name=name,
         connector=connector,
@@ -52,16 +62,23 @@ def skeleton(*, name: str, connector: str, effect: str) -> Draft:
         draft.text.append("/text")
     if effect == "money":
         _money(draft)
+    if lists:
+        _field(draft, "/things/*/thing_id", "identifier")
+        draft.fields[0]["shows"] = "thing"
+    _field(draft, "/things/*/status" if lists else "/status", "status")
+    _ask(draft)
+    return draft
+
+
+def _field(draft: Draft, pointer: str, data_class: str) -> None:
     draft.fields.append(
         {
-            "pointer": "/status",
-            "class": "status",
+            "pointer": pointer,
+            "class": data_class,
             "integrity": "system_of_record",
             "confidentiality": "customer",
         }
     )
-    _ask(draft)
-    return draft
 
 
 def _thing(draft: Draft) -> None:

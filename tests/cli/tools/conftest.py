@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from broker.cli.app import make_app
 from broker.cli.exits import Exit
 
-TOOLS = ("customers.verify", "orders.get", "orders.refund")
+TOOLS = ("customers.get", "customers.verify", "orders.get", "orders.refund")
 CATALOG = Path(__file__).parents[3] / "tools" / "catalog"
 
 
@@ -40,6 +41,18 @@ class Shell:
         """Run a `tools` command; return its lines of JSON."""
         lines = self.say(*words, "--json", code=code).splitlines()
         return [json.loads(line) for line in lines]
+
+    def begin(self, name: str, *more: str, code: int = Exit.OK) -> str:
+        """Begin a tool with `tools new`; its test goes beside the catalogue."""
+        tests = str(self.catalog.parent / "tests")
+        return self.say("new", name, "--tests", tests, *more, code=code)
+
+    def confirm(self, name: str, *, connector: str) -> str:
+        """Answer every question about a tool, and confirm it by its name."""
+        path = self.catalog / connector / f"{name}.toml"
+        questions = tomllib.loads(path.read_text("utf-8"))["review"]["questions"]
+        told = "done\n" * len(questions) + f"{name}\n"
+        return self.say("confirm", name, "--by", "Carol", told=told)
 
     def change(self, name: str, old: str, new: str) -> Path:
         """Change a manifest of the retail connector."""

@@ -23,7 +23,7 @@ TOP = Path(__file__).parents[3]
 HELPDESK = TOP / "infra" / "helpdesk" / "openapi.yaml"
 TEXT = {"type": "string"}
 Paths = Mapping[str, Any]
-PARCELS: Paths = {"/parcels/{parcel_id}": operation()}
+PARCELS: Paths = {"/orders/{order_id}/parcel": operation()}
 NOBODYS: Paths = {"/users/{user_id}/things": operation(answer=of({"n": TEXT}))}
 
 
@@ -66,71 +66,60 @@ def test_a_catalogue_with_an_import_does_not_load_until_it_is_confirmed(shell: S
     with pytest.raises(ManifestError, match="tools confirm"):
         CatalogShelf(shell.catalog)
     rows = {row["name"]: row for row in shell.run("list")}
-    assert rows["parcels.get"]["confirmed"].startswith("no, ")
-    assert not rows["parcels.get"]["loads"]
-    document = tomllib.loads((shell.catalog / "crm" / "parcels.get.toml").read_text())
-    count = len(document["review"]["questions"])
-    answers = "because\n" * count
-    said = shell.say(
-        "confirm",
-        "parcels.get",
-        "--by",
-        "Carol Jones",
-        told=f"{answers}parcels.get\n",
-    )
-    assert "parcels.get is confirmed" in said
-    assert "GET /parcels/" in said
-    tool = CatalogShelf(shell.catalog).tool("parcels.get")
+    assert rows["orders.parcel.get"]["confirmed"].startswith("no, ")
+    assert not rows["orders.parcel.get"]["loads"]
+    said = shell.confirm("orders.parcel.get", connector="crm")
+    assert "orders.parcel.get is confirmed" in said
+    assert "GET /orders/{args.order_id}/parcel" in said
+    tool = CatalogShelf(shell.catalog).tool("orders.parcel.get")
     assert tool is not None
     rows = {row["name"]: row for row in shell.run("list")}
-    assert rows["parcels.get"]["confirmed"].startswith("Carol Jones, 20")
-    assert rows["parcels.get"]["digest"] == tool.digest
+    assert rows["orders.parcel.get"]["confirmed"].startswith("Carol, 20")
+    assert rows["orders.parcel.get"]["digest"] == tool.digest
     assert "0 to look at" in shell.say("check")
 
 
 def test_a_change_after_the_confirmation_asks_again(shell: Shell):
     bring(shell)
-    path = shell.catalog / "crm" / "parcels.get.toml"
-    questions = len(tomllib.loads(path.read_text())["review"]["questions"])
-    told = "ok\n" * questions + "parcels.get\n"
-    shell.say("confirm", "parcels.get", "--by", "Carol", told=told)
+    path = shell.catalog / "crm" / "orders.parcel.get.toml"
+    shell.confirm("orders.parcel.get", connector="crm")
     path.write_text(path.read_text().replace("timeout_s = 10", "timeout_s = 20"))
     assert "changed after Carol confirmed it" in shell.say("check", code=Exit.FAILED)
     # Its questions stay answered: only the whole is confirmed again.
-    shell.say("confirm", "parcels.get", "--by", "Dan", told="parcels.get\n")
-    assert CatalogShelf(shell.catalog).tool("parcels.get") is not None
+    shell.say("confirm", "orders.parcel.get", "--by", "Dan", told="orders.parcel.get\n")
+    assert CatalogShelf(shell.catalog).tool("orders.parcel.get") is not None
 
 
 @pytest.mark.parametrize("told", ["ok\n" * 9 + "yes\n", "ok\n", ""])
 def test_nothing_is_confirmed_without_the_tools_name(shell: Shell, told):
     bring(shell)
-    before = (shell.catalog / "crm" / "parcels.get.toml").read_bytes()
-    shell.say("confirm", "parcels.get", "--by", "Carol", told=told, code=1)
-    assert (shell.catalog / "crm" / "parcels.get.toml").read_bytes() == before
+    before = (shell.catalog / "crm" / "orders.parcel.get.toml").read_bytes()
+    shell.say("confirm", "orders.parcel.get", "--by", "Carol", told=told, code=1)
+    assert (shell.catalog / "crm" / "orders.parcel.get.toml").read_bytes() == before
 
 
 def test_an_answer_is_one_line_of_limited_length_and_asked_again(shell: Shell):
     bring(shell)
-    path = shell.catalog / "crm" / "parcels.get.toml"
+    path = shell.catalog / "crm" / "orders.parcel.get.toml"
     questions = len(tomllib.loads(path.read_text())["review"]["questions"])
     long = "x" * (ANSWER_CHARS_MAX + 1)
-    told = f"{long}\n" + f"{long[1:]}\n" * questions + "parcels.get\n"
-    shell.say("confirm", "parcels.get", "--by", "Carol", told=told)
+    told = f"{long}\n" + f"{long[1:]}\n" * questions + "orders.parcel.get\n"
+    shell.say("confirm", "orders.parcel.get", "--by", "Carol", told=told)
     document = tomllib.loads(path.read_text())
     assert {one["answer"] for one in document["review"]["questions"]} == {long[1:]}
 
 
 def test_what_is_too_broad_is_mended_before_it_is_confirmed(shell: Shell):
     bring(shell)
-    path = shell.catalog / "crm" / "parcels.get.toml"
+    path = shell.catalog / "crm" / "orders.parcel.get.toml"
     path.write_text(path.read_text().replace("requests_max = 1", "requests_max = 3"))
-    said = shell.say("confirm", "parcels.get", "--by", "Carol", code=Exit.FAILED)
+    said = shell.say("confirm", "orders.parcel.get", "--by", "Carol", code=Exit.FAILED)
     assert "wide-budget" in said
 
 
 def test_a_person_has_a_name_and_a_hand_written_tool_waits_for_nobody(shell: Shell):
     bring(shell)
-    said = shell.say("confirm", "parcels.get", "--by", " ", code=Exit.USAGE)
+    said = shell.say("confirm", "orders.parcel.get", "--by", " ", code=Exit.USAGE)
     assert "--by" in said
     said = shell.say("confirm", "orders.get", "--by", "Carol", code=Exit.FAILED)
     assert "does not wait" in said
@@ -140,7 +129,7 @@ def test_what_cannot_be_imported_is_said_with_its_reason(shell: Shell):
     said = bring(shell, {**PARCELS, **NOBODYS})
     assert "not imported  GET /users/{user_id}/things: it names the customer" in said
     assert {path.stem for path in (shell.catalog / "crm").glob("*.toml")} == {
-        "parcels.get"
+        "orders.parcel.get"
     }
 
 
