@@ -131,6 +131,8 @@ async def _next(call: Call, child: Child, means: Means, deadline: float) -> bool
         answer = await _forward(call, allowed, means, deadline)
     except _RefusedError as error:
         call.closed = True
+        # Nothing went out, so no receipt says why: this line is where people find it.
+        _log.warning("refused", code=error.code, detail=error.detail, **call.names)
         status = _STATUS.get(error.code, _FORBIDDEN)
         await _refuse(child, status, error.code, error.detail)
         return False

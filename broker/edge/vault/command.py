@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from broker.edge.vault.gate import Gate
     from broker.edge.vault.keeper import Vault
 
+_NOT_YET: Final = "not in use yet: test it, then switch"
 _NOT_TRIED: Final = "name --order: `counterfoil edge order` has one made and recorded"
 
 
@@ -139,10 +140,12 @@ async def _add(asked: argparse.Namespace, bench: Bench) -> int:
     )
     used = await bench.vault.rows.current(asked.connector)
     version = await bench.vault.add(draft, _secret(asked, asked.kind))
-    if used is None:
+    if used is None or used.sealed.removed:
         # Nothing works without it, so nothing can break by it.
         await bench.vault.switch(asked.connector, version)
-    state = "in use" if used is None else "not in use yet"
+        state = "in use"
+    else:
+        state = _NOT_YET
     _say(asked, f"{asked.connector} version {version}, {state}", version=version)
     return 0
 
@@ -161,7 +164,7 @@ async def _rotate(asked: argparse.Namespace, bench: Bench) -> int:
         settings={**now.settings, **_settings(asked)},
     )
     version = await bench.vault.add(draft, _secret(asked, now.kind))
-    text = f"{now.connector} version {version}, not in use yet: test it, then switch"
+    text = f"{now.connector} version {version}, {_NOT_YET}"
     _say(asked, text, version=version)
     return 0
 

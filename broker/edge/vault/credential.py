@@ -61,7 +61,7 @@ class Credential:
         token = self.token_endpoint
         for endpoint in (self.endpoint, *([token] if token else [])):
             if not (endpoint.is_secure or self.allow_private):
-                msg = "plain http is for private addresses only; use https"
+                msg = "plain http is for private addresses only: use https, or --allow-private"
                 raise VaultError(msg)
         tls = {"ca", "pins", "certificate"} & self.settings.keys()
         if tls and not self.endpoint.is_secure:
@@ -99,6 +99,11 @@ class Sealed:
     kek_id: str
     wrapped_key: bytes
     sealed: bytes
+
+    @property
+    def removed(self) -> bool:
+        """Return whether its ciphertexts were destroyed."""
+        return not self.sealed
 
 
 def parse_base_url(text: str) -> Endpoint:

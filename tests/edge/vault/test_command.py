@@ -20,6 +20,7 @@ from broker.core.jws import verify
 from broker.core.warrants.events import EVENT_DETAIL_FIELDS_MAX, parse_event
 from broker.core.words.warrant import EDGE_EVENT_TYP
 from broker.edge.egress.upstreams import Upstreams
+from broker.edge.identity import write_secret
 from broker.edge.vault.assemble import keyring_of
 from broker.edge.vault.command import Bench, add_parser
 from broker.edge.vault.command import run as run_command
@@ -160,6 +161,30 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         gate=cast("Any", None),
     )
     await upstreams.close()
+
+
+async def test_what_is_added_is_in_use_at_once_only_where_nothing_is(
+    bench: Bench, tmp_path: Path, capsys
+) -> None:
+    secret = tmp_path / "value"
+    write_secret(secret, ANOTHER.encode())
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers(dest="command"))
+
+    async def told(*argv: str) -> str:
+        asked = parser.parse_args(["credentials", *argv, "--connector", "retail"])
+        assert await run_command(asked, bench) == 0
+        return str(capsys.readouterr().out.splitlines()[-1])
+
+    more = ("--base-url", "https://shop.example", "--value-file", str(secret))
+    said = await told("add", *more)
+    assert said == "retail version 2, not in use yet: test it, then switch"
+    # After a leak the one in use is destroyed, and nothing works until there is another.
+    await told("remove", "--version", "1", "--in-use")
+    assert await told("add", *more) == "retail version 3, in use"
+    opened = await bench.vault.open("retail")
+    assert opened is not None
+    assert opened[0].version == 3
 
 
 async def says(bench: Bench, argv: list[str]) -> str:
