@@ -8,7 +8,7 @@ Source: DESIGN, chapters 3 (invariants 2, 6, 7) and 4; docs/adr/0006.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, assert_never
@@ -140,20 +140,23 @@ def judge(  # noqa: PLR0913  (what there is to know)
         case SentState.NOT_SENT:
             code = failed.code or "nothing_sent"
             word = OutcomeWord.REFUSED if code == "revoked" else OutcomeWord.FAILED
-            return _ended(word, code, failed.detail or "nothing was sent")
+            judged = _ended(word, code, failed.detail or "nothing was sent")
+        case SentState.SENT if is_consequential(tool.effect):
+            detail = "the request left the edge and no answer came back"
+            judged = _ended(OutcomeWord.UNKNOWN, "no_answer", detail, sent=True)
         case SentState.SENT:
-            if is_consequential(tool.effect):
-                detail = "the request left the edge and no answer came back"
-                return _ended(OutcomeWord.UNKNOWN, "no_answer", detail, sent=True)
             code = failed.code or "no_answer"
-            return _ended(OutcomeWord.FAILED, code, failed.detail)
+            judged = _ended(OutcomeWord.FAILED, code, failed.detail)
+        case SentState.ANSWERED if tool.digest != manifest:
+            what = "answered, and the tool changed before that was read"
+            judged = _unclear(what, "manifest_changed")
         case SentState.ANSWERED:
-            if tool.digest != manifest:
-                what = "answered, and the tool changed before that was read"
-                return _unclear(receipt, what, "manifest_changed")
-            return _answered(receipt, tool, bound, customer_id, failed=failed)
+            judged = _answered(receipt, tool, bound, customer_id, failed=failed)
         case _:
             assert_never(receipt.state)
+    # Whatever it comes to: nothing that alarmed the edge is left out.
+    alarms = dict.fromkeys((*receipt.alarms, *judged.alarms))
+    return replace(judged, alarms=tuple(alarms))
 
 
 def _answered(
@@ -173,13 +176,13 @@ def _answered(
     if status not in request.done:
         if status in request.refused or not consequential:
             return _not_done(receipt, tool, failed=failed)
-        return _unclear(receipt, f"answered {status}, which says neither yes nor no")
+        return _unclear(f"answered {status}, which says neither yes nor no")
     foreign = _foreign(receipt, tool, bound, customer_id)
     if not consequential and (foreign or failed.code):
-        return _unread(receipt, failed, foreign=foreign)
+        return _unread(failed, foreign=foreign)
     if OBJECT_MISMATCH in foreign or CURRENCY_MISMATCH in foreign:
         what = "answered about another object or in another currency"
-        return _unclear(receipt, what, *foreign)
+        return _unclear(what, *foreign)
     posted, alarms = _posted(receipt, bound)
     code = failed.code or "done"
     return Judgement(
@@ -187,7 +190,7 @@ def _answered(
         post_minor_units=posted,
         owner="" if foreign else owner,
         ceilings=_ceilings(receipt, tool),
-        alarms=(*receipt.alarms, *alarms, *foreign),
+        alarms=(*alarms, *foreign),
     )
 
 
@@ -237,29 +240,26 @@ def _same_currency(receipt: Receipt, code: str) -> bool:
     return isinstance(said, str) and said.upper() == code
 
 
-def _unclear(receipt: Receipt, what: str, *alarms: str) -> Judgement:
+def _unclear(what: str, *alarms: str) -> Judgement:
     """Leave an effect unknown whose answer says neither yes nor no."""
     return _ended(
         OutcomeWord.UNKNOWN,
         "unclear_answer",
         f"the upstream {what}",
         sent=True,
-        alarms=(*receipt.alarms, *alarms),
+        alarms=alarms,
     )
 
 
-def _unread(
-    receipt: Receipt, failed: RunError, *, foreign: tuple[str, ...]
-) -> Judgement:
+def _unread(failed: RunError, *, foreign: tuple[str, ...]) -> Judgement:
     """Give nothing of a read that failed, or that found what was not asked for."""
-    alarms = (*receipt.alarms, *foreign)
     if OWNER_MISMATCH in foreign:
         code, detail = "not_this_customer", "the record is not this customer's"
-        return _ended(OutcomeWord.REFUSED, code, detail, alarms=alarms)
+        return _ended(OutcomeWord.REFUSED, code, detail, alarms=foreign)
     if foreign:
         code, detail = "not_this_object", "the record is not the one that was asked for"
-        return _ended(OutcomeWord.REFUSED, code, detail, alarms=alarms)
-    return _ended(OutcomeWord.FAILED, failed.code, failed.detail, alarms=receipt.alarms)
+        return _ended(OutcomeWord.REFUSED, code, detail, alarms=foreign)
+    return _ended(OutcomeWord.FAILED, failed.code, failed.detail)
 
 
 def _not_done(receipt: Receipt, tool: Tool, *, failed: RunError) -> Judgement:
@@ -273,9 +273,7 @@ def _not_done(receipt: Receipt, tool: Tool, *, failed: RunError) -> Judgement:
     code = (
         "upstream_refused" if status in tool.requests[0].refused else "upstream_error"
     )
-    return _ended(
-        OutcomeWord.FAILED, code, detail, sent=consequential, alarms=receipt.alarms
-    )
+    return _ended(OutcomeWord.FAILED, code, detail, sent=consequential)
 
 
 def _ended(

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from broker.edge.warrants import Order
 
 CREDENTIAL_ECHO: Final = "credential_echo"
-RULE_VIOLATION: Final = "rule_violation"
 _ALARMS = frozenset(
     {
         "redirect",

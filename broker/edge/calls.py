@@ -16,9 +16,9 @@ import structlog
 
 from broker.core.canonical import canonical
 from broker.core.warrants.template import Filling
+from broker.core.words.warrant import RULE_VIOLATION
 from broker.edge.call import (
     CREDENTIAL_ECHO,
-    RULE_VIOLATION,
     Call,
     journal_sent,
     journal_void,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from broker.core.record import envelope
 from broker.core.transparency.entry_leaf import seal_entry
 from broker.core.words.entry import AuditEntry, EntryKind
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from broker.core.jwk import PrivateKey
     from broker.effects.ledger import CheckpointKeeper, NewOrigin, PostgresLedger
+
+_log = structlog.get_logger()
 
 
 def entry_json(entry_id: str, leaf: bytes) -> dict[str, str]:
@@ -113,4 +117,8 @@ class Scribe:
             await self.gate()
 
     def _leaf(self, entry: AuditEntry) -> bytes:
+        if entry.kind is EntryKind.OUTCOME:
+            # Said where every other alarm is: nobody watches single entries.
+            for word in entry.detail.get("alarms", ()):
+                _log.error("alarm", alarm=word, action=entry.action.get("action_id"))
         return seal_entry(envelope(entry), key=self._key)

@@ -21,6 +21,7 @@ from broker.core.execute import (
 )
 from broker.core.guard import bind
 from broker.core.words.action import Bound, OutcomeWord
+from broker.core.words.tool import Tool
 from broker.core.words.warrant import WARRANT_TTL_S_MAX, Receipt, SentState
 from tests.support.cases import CUSTOMER, NOW, REFUND, interaction, receipt, request
 from tests.support.cases import tool as tool_of
@@ -41,6 +42,35 @@ def outcome(
         customer_id=CUSTOMER,
         error=error,
     )
+
+
+@given(
+    state=st.sampled_from(SentState),
+    status=st.sampled_from([200, 201, 404, 409, 500]),
+    owner=st.sampled_from([CUSTOMER, "somebody_else"]),
+    tool=st.sampled_from([TOOL, READ, tool_of("customers.verify")]),
+    failed=st.sampled_from([None, RunError("connector_error", "x")]),
+    manifest=st.booleans(),
+)
+def test_nothing_that_alarmed_the_edge_is_left_out(
+    state: SentState,
+    status: int,
+    owner: str,
+    tool: Tool,
+    failed: RunError | None,
+    manifest: bool,  # noqa: FBT001
+) -> None:
+    got = receipt(state=state, upstream_status=status, alarms=("rule_violation", "x"))
+    got = replace(got, values={**got.values, "owner": owner})
+    judged = judge(
+        got,
+        manifest=tool.digest if manifest else "another",
+        tool=tool,
+        bound=BOUND if tool is TOOL else Bound(None, ()),
+        customer_id=CUSTOMER,
+        error=failed,
+    )
+    assert judged.alarms[:2] == ("rule_violation", "x")
 
 
 def test_a_receipt_that_says_done_posts_what_it_says() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.execute import Judgement, judge
 from broker.core.warrants.orders import id_time
 from broker.core.words.action import Outcome, OutcomeWord
-from broker.core.words.warrant import WARRANT_TTL_S_MAX, SentState
+from broker.core.words.warrant import RULE_VIOLATION, WARRANT_TTL_S_MAX, SentState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -125,11 +125,13 @@ def tried_again(
 
     What people signed for is not lost because a part or the upstream was away: nothing
     was sent, and until their approval expires it is executed again, under a warrant of
-    its own and decided once more. Anything else fails, and may be asked for again.
+    its own and decided once more. Anything else fails, and may be asked for again. So
+    does what broke the manifest's rules: no part was away, and it would do so again.
     """
     return (
         receipt is not None
         and receipt.state is SentState.NOT_SENT
+        and RULE_VIOLATION not in receipt.alarms
         and bool(record.approval_id)
         and (error is None or error.code != "revoked")
         and record.expires_at is not None

@@ -15,6 +15,8 @@ WARRANT_TYP = "counterfoil-warrant+jwt"
 RECEIPT_TYP = "counterfoil-receipt+jwt"
 EDGE_HELLO_TYP = "counterfoil-edge-hello+jwt"
 EDGE_EVENT_TYP = "counterfoil-edge-event+jwt"
+RULE_VIOLATION = "rule_violation"
+"""The edge's alarm: the connector asked for what its manifest does not allow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ class Credential:
         token = self.token_endpoint
         for endpoint in (self.endpoint, *([token] if token else [])):
             if not (endpoint.is_secure or self.allow_private):
-                msg = "plain http is for private addresses only: use https, or --allow-private"
+                msg = (
+                    "plain http is for private addresses: use https or --allow-private"
+                )
                 raise VaultError(msg)
         tls = {"ca", "pins", "certificate"} & self.settings.keys()
         if tls and not self.endpoint.is_secure:

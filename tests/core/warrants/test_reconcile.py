@@ -29,7 +29,12 @@ from broker.core.warrants.reconcile import (
 )
 from broker.core.words.action import Bound, OutcomeWord
 from broker.core.words.money import Money
-from broker.core.words.warrant import WARRANT_TTL_S_MAX, Receipt, SentState
+from broker.core.words.warrant import (
+    RULE_VIOLATION,
+    WARRANT_TTL_S_MAX,
+    Receipt,
+    SentState,
+)
 from broker.effects.shelf import CatalogShelf
 from tests.support.cases import RETAIL
 
@@ -189,6 +194,11 @@ def test_what_people_signed_for_is_tried_again_until_their_approval_expires() ->
 
     assert again()
     assert again(error=None)
+    away_too = receipt({}, state=SentState.NOT_SENT, alarms=("upstream_timeout",))
+    assert again(of=away_too)
+    # A connector that asks for something else does so again: that is no part away.
+    broke = receipt({}, state=SentState.NOT_SENT, alarms=(RULE_VIOLATION,))
+    assert not again(of=broke)
     assert not again(now=LATE)
     assert not again(of=None)
     assert not again(of=receipt({}, state=SentState.SENT))
