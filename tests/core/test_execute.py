@@ -53,12 +53,13 @@ def outcome(
     manifest=st.booleans(),
 )
 def test_nothing_that_alarmed_the_edge_is_left_out(
+    *,
     state: SentState,
     status: int,
     owner: str,
     tool: Tool,
     failed: RunError | None,
-    manifest: bool,  # noqa: FBT001
+    manifest: bool,
 ) -> None:
     got = receipt(state=state, upstream_status=status, alarms=("rule_violation", "x"))
     got = replace(got, values={**got.values, "owner": owner})

@@ -10,10 +10,23 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-# Instance metadata of the large clouds: never an upstream, not even a declared one.
-_METADATA = frozenset(
-    ip_address(text)
-    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")
+# What clouds tell their machines, credentials among it: never an upstream, not even a
+# declared one. Beside the usual 169.254.169.254: containers and pods (.170.2, .170.23),
+# Tencent (.0.23), Alibaba (100.100.100.200), Azure's host agent (168.63.129.16),
+# Oracle's older one (192.0.0.192), AWS and Google over IPv6.
+_NEVER = tuple(
+    ip_network(text)
+    for text in (
+        "169.254.169.0/24",
+        "169.254.170.0/24",
+        "169.254.0.23/32",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "fd00:ec2::/32",
+        "fd20:ce::/32",
+    )
 )
 _PRIVATE = tuple(
     ip_network(text)
@@ -30,6 +43,9 @@ _PRIVATE = tuple(
     )
 )
 _NAT64 = ip_network("64:ff9b::/96")
+# All of IPv6 that was ever given to anybody (RFC 4291, IANA): what lies beside it leads
+# to IPv4 by a way of its own, or nowhere.
+_GLOBAL_6 = ip_network("2000::/3")
 
 
 def refused(text: str, *, allow_private: bool) -> bool:
@@ -40,10 +56,14 @@ def refused(text: str, *, allow_private: bool) -> bool:
         allow_private: Loopback, private and link-local ones were declared.
     """
     address = _plain(ip_address(text))
-    if address in _METADATA or address.is_multicast or address.is_unspecified:
+    if address.is_multicast or address.is_unspecified:
+        return True
+    if any(address in network for network in _NEVER):
         return True
     if any(address in network for network in _PRIVATE):
         return not allow_private
+    if address.version == 6 and address not in _GLOBAL_6:  # noqa: PLR2004
+        return True
     return not address.is_global
 
 
