@@ -134,6 +134,29 @@ async def test_only_warrants_that_expired_long_ago_are_purged(pair) -> None:
     assert (await pair.store.spend(long_ago))[0] is True
 
 
+async def test_refresh_tokens_that_were_replaced_long_ago_are_purged(
+    pg_database,
+) -> None:
+    owner = await asyncpg.connect(pg_database.dsn())
+    await owner.execute(
+        "INSERT INTO edge_credential VALUES ('demo', 'dev', 'shop', 1,"
+        " 'oauth_refresh', 'https://x', false, '{}', 'k', 'w', 's')"
+    )
+    await owner.execute(
+        "INSERT INTO edge_credential_rotated SELECT 'demo', 'dev', 'shop', 1, n, 's',"
+        " now() - CASE WHEN n = 2 THEN interval '1 hour' ELSE interval '2 days' END"
+        " FROM generate_series(1, 11) AS n"
+    )
+    store = Store(pg_database.dsn("cf_edge"), password_file=None)
+    await store.open()
+    assert await store.purge() == 0
+    left = await owner.fetch("SELECT seq FROM edge_credential_rotated ORDER BY seq")
+    # The newest eight before the last stay, and one that was replaced within the day.
+    assert [row["seq"] for row in left] == [2, *range(4, 12)]
+    await store.close()
+    await owner.close()
+
+
 async def test_a_database_that_does_not_answer_is_an_error_and_no_answer(
     tmp_path,
 ) -> None:

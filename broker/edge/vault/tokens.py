@@ -206,7 +206,6 @@ class Tokens:
                 "refresh_token": token.decode("ascii"),
             }
             said = await self._answer(credential, form, client_secret)
-            found = _token_in(said)
             kept.refresh_tokens = (token,)
             after = said.get("refresh_token")
             if isinstance(after, str) and after.encode("utf-8") != token:
@@ -224,8 +223,9 @@ class Tokens:
                 await rotation.put(seq + 1, sealed, event)
                 noted = True
                 kept.refresh_tokens = (token, after.encode("ascii"))
-        # Only here is what was put durable, and only now may the token be used.
-        return found, noted
+        # Only here is what was put durable, and only now may the token be used. If it
+        # cannot be, the next refresh has what the server replaced all the same.
+        return _token_in(said), noted
 
     async def _answer(
         self, credential: Credential, form: Mapping[str, str], client_secret: bytes

@@ -173,8 +173,9 @@ BEGIN
 END
 $$;
 
--- Delete up to 5000 spent warrants that expired more than a day ago; return how many.
--- It runs as the owner: the edge itself may delete nothing, and this nothing else.
+-- Delete up to 5000 spent warrants that expired more than a day ago, and return how many;
+-- and refresh tokens that eight others have replaced since, after a day as well. It runs
+-- as the owner: the edge itself may delete nothing, and this nothing else.
 CREATE FUNCTION edge_purge() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -189,6 +190,13 @@ BEGIN
     LIMIT 5000
   );
   GET DIAGNOSTICS deleted = ROW_COUNT;
+  -- Refresh tokens that were replaced: the last ones are kept, to look into.
+  DELETE FROM public.edge_credential_rotated r
+  WHERE r.at < now() - interval '1 day' AND r.seq <= (
+    SELECT max(n.seq) - 8 FROM public.edge_credential_rotated n
+    WHERE (n.tenant, n.environment, n.connector, n.version)
+        = (r.tenant, r.environment, r.connector, r.version)
+  );
   RETURN deleted;
 END
 $$;

@@ -179,7 +179,7 @@ async def test_what_is_added_is_in_use_at_once_only_where_nothing_is(
     more = ("--base-url", "https://shop.example", "--value-file", str(secret))
     said = await told("add", *more)
     assert said == "retail version 2, not in use yet: test it, then switch"
-    # After a leak the one in use is destroyed, and nothing works until there is another.
+    # After a leak the one in use is destroyed; nothing works until there is another.
     await told("remove", "--version", "1", "--in-use")
     assert await told("add", *more) == "retail version 3, in use"
     opened = await bench.vault.open("retail")

@@ -205,6 +205,20 @@ async def test_a_token_that_could_not_be_used_safely_is_refused(
     assert [seen.method for seen in shop.server.seen] == ["POST"]
 
 
+async def test_what_was_replaced_is_stored_also_if_the_access_token_is_no_good(
+    shop,
+) -> None:
+    await shop.add("oauth_refresh", "basic", PAIR)
+    shop.provider.more = {"token_type": "DPoP"}
+    with pytest.raises(VaultError, match="no bearer"):
+        await shop.get()
+    shop.provider.more = {}
+    shop.restart()
+    # The one before would end the whole family.
+    assert await shop.get() == 200
+    assert not shop.provider.ended
+
+
 async def test_a_token_of_the_largest_size_is_taken(shop) -> None:
     await shop.add("oauth_refresh", "basic", PAIR)
     shop.provider.more = {"access_token": "x" * TOKEN_BYTES_MAX}
