@@ -171,7 +171,10 @@ async def reopened(
         return Reason("agent_inactive", "agent or interaction is not active any more")
     if view.broken and not to_record:
         return Reason("chain_broken", view.broken)
-    bound = guard.bind(tool, stored.request.arguments)
+    try:
+        bound = guard.bind(tool, stored.request.arguments)
+    except InvalidError:
+        return Reason("manifest_changed", "its tool takes other arguments now")
     case = Case(
         request=stored.request,
         requester=stored.requester,

@@ -6,14 +6,11 @@ in one transaction with its log entries. Nothing here decides.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from broker.case import STANDING_RULE, dedupe_key
-from broker.conversation import with_customer
-from broker.core import approve, execute, record
+from broker.core import approve, record
 from broker.core.identity.chain import delegation_of
 from broker.core.sealed import action as stored
 from broker.core.words.action import (
@@ -27,35 +24,22 @@ from broker.core.words.decision import Deny, Escalate, Permit, word_of
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.moment import write_moment
 from broker.deciding import made_from
-from broker.ports import Finish, NewAction, PayloadDraft, Sealed
-from broker.released import (
-    ceilings_of,
-    readings_of,
-    released_of,
-    values_of,
-)
+from broker.ports import NewAction, PayloadDraft, Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.case import Ask, Case
-    from broker.core.execute import Judgement
     from broker.core.words.budget import Line, RateAnswer
     from broker.core.words.decision import Decision, Reason, Verdict
     from broker.core.words.subject import Interaction
-    from broker.ports import Claim, NoRoom, Ports, Ran, Stored
+    from broker.ports import Claim, NoRoom, Ports, Stored
 
 PURPOSE_REQUEST = "action"
 _STATES = {
     Permit: ActionState.EXECUTING,
     Escalate: ActionState.PENDING_APPROVAL,
     Deny: ActionState.REFUSED,
-}
-_MONEY = {
-    OutcomeWord.DONE: "post",
-    OutcomeWord.REFUSED: "void",
-    OutcomeWord.FAILED: "void",
-    OutcomeWord.UNKNOWN: "unknown",
 }
 
 
@@ -152,17 +136,28 @@ def reserved(lines: tuple[Line, ...]) -> list[dict[str, str | int]]:
     ]
 
 
-async def keep_unexecuted(
+async def keep_unexecuted(  # noqa: PLR0913  (what there is to keep)
     ports: Ports,
     action: ActionRecord,
     reason: Reason,
     state: ActionState,
     *,
+    claim: Claim | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> bool:
     """End an action that was not executed: nothing was sent, what it held is void.
 
-    ``more`` is what policy said, if that is why.
+    Args:
+        ports: The ports.
+        action: The action.
+        reason: Why it ends.
+        state: How.
+        claim: The claim under which nothing was sent, if there is one. Whoever has
+            none ends nothing that anybody is executing.
+        more: What policy said, if that is why.
+
+    Returns:
+        Whether it ended so; if not, somebody else was faster.
     """
     detail = {
         "outcome": state.value,
@@ -173,7 +168,7 @@ async def keep_unexecuted(
     entry = entry_about(ports, action, EntryKind.OUTCOME, detail)
     return await ports.store.refuse(
         action.request.action_id,
-        owner=ports.replica,
+        claim=claim,
         state=state,
         code=reason.code,
         entry=entry,
@@ -181,7 +176,12 @@ async def keep_unexecuted(
 
 
 def entry_about(
-    ports: Ports, action: ActionRecord, kind: EntryKind, detail: Mapping[str, Any]
+    ports: Ports,
+    action: ActionRecord,
+    kind: EntryKind,
+    detail: Mapping[str, Any],
+    *,
+    payloads: tuple[Sealed, ...] = (),
 ) -> AuditEntry:
     """Return an entry about a stored action, whatever became of its case."""
     return AuditEntry(
@@ -197,68 +197,8 @@ def entry_about(
         },
         action={"action_id": action.request.action_id, "tool": action.request.tool},
         detail=dict(detail) | delegation_of(action.requester),
+        payloads=tuple(sealed.ref for sealed in payloads),
         replica=ports.replica,
-    )
-
-
-async def keep_outcome(  # noqa: PLR0913  (what there is to keep)
-    ports: Ports,
-    case: Case,
-    claim: Claim,
-    judgement: Judgement,
-    ran: Ran,
-    *,
-    kind: EntryKind = EntryKind.OUTCOME,
-) -> bool:
-    """Store what came back: outcome, released values, money, customer and entry."""
-    released = released_of(case, judgement, ran.result)
-    outcome = judgement.outcome
-    if released is not None:
-        outcome = replace(outcome, result=released.result)
-    records = execute.records_of(released) if released else 0
-    readings = readings_of(ports, case, records)
-    bind = None
-    if case.tool.binding.binds_customer and judgement.owner:
-        bind = with_customer(ports, case.interaction, judgement.owner)
-    case = case if bind is None else replace(case, interaction=bind)
-    payload = await seal(
-        ports, case, stored.outcome_payload(outcome, ran.receipt_jws), "outcome"
-    )
-    detail = {
-        "outcome": outcome.word.value,
-        "code": outcome.code,
-        "sent": outcome.sent,
-        "posted_minor_units": judgement.post_minor_units,
-        "warrant": claim.warrant_id,
-        "sandbox": ran.posture or None,
-        "receipt_sha256": sha256(ran.receipt_jws.encode()).hexdigest(),
-        "upstream": record.sent_upstream(ran.receipt),
-        "records": records,
-        "reserved": reserved(readings),
-        "released": len(released.values) if released else 0,
-        "dropped": released.dropped if released else 0,
-        "customer_bound": bind is not None,
-        "alarms": list(judgement.alarms),
-    }
-    entry = await entry_of(ports, case, kind, detail, (payload,))
-    return await ports.store.finish(
-        Finish(
-            claim=claim,
-            state=ActionState(outcome.word.value),
-            code=outcome.code,
-            money=_MONEY[outcome.word],
-            post_minor_units=judgement.post_minor_units,
-            currency=case.bound.amount.currency if case.bound.amount else "",
-            payload=payload,
-            values=values_of(ports, case, released) if released else (),
-            ceilings=ceilings_of(case, judgement),
-            entries=(entry,),
-            readings=readings,
-            bind=bind,
-            bind_payload_id=ports.ids.new() if bind else "",
-            forget=outcome.word is OutcomeWord.FAILED and not outcome.sent,
-            alarms=judgement.alarms,
-        )
     )
 
 

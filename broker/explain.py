@@ -160,9 +160,7 @@ async def explained(ports: Ports, stored: ActionRecord) -> Explanation:
     policy_says = decision
     over = limit.admit(case.lines).over
     if over and not isinstance(decision, Deny):
-        names = ", ".join(line.rule_id for line in over)
-        reason = Reason("over_budget", f"no room in {names}", rule=over[0].rule_id)
-        decision = Deny((reason,))
+        decision = Deny((limit.over_budget([line.rule_id for line in over]),))
     return Explanation(
         decision=decision,
         verdict=verdict,

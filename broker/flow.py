@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from broker import case as cases
-from broker import deciding, evidence, republish
+from broker import deciding, evidence, outcomes, republish
 from broker.core import approve, execute, limit, record
 from broker.core.execute import Stamp
 from broker.core.warrants.reconcile import tried_again
@@ -103,7 +103,7 @@ async def submit(ports: Ports, ask: Ask) -> Answer:
             case StoredWord.CONFLICT:
                 raise _conflict()
             case StoredWord.OVER if cases.STANDING_RULE not in kept.over:
-                return await _refuse(ports, case, _over(kept.over), rate)
+                return await _refuse(ports, case, limit.over_budget(kept.over), rate)
             case StoredWord.STALE | StoredWord.OVER:
                 # What the decision saw has moved, or somebody else used up what was
                 # signed in advance: read it and decide again.
@@ -125,7 +125,7 @@ async def decide(ports: Ports, ask: Ask) -> Answer:
     decision, verdict = await _guard(ports, case, decision)
     over = limit.admit(case.lines).over
     if over and not isinstance(decision, Deny):
-        decision = Deny((_over(tuple(line.rule_id for line in over)),))
+        decision = Deny((limit.over_budget([line.rule_id for line in over]),))
     return Answer(_approve(case, decision), verdict, rate)
 
 
@@ -220,7 +220,7 @@ async def _decided_again(
     for _ in range(DECISIONS_MAX):
         case = await still_stands(ports, stored)
         if isinstance(case, No):
-            return await _unexecuted(ports, stored, case, claimed=claim is not None)
+            return await _unexecuted(ports, stored, case, claim=claim)
         if claim is not None:
             return await _execute(ports, case, claim)
         # Somebody signed for this: it is not claimed while nobody could execute it.
@@ -232,24 +232,26 @@ async def _decided_again(
                 # What the decision saw has moved: read it and decide again.
                 continue
             case NoRoom(over=over):
-                no = No(_over(over), {})
-                return await _unexecuted(ports, stored, no, claimed=False)
+                no = No(limit.over_budget(over), {})
+                return await _unexecuted(ports, stored, no)
             case Claim() as claim:
                 return await _execute(ports, case, claim)
     return await ports.store.action(stored.request.action_id)
 
 
 async def _unexecuted(
-    ports: Ports, stored: ActionRecord, no: No, *, claimed: bool
+    ports: Ports, stored: ActionRecord, no: No, *, claim: Claim | None = None
 ) -> ActionRecord | None:
     """End an action that may not be executed any more."""
     # If a policy was published meanwhile, it decides what happens now. If it has
     # decided this already, somebody wrote to the table, and it is refused.
-    stale = no.reason.code == "approval_stale" and not claimed
+    stale = no.reason.code == "approval_stale" and claim is None
     if not stale or await republish.again(ports, stored) is Again.CURRENT:
         # If we die before this is stored, the next to settle comes to the same end.
         end = ActionState.REFUSED
-        await evidence.keep_unexecuted(ports, stored, no.reason, end, more=no.detail)
+        await evidence.keep_unexecuted(
+            ports, stored, no.reason, end, claim=claim, more=no.detail
+        )
     return await ports.store.action(stored.request.action_id)
 
 
@@ -309,7 +311,8 @@ async def _unsigned(
     tally = approve.tally(request, votes, people=people, now=now)
     if tally.state is not ApprovalState.APPROVED:
         return Reason("approval_invalid", "the votes do not make a valid approval")
-    return None
+    late = Reason("approval_lapsed", "it was approved, and not executed in time")
+    return late if approve.lapsed(request, now=now) else None
 
 
 # ------------------------------------------------------------------ execute and record
@@ -336,7 +339,7 @@ async def _execute(ports: Ports, case: Case, claim: Claim) -> ActionRecord | Non
         if not claim.record.approval_id:
             down = Reason("executor-unavailable", "nobody was there to execute it")
             await evidence.keep_unexecuted(
-                ports, claim.record, down, ActionState.FAILED
+                ports, claim.record, down, ActionState.FAILED, claim=claim
             )
         # What people signed for is kept; the sweeper asks the edge, and resumes.
         raise
@@ -350,7 +353,10 @@ async def _record(
     action_id = claim.record.request.action_id
     if tried_again(claim.record, ran.receipt, ran.error, now=ports.clock.now()):
         return await ports.store.pause(claim)
-    if ran.receipt is None or isinstance(case, Reason):
+    if ran.receipt is None:
+        return await ports.store.action(action_id)
+    if isinstance(case, Reason):
+        await outcomes.keep_unjudged(ports, claim, ran, case)
         return await ports.store.action(action_id)
     judgement = execute.judge(
         ran.receipt,
@@ -361,7 +367,8 @@ async def _record(
         error=ran.error,
     )
     # If we die before this is stored, the sweeper gets the same receipt from the edge.
-    await evidence.keep_outcome(ports, case, claim, judgement, ran)
+    if not await outcomes.keep_outcome(ports, case, claim, judgement, ran):
+        await outcomes.keep_contradiction(ports, claim, ran)
     return await ports.store.action(action_id)
 
 
@@ -384,11 +391,6 @@ async def _refuse(
     denied = Deny((reason,))
     kept = await evidence.keep_decision(ports, case, denied, CLEAN, rate)
     return Answer(denied, CLEAN, rate, await ports.store.action(kept.action_id))
-
-
-def _over(rules: tuple[str, ...]) -> Reason:
-    text = f"no room in {', '.join(rules)}"
-    return Reason("over_budget", text, rule=rules[0] if rules else "")
 
 
 def _conflict() -> ConflictError:

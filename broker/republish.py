@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from broker import case as cases
 from broker import deciding, evidence
-from broker.core import approve, record
+from broker.core import approve, limit, record
 from broker.core.sealed import action as sealed
 from broker.core.words.action import ActionKind, ActionState
 from broker.core.words.decision import Deny, Escalate, Reason, word_of
@@ -109,9 +109,7 @@ async def again(ports: Ports, before: ActionRecord) -> Again:
             case RedecidedWord.GONE:
                 return Again.GONE
             case RedecidedWord.OVER:
-                text = f"the new limits have no room in {', '.join(answer.over)}"
-                rule = answer.over[0] if answer.over else ""
-                reason = Reason("over_budget", text, rule=rule)
+                reason = limit.over_budget(answer.over)
                 return await _refused(ports, before, reason, **now.detail())
             case RedecidedWord.STALE:
                 continue

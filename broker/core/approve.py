@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 STANDING_TRIED_MAX: Final = 8
 """Most standing approvals that are looked at for one action: each asks SQL again."""
 
+ACTED_ON_S_MAX: Final = 86_400
+"""How long after its time an approval is still acted on: what was approved at the last
+minute is executed, also after an outage of a day. What people meant then is not what
+they may mean next week: after that it has to be asked anew."""
+
 VOTE_EARLY_S_MAX: Final = 60
 """How many seconds a vote's own clock may lag behind the question's."""
 
@@ -301,6 +306,11 @@ def tally(
     if now >= request.expires_at:
         return Tally(ApprovalState.EXPIRED, counted=counted, customer=customer)
     return Tally(ApprovalState.PENDING, counted=counted, customer=customer)
+
+
+def lapsed(request: ApprovalRequest, *, now: datetime) -> bool:
+    """Return whether an approval is too old to be acted on, whoever signed it."""
+    return now >= request.expires_at + timedelta(seconds=ACTED_ON_S_MAX)
 
 
 def latest_votes(

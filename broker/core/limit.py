@@ -31,6 +31,7 @@ from broker.core.words.budget import (
     ReservationState,
     Total,
 )
+from broker.core.words.decision import Reason
 from broker.core.words.money import Money
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ def admit(lines: Sequence[Line]) -> Admission:
     over = tuple(line for line in lines if not fits(line))
     held = lines and not over
     return Admission(over=over, state=ReservationState.HELD if held else None)
+
+
+def over_budget(rules: Sequence[str]) -> Reason:
+    """Return why an action is refused: these rules, at least one, have no room."""
+    return Reason("over_budget", f"no room in {', '.join(rules)}", rule=rules[0])
 
 
 def headroom(limit: Money, *, posted: Money, pending: Sequence[Money]) -> Money:

@@ -259,14 +259,15 @@ class Store(Protocol):
         self,
         action_id: str,
         *,
-        owner: str,
+        claim: Claim | None,
         state: ActionState,
         code: str,
         entry: AuditEntry,
     ) -> bool:
         """End an action of which nothing was sent, and void what it held.
 
-        An executing one is ended only for the owner of its claim.
+        An executing one is ended only under its claim, warrant included: whoever has
+        none, or an older one, cannot know what was sent meanwhile.
         """
 
     async def finish(self, finish: Finish) -> bool:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from broker import case as cases
-from broker import evidence
+from broker import evidence, outcomes
 from broker.core import execute
 from broker.core.words.action import ActionState, OutcomeWord
 from broker.core.words.decision import Reason
@@ -106,7 +106,7 @@ async def _judged(ports: Ports, record: ActionRecord, ran: Ran) -> Found:
     if judgement.outcome.word is OutcomeWord.UNKNOWN:
         return Found.UNKNOWN
     # If we die before this is stored, the next to ask gets the same receipt.
-    kept = await evidence.keep_outcome(
+    kept = await outcomes.keep_outcome(
         ports, case, _claim(ports, record), judgement, ran, kind=EntryKind.RESOLVED
     )
     return Found.RESOLVED if kept else Found.GONE

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from broker import case as cases
-from broker import evidence, flow
+from broker import evidence, flow, outcomes
 from broker.core import execute
 from broker.core.canonical import digest
 from broker.core.execute import Stamp
@@ -25,7 +25,7 @@ from broker.core.warrants.template import Filling, TemplateError, fill_body
 from broker.core.words.action import ActionState, OutcomeWord
 from broker.core.words.decision import Reason
 from broker.core.words.entry import EntryKind
-from broker.core.words.errors import BrokerError, ExecutorUnavailableError, InvalidError
+from broker.core.words.errors import BrokerError, ExecutorUnavailableError
 from broker.core.words.warrant import SentState
 from broker.ports import Claim
 from broker.unknown import again
@@ -153,11 +153,9 @@ async def _look(
     sending = await ports.unknown.sending(action_id)
     if record is None or sending is None or record.state is not ActionState.UNKNOWN:
         return None
-    try:
-        case = await cases.reopened(ports, record, to_record=True)
-    except InvalidError:
-        case = Reason("unreadable", "its tool takes other arguments now")
+    case = await cases.reopened(ports, record, to_record=True)
     if isinstance(case, Reason):
+        await _alarm(ports, record, NEEDS_PERSON)
         return Round(action_id, record.state, By.PERSON, case.text, alarms)
     sent = core.Sent(
         tool=case.tool,
@@ -304,7 +302,7 @@ async def _resolve(
     judgement, ran = told
     record, case = opened.record, opened.case
     claim = Claim(record, ports.replica, record.warrant_id, ports.clock.now())
-    await evidence.keep_outcome(
+    await outcomes.keep_outcome(
         ports,
         case,
         claim,

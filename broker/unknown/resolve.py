@@ -267,10 +267,7 @@ async def _record(ports: Ports, action_id: str) -> ActionRecord | None:
 
 async def _case(ports: Ports, record: ActionRecord) -> Case | None:
     """Return what was sent, None if the tools of now cannot say what that was."""
-    try:
-        case = await cases.reopened(ports, record, to_record=True)
-    except InvalidError:
-        return None
+    case = await cases.reopened(ports, record, to_record=True)
     return None if isinstance(case, Reason) else case
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from broker.core import authorize
-from broker.core.limit import UNCOVERED
+from broker.core.limit import UNCOVERED, over_budget
 from broker.core.words.decision import (
     Decision,
     Deny,
@@ -186,7 +186,7 @@ def decision_of(decided: Decided, policy: Candidate) -> Decision:
         return Deny((Reason("unsigned", "nobody signed for this"),))
     full = _full(decided, policy)
     if full and not isinstance(decision, Deny):
-        return Deny((Reason("over_budget", f"no room in {full}", rule=full),))
+        return Deny((over_budget([full]),))
     return decision
 
 

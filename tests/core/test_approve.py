@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.approve import (
+    ACTED_ON_S_MAX,
     VOTE_EARLY_S_MAX,
     action_digest,
     asked_of,
     barred,
     carries,
+    lapsed,
     latest_votes,
     may_sign,
     roles_at,
@@ -385,3 +387,10 @@ def test_who_rejected_and_why_is_said() -> None:
         question(), [cast("ann", VoteWord.REJECT)], people=PEOPLE, now=NOW + TTL
     )
     assert (found.rejected_by, found.reason) == ("ann", "ann says reject")
+
+
+def test_an_approval_is_acted_on_until_a_day_after_its_time() -> None:
+    asked = question()
+    last = asked.expires_at + timedelta(seconds=ACTED_ON_S_MAX)
+    assert not lapsed(asked, now=last - timedelta(seconds=1))
+    assert lapsed(asked, now=last)

@@ -46,8 +46,8 @@ ENDED = frozenset(
     }
 )
 
-# Every move that any part may make; SQL executes the same table (see store.sql), and a
-# property test compares the two.
+# Every move that any part may make; SQL executes the same table (`action_move` in
+# actions.sql), and a property test compares the two.
 MOVES: Mapping[ActionState, frozenset[ActionState]] = {
     ActionState.PENDING_APPROVAL: frozenset(
         {

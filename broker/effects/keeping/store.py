@@ -253,16 +253,17 @@ class PostgresStore:
         self,
         action_id: str,
         *,
-        owner: str,
+        claim: Claim | None,
         state: ActionState,
         code: str,
         entry: AuditEntry,
     ) -> bool:
         """End an action of which nothing was sent, and void what it held."""
         moved: bool = await self._database.value(
-            "SELECT action_refuse($1, $2, $3, $4, $5, $6)",
+            "SELECT action_refuse($1, $2, $3, $4, $5, $6, $7)",
             action_id,
-            owner,
+            claim.owner if claim else None,
+            claim.warrant_id if claim else None,
             state.value,
             code,
             _APPROVAL_END[state].value,

@@ -457,17 +457,19 @@ AS $$
 $$;
 
 -- End an action of which nothing was sent: what it held is given back, whoever was asked
--- to sign it is told, and its entry is staged. Returns whether it moved.
+-- to sign it is told, and its entry is staged. Owner and warrant are those of the claim,
+-- null where there is none: a claim that was made meanwhile, or made anew, is another's
+-- to end, because its request may have left. Returns whether it moved.
 CREATE FUNCTION action_refuse(
-  p_action uuid, p_owner text, p_state text, p_code text, p_approval_state text,
-  p_entries jsonb
+  p_action uuid, p_owner text, p_warrant uuid, p_state text, p_code text,
+  p_approval_state text, p_entries jsonb
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
   was record;
 BEGIN
-  SELECT state, approval_id, lease_owner INTO was
+  SELECT state, approval_id, lease_owner, warrant_id INTO was
     FROM action WHERE action_id = p_action FOR UPDATE;
   -- What somebody else executes may have been sent already; and an approval expires by
   -- this database's clock, by which votes are counted too.
@@ -475,7 +477,9 @@ BEGIN
      OR (p_state = 'expired' AND NOT EXISTS (
            SELECT FROM approval b WHERE b.approval_id = was.approval_id
               AND b.expires_at <= clock_timestamp()))
-     OR (was.state = 'executing' AND was.lease_owner IS DISTINCT FROM p_owner) THEN
+     OR (was.state = 'executing'
+         AND (was.lease_owner, was.warrant_id) IS DISTINCT FROM (p_owner, p_warrant))
+  THEN
     RETURN false;
   END IF;
   UPDATE action
