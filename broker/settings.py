@@ -29,7 +29,7 @@ class Settings:
         stamp: ``demo`` or ``production``.
         tenant: Whose installation this is.
         environment: ``dev``, ``staging`` or ``prod``.
-        part: This process's name in logs, leases and entries.
+        part: This replica's own name in logs, leases and entries; no other has it.
         listen: (host, port) to serve on.
         issuer: Issuer identifier: base URL of the installation.
         origins: Every origin under which clients may reach us (DPoP's ``htu``).
@@ -95,7 +95,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         stamp=stamp,
         tenant=env.get("COUNTERFOIL_TENANT", "demo"),
         environment=env.get("COUNTERFOIL_ENVIRONMENT", "dev"),
-        part=env.get("COUNTERFOIL_PART", "broker-0"),
+        part=_need(env, "PART"),
         listen=(host, int(port)),
         issuer=issuer,
         origins=tuple(dict.fromkeys((issuer, own, *extra))),

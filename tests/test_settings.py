@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NEEDED = {
+    "COUNTERFOIL_PART": "broker-0",
     "COUNTERFOIL_LISTEN": "127.0.0.1:8401",
     "COUNTERFOIL_ISSUER": "http://127.0.0.1:8400/",
     "COUNTERFOIL_STATE": "state",
