@@ -146,11 +146,12 @@ async def _record(house: House) -> None:
             {
                 "action": columns.action_json(new, tool=tool, where=interaction),
                 "payloads": [columns.payload_json(payload)],
+                "readings": [],
             }
         )
     for start in range(0, len(documents), 500):
         batch = documents[start : start + 500]
-        await house.database.value("SELECT action_submit_reads($1::jsonb[])", batch)
+        await house.database.value("SELECT action_reads($1::jsonb[])", batch)
 
 
 def first(now: Any, *, days: int) -> str:

@@ -158,7 +158,7 @@ class PostgresStore:
         )
         if together:
             kept = await self._scribe.together(
-                new.entries, "action_submit_reads", document
+                new.entries, "action_reads", document
             )
             answer: dict[str, Any] = {
                 "word": "ok" if kept else "unread",
@@ -280,7 +280,7 @@ class PostgresStore:
         document = await self._finish_json(finish)
         if tool is not None and not is_consequential(tool.effect):
             return await self._scribe.together(
-                finish.entries, "action_finish_reads", document | {"entries": []}
+                finish.entries, "action_reads", document | {"entries": []}
             )
         document["entries"] = self._scribe.signed(finish.entries)
         done: bool = await self._database.value("SELECT action_finish($1)", document)

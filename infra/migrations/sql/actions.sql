@@ -5,8 +5,8 @@
 -- round trip; all of them are called by broker/effects/keeping, which hands in signed
 -- audit entries to be staged in the same transaction.
 --
--- Order of locks: action row, approval row, then budgets (see budgets.sql), then
--- audit_stage. The state machine is broker/core/words/action.py; a test compares.
+-- Order of locks: action row, approval row, then budgets (see budgets.sql), interaction
+-- row, ceilings of objects, audit_stage; of each, in the order of its key. The state machine is broker/core/words/action.py; a test compares.
 
 CREATE TABLE subject_key (
   subject      text        NOT NULL,
@@ -292,6 +292,12 @@ BEGIN
              THEN 'duplicate' ELSE 'conflict' END);
     END IF;
   END IF;
+  IF p -> 'readings' <> '[]' THEN
+    PERFORM budgets_current(p -> 'readings');
+    -- What it holds and what it reads stand in one order: both are locked here.
+    PERFORM reservation_lock(mine);
+    PERFORM readings_lock((p -> 'lines') || (p -> 'readings'));
+  END IF;
   IF p -> 'lines' <> '[]' THEN
     PERFORM budgets_current(p -> 'lines');
     admitted := reserve(mine, p -> 'lines');
@@ -301,14 +307,10 @@ BEGIN
         'over', admitted -> 'over');
     END IF;
   END IF;
-  IF p -> 'readings' <> '[]' THEN
-    PERFORM budgets_current(p -> 'readings');
-    PERFORM readings_lock(p -> 'readings');
-    IF NOT readings_take(p -> 'readings') THEN
-      PERFORM reservation_void(mine);
-      DELETE FROM reservation WHERE action_id = mine;
-      RETURN jsonb_build_object('action_id', mine, 'word', 'unread');
-    END IF;
+  IF p -> 'readings' <> '[]' AND NOT readings_take(p -> 'readings') THEN
+    PERFORM reservation_void(mine);
+    DELETE FROM reservation WHERE action_id = mine;
+    RETURN jsonb_build_object('action_id', mine, 'word', 'unread');
   END IF;
   IF p #>> '{action,state}' = 'executing' THEN
     PERFORM reservation_execute(mine);
@@ -329,42 +331,6 @@ BEGIN
             p #>> '{approval,approval_id}');
   END IF;
   RETURN jsonb_build_object('word', 'ok', 'action_id', mine);
-END
-$$;
-
--- All lines of what is read in a batch.
-CREATE FUNCTION reads_lines(p_docs jsonb[]) RETURNS jsonb
-LANGUAGE sql IMMUTABLE
-AS $$
-  SELECT jsonb_agg(l.line) FROM unnest(p_docs) AS d(doc),
-         jsonb_array_elements(d.doc -> 'readings') AS l(line)
-$$;
-
--- The same for reads, many at once and without entries: their entries are integrated by
--- the group commit that calls this (see effects/ledger). A read is counted here; false
--- where one of its lines has no room, and then nothing of it is stored.
-CREATE FUNCTION action_submit_reads(p_docs jsonb[]) RETURNS boolean[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-AS $$
-DECLARE
-  lines jsonb := reads_lines(p_docs);
-  doc   jsonb;
-  fits  boolean;
-  kept  boolean[] := '{}';
-BEGIN
-  IF lines IS NOT NULL THEN
-    PERFORM budgets_current(lines);
-    PERFORM readings_lock(lines);
-  END IF;
-  FOREACH doc IN ARRAY p_docs LOOP
-    fits := doc -> 'readings' = '[]' OR readings_take(doc -> 'readings');
-    IF fits THEN
-      PERFORM keep(doc -> 'payloads', '[]');
-      PERFORM action_insert(doc -> 'action');
-    END IF;
-    kept := kept || fits;
-  END LOOP;
-  RETURN kept;
 END
 $$;
 
@@ -508,6 +474,19 @@ $$;
 CREATE FUNCTION action_finish(p jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
+BEGIN
+  IF NOT action_end(p) THEN
+    RETURN false;
+  END IF;
+  PERFORM ceilings_keep(ARRAY[p]);
+  RETURN true;
+END
+$$;
+
+-- The same without what bounds its objects: many of those are locked in one order.
+CREATE FUNCTION action_end(p jsonb) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
 DECLARE
   mine uuid := p ->> 'action_id';
   was  record;
@@ -610,7 +589,20 @@ BEGIN
 END
 $$;
 
--- Remember what was shown, what bounds its objects, and whose interaction it is.
+-- Remember what bounds the objects that were shown, in the order of these; the last one
+-- of the documents that names an object is kept.
+CREATE FUNCTION ceilings_keep(p_docs jsonb[]) RETURNS void
+LANGUAGE sql
+AS $$
+  INSERT INTO object_ceiling (object_ref, sealed)
+  SELECT DISTINCT ON (c.ref) c.ref, decode(c.sealed, 'base64')
+    FROM unnest(p_docs) WITH ORDINALITY AS d(doc, place),
+         jsonb_to_recordset(d.doc -> 'ceilings') AS c(ref text, sealed text)
+   ORDER BY c.ref, d.place DESC
+      ON CONFLICT (object_ref) DO UPDATE SET sealed = EXCLUDED.sealed, seen_at = now()
+$$;
+
+-- Remember what was shown, and whose interaction it is.
 CREATE FUNCTION action_show(p_interaction uuid, p_action uuid, p jsonb) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -622,11 +614,6 @@ BEGIN
     FROM jsonb_to_recordset(p -> 'values') AS v(lookup text, pointer text, kind text,
            data_class text, integrity smallint, confidentiality text, source text)
       ON CONFLICT DO NOTHING;
-  INSERT INTO object_ceiling (object_ref, sealed)
-  SELECT c.ref, decode(c.sealed, 'base64')
-    FROM jsonb_to_recordset(p -> 'ceilings') AS c(ref text, sealed text)
-   ORDER BY c.ref
-      ON CONFLICT (object_ref) DO UPDATE SET sealed = EXCLUDED.sealed, seen_at = now();
   IF p -> 'bind' <> 'null' THEN
     -- Once bound, always bound: a second customer changes nothing.
     UPDATE interaction
@@ -636,29 +623,6 @@ BEGIN
      WHERE interaction_id = p_interaction
        AND customer_ref IN ('', p #>> '{bind,customer_ref}');
   END IF;
-END
-$$;
-
-CREATE FUNCTION action_finish_reads(p_docs jsonb[]) RETURNS boolean[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-AS $$
-DECLARE
-  lines jsonb := reads_lines(p_docs);
-  doc   jsonb;
-  done  boolean;
-  all_  boolean[] := '{}';
-BEGIN
-  IF lines IS NOT NULL THEN
-    PERFORM readings_lock(lines);
-  END IF;
-  FOREACH doc IN ARRAY p_docs LOOP
-    done := action_finish(doc);
-    IF done AND doc -> 'readings' <> '[]' THEN
-      PERFORM readings_add(doc -> 'readings');
-    END IF;
-    all_ := all_ || done;
-  END LOOP;
-  RETURN all_;
 END
 $$;
 
@@ -816,9 +780,10 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION
-  keep, action_insert, action_submit, reads_lines, action_submit_reads, action_may,
+  keep, action_insert, action_submit, action_may,
   action_claim, action_take_over, action_rearm, action_pause, action_refuse,
-  action_finish, action_show, action_finish_reads, unknown_take, unknown_said, unknown_again, vote_cast,
+  action_finish, action_end, action_show, ceilings_keep, unknown_take, unknown_said,
+  unknown_again, vote_cast,
   outbox_revive, interaction_open, turn_add, subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
@@ -826,7 +791,7 @@ GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
 GRANT UPDATE (next_at, tries, done_at) ON outbox TO cf_broker;
 GRANT UPDATE (started_at) ON approval TO cf_broker;
 GRANT EXECUTE ON FUNCTION
-  action_submit, action_submit_reads, action_claim, action_take_over, action_rearm,
-  action_pause, action_refuse, action_finish, action_finish_reads, unknown_take, unknown_said,
+  action_submit, action_claim, action_take_over, action_rearm,
+  action_pause, action_refuse, action_finish, unknown_take, unknown_said,
   unknown_again, vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
   TO cf_broker;

@@ -6,8 +6,9 @@
 -- action, its reservation and its audit entry durable together.
 --
 -- Order of locks, everywhere: the action (advisory), then budgets by
--- (budget_id, window_start). One action per transaction: two would break the order. A
--- batch of reads locks all budgets of the batch first, in that order, and no action.
+-- (budget_id, window_start), all that the transaction needs in one go. One action per
+-- transaction, but for a batch of reads: that locks all of its actions in the order of
+-- their ids, then all budgets of the batch (reads.sql).
 -- The row of a budget locks its buckets and the customers that it has counted.
 
 CREATE TABLE budget (
@@ -609,9 +610,13 @@ AS $$
   SELECT EXISTS (SELECT FROM reservation_move WHERE old = p_old AND new = p_new)
 $$;
 
--- Lock the budgets of a batch of reads in order, making those that are missing.
-CREATE FUNCTION readings_lock(p_lines jsonb) RETURNS void
+-- Lock the budgets of these lines in order, making those that are missing, and those
+-- that these actions hold.
+CREATE FUNCTION readings_lock(p_lines jsonb, p_actions uuid[] DEFAULT '{}')
+RETURNS void
 LANGUAGE plpgsql
+  SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
   IF EXISTS (
@@ -625,7 +630,10 @@ BEGIN
     WHERE (b.budget_id, b.window_start) IN (
       SELECT l.budget_id, l.window_start
         FROM jsonb_to_recordset(p_lines)
-               AS l(budget_id text, window_start timestamptz))
+               AS l(budget_id text, window_start timestamptz)
+      UNION
+      SELECT r.budget_id, r.window_start FROM reservation r
+       WHERE r.action_id = ANY (p_actions))
     ORDER BY b.budget_id, b.window_start
       FOR UPDATE;
 END

@@ -23,6 +23,7 @@ _FILES = (
     "budgets.sql",
     "edge.sql",
     "actions.sql",
+    "reads.sql",
     "approvals.sql",
     "policy.sql",
     "restore.sql",
