@@ -1,9 +1,8 @@
 """The sweeper: every replica finishes what another one, or a crash, left behind.
 
-Permits that nobody claimed, claims whose lease has lapsed, approvals past their expiry,
-pending actions of revoked agents, what an earlier policy decided and outcomes that
-nobody knows are found in SQL, so that nothing depends on the memory of a process or on
-Temporal being there.
+Claims whose lease has lapsed, approvals past their expiry, pending actions of revoked
+agents, what an earlier policy decided and outcomes that nobody knows are found in SQL,
+so that nothing depends on the memory of a process or on Temporal being there.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ SWEEP_EVERY_S = 1.0
 SWEEP_MAX = 100
 REVOKED_BATCHES_MAX = 20
 """Batches of one sweep: others wait behind it, and the next one goes on."""
+INTERRUPTED_BESIDE_MAX = 8
 REFUSED_BESIDE_MAX = 8
 REPUBLISHED_BESIDE_MAX = 8
 """Waiting actions that one replica decides again at the same time."""
@@ -54,9 +54,15 @@ async def sweep_for_ever(
 
 
 async def interrupted(ports: Ports) -> None:
-    """Settle permits that wait and claims whose lease has lapsed."""
-    for action_id in await ports.store.interrupted(limit=SWEEP_MAX):
-        await _undisturbed(flow.settle(ports, action_id))
+    """Settle claims whose lease has lapsed, side by side: one may be a slow call."""
+    slots = asyncio.Semaphore(INTERRUPTED_BESIDE_MAX)
+
+    async def settle(action_id: str) -> None:
+        async with slots:
+            await _undisturbed(flow.settle(ports, action_id))
+
+    found = await ports.store.interrupted(limit=SWEEP_MAX)
+    await asyncio.gather(*map(settle, found))
 
 
 async def revoked(ports: Ports) -> None:

@@ -8,18 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from broker.core.canonical import CanonicalError
 from broker.core.execute import RunError
-from broker.core.frames import (
-    HEADER_BYTES,
-    FrameError,
-    body_bytes,
-    decode_body,
-    encode_frame,
-)
 from broker.core.jws import JwsError, sign, verify
 from broker.core.notices.orders import NoticeError, order_claims
 from broker.core.notices.orders import parse_receipt as parse_notice_receipt
@@ -44,22 +35,20 @@ from broker.core.words.notice import (
     CarriedState,
 )
 from broker.core.words.warrant import EDGE_HELLO_TYP, RECEIPT_TYP, WARRANT_TYP
-from broker.effects.keyfiles import load_public_key
-from broker.effects.runner.place import Streams, TlsRunner, dial
+from broker.effects.keyfiles import KeyFileError, PublicKeyFile
+from broker.effects.runner.line import Line, LostAnswerError, down
 from broker.ports import Ran
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from broker.core.jwk import PrivateKey, PublicKey
     from broker.core.warrants.probes import ProbeOrder
     from broker.core.words.notice import NoticeOrder
     from broker.core.words.warrant import Receipt, Warrant
+    from broker.effects.runner.place import TlsRunner
 
-FRAME_MAX = 2 * 1_048_576
-CONNECTIONS_MAX = 32
-CONNECT_S_MAX = 2.0
 ASK_S_MAX = 4.0
 CARRY_S_MAX = 6.0
 HELLO_S_MAX = 2.0
@@ -67,7 +56,6 @@ HELLO_KEPT_S = 1.0
 """How long an edge's greeting, or its silence, is believed."""
 # The runner ends a call at the manifest's deadline; this much later it is gone itself.
 RUN_GRACE_S = 6.0
-RETRY_AFTER_S = 2
 NO_SANDBOX_HINT = "have the runner started without COUNTERFOIL_SANDBOX=off"
 _EDGE_SPEAKS = frozenset({"edge_refused", "edge_unavailable"})
 
@@ -97,17 +85,14 @@ class SocketExecutor:
             on_sandbox: Records how connectors are confined, before the first of them
                 runs and whenever it has changed.
         """
-        self._place = place
+        self._line = Line(place)
         self._issuer = issuer
         self._key = key
-        self._receipt_file = receipt_key
-        self._receipt_keys: Mapping[str, PublicKey] = {}
+        self._receipt_key = PublicKeyFile(receipt_key)
         self._consequential = consequential
         self._on_sandbox = on_sandbox
         self._sandbox: Sandbox | None = None
         self._recording = asyncio.Lock()
-        self._idle: list[Streams] = []
-        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._hello: tuple[float, str, str] | None = None
         self._silent_until_s = float("-inf")
 
@@ -130,13 +115,13 @@ class SocketExecutor:
             hello = parse_hello(claims)
             sandbox = read_sandbox(answer.get("sandbox"))
         except SandboxError as error:
-            raise _down(str(error)) from error
+            raise down(str(error)) from error
         except (KeyError, JwsError, OrderError) as error:
             msg = "the edge's greeting does not verify"
-            raise _down(msg) from error
+            raise down(msg) from error
         if hello.nonce != nonce:
             msg = "the edge's greeting is an old one"
-            raise _down(msg)
+            raise down(msg)
         await self._record(sandbox)
         self._hello = (now, hello.edge, hello.boot)
         return hello.edge, hello.boot
@@ -160,8 +145,8 @@ class SocketExecutor:
         )
         message = {"op": "run", "warrant": token, "deadline_ms": timeout_s * 1_000}
         try:
-            answer = await self._call(message, within_s=timeout_s + RUN_GRACE_S)
-        except _LostAnswerError:
+            answer = await self._line.call(message, within_s=timeout_s + RUN_GRACE_S)
+        except LostAnswerError:
             # The warrant may be at work: only the edge can say what was sent.
             return await self._asked_or_nothing(warrant)
         error = _error(answer)
@@ -205,17 +190,17 @@ class SocketExecutor:
             "nonce": nonce,
         }
         try:
-            answer = await self._call(message, within_s=ASK_S_MAX)
-        except _LostAnswerError as error:
+            answer = await self._line.call(message, within_s=ASK_S_MAX)
+        except LostAnswerError as error:
             msg = "the executor did not answer"
-            raise _down(msg) from error
+            raise down(msg) from error
         if not answer.get("ok") or answer.get("receipt") is None:
             msg = "the edge cannot say now what was sent"
-            raise _down(msg)
+            raise down(msg)
         receipt, token = self._receipt(answer, warrant_id, action_id)
         if receipt.nonce != nonce:
             msg = "the edge's answer is an old one"
-            raise _down(msg)
+            raise down(msg)
         return Ran(
             None, RunError("interrupted", "the call was interrupted"), receipt, token
         )
@@ -232,10 +217,10 @@ class SocketExecutor:
         )
         message = {"op": "notice", "order": token}
         try:
-            answer = await self._call(message, within_s=CARRY_S_MAX)
-        except _LostAnswerError as error:
+            answer = await self._line.call(message, within_s=CARRY_S_MAX)
+        except LostAnswerError as error:
             msg = "the executor did not answer"
-            raise _down(msg) from error
+            raise down(msg) from error
         if answer.get("receipt") is None:
             self._hello = None
             found = _error(answer)
@@ -248,13 +233,11 @@ class SocketExecutor:
             return parse_notice_receipt(claims, order_id=order.order_id)
         except (JwsError, NoticeError) as error:
             msg = "the edge's receipt does not verify"
-            raise _down(msg) from error
+            raise down(msg) from error
 
     async def close(self) -> None:
         """Close idle connections."""
-        for _, writer in self._idle:
-            writer.close()
-        self._idle.clear()
+        self._line.close()
 
     async def _greeted(self, nonce: str) -> Mapping[str, Any]:
         """Return the answer to a greeting; who was silent is not asked at once again.
@@ -264,14 +247,14 @@ class SocketExecutor:
         clock = asyncio.get_running_loop().time
         msg = "the executor does not answer"
         if clock() < self._silent_until_s:
-            raise _down(msg)
+            raise down(msg)
         try:
-            return await self._call(
+            return await self._line.call(
                 {"op": "hello", "nonce": nonce}, within_s=HELLO_S_MAX
             )
-        except _LostAnswerError as error:
+        except LostAnswerError as error:
             self._silent_until_s = clock() + HELLO_KEPT_S
-            raise _down(msg) from error
+            raise down(msg) from error
 
     def _open(self) -> bool:
         """Say whether the runner said that it confines nothing."""
@@ -304,77 +287,18 @@ class SocketExecutor:
             receipt = parse_receipt(verify(token, keys=self._keys(), typ=RECEIPT_TYP))
         except (JwsError, OrderError) as error:
             msg = "the edge's receipt does not verify"
-            raise _down(msg) from error
+            raise down(msg) from error
         if receipt.warrant_id != warrant_id or receipt.action_id != action_id:
             msg = "the edge's receipt is for another action"
-            raise _down(msg)
+            raise down(msg)
         return receipt, token
 
     def _keys(self) -> Mapping[str, PublicKey]:
-        if not self._receipt_keys:
-            key = load_public_key(self._receipt_file)
-            self._receipt_keys = {key.kid: key}
-        return self._receipt_keys
-
-    async def _call(
-        self, message: Mapping[str, Any], *, within_s: float
-    ) -> dict[str, Any]:
-        """Send one frame and read one; the connection is reused if all went well.
-
-        Raises:
-            ExecutorUnavailableError: the message cannot have reached the runner.
-            _LostAnswerError: it may have.
-        """
-        data = encode_frame(message, frame_max=FRAME_MAX)
-        async with self._slots, self._connection() as (reader, writer):
-            try:
-                async with asyncio.timeout(within_s):
-                    writer.write(data)
-                    await writer.drain()
-                    header = await reader.readexactly(HEADER_BYTES)
-                    body = await reader.readexactly(
-                        body_bytes(header, frame_max=FRAME_MAX)
-                    )
-                    return decode_body(body, frame_max=FRAME_MAX, floats=True)
-            except (
-                OSError,
-                TimeoutError,
-                asyncio.IncompleteReadError,
-                FrameError,
-                CanonicalError,
-            ) as error:
-                msg = "the runner's answer was lost"
-                raise _LostAnswerError(msg) from error
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Streams]:
-        streams = self._take_idle() or await self._connect()
         try:
-            yield streams
-        except BaseException:
-            streams[1].close()
-            raise
-        self._idle.append(streams)
-
-    def _take_idle(self) -> Streams | None:
-        while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof() and not writer.is_closing():
-                return reader, writer
-            writer.close()
-        return None
-
-    async def _connect(self) -> Streams:
-        try:
-            async with asyncio.timeout(CONNECT_S_MAX):
-                return await dial(self._place)
-        except (OSError, TimeoutError) as error:
-            msg = "the runner does not answer"
-            raise _down(msg) from error
-
-
-class _LostAnswerError(Exception):
-    """A message may have reached the runner, and no answer came back."""
+            return self._receipt_key.keys()
+        except KeyFileError as error:
+            msg = "the edge's receipt key cannot be read"
+            raise down(msg) from error
 
 
 def _error(answer: Mapping[str, Any]) -> RunError | None:
@@ -385,8 +309,3 @@ def _error(answer: Mapping[str, Any]) -> RunError | None:
     code = str(error.get("code", "crashed"))
     # The edge's own words are the better reason: revoked, warrant_spent, ...
     return RunError(detail if code == "edge_refused" and detail else code, detail)
-
-
-def _down(msg: str) -> ExecutorUnavailableError:
-    hint = "try again; nothing was sent"
-    return ExecutorUnavailableError(msg, hint=hint, retry_after_s=RETRY_AFTER_S)

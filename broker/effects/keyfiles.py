@@ -22,6 +22,7 @@ from broker.core.jwk import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 KEY_FILE_BYTES_MAX: Final = 8_192
@@ -128,6 +129,36 @@ def load_public_key(path: Path) -> PublicKey:
     except JwsError as error:
         msg = f"{path}: {error.detail}"
         raise KeyFileError(msg) from None
+
+
+class PublicKeyFile:
+    """The public key in a file that another process writes, such as the edge's.
+
+    It is read when it is needed, because that process may not have made it yet, and
+    again when the file is another one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Keep where it is; nothing is read yet."""
+        self.path = path
+        self._read: tuple[tuple[int, int, int], Mapping[str, PublicKey]] | None = None
+
+    def keys(self) -> Mapping[str, PublicKey]:
+        """Return the key under its id.
+
+        Raises:
+            KeyFileError: As `load_public_key`.
+        """
+        try:
+            about = self.path.stat()
+        except OSError as error:
+            msg = f"{self.path}: {error.strerror}"
+            raise KeyFileError(msg) from None
+        mark = (about.st_ino, about.st_mtime_ns, about.st_size)
+        if self._read is None or self._read[0] != mark:
+            key = load_public_key(self.path)
+            self._read = (mark, {key.kid: key})
+        return self._read[1]
 
 
 def _json(path: Path) -> dict[str, object]:

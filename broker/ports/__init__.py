@@ -274,7 +274,7 @@ class Store(Protocol):
         """Store an outcome; False if the claim was lost meanwhile."""
 
     async def interrupted(self, *, limit: int) -> Sequence[str]:
-        """Return ids of permits that wait and of claims whose lease has lapsed."""
+        """Return ids of claims whose lease has lapsed."""
 
     async def revoked(self, *, limit: int) -> Sequence[str]:
         """Return ids of waiting actions whose identity was revoked meanwhile."""

@@ -30,10 +30,9 @@ from broker.core.words.warrant import (
 )
 from broker.effects.executor import (
     ASK_S_MAX,
-    CONNECTIONS_MAX,
-    FRAME_MAX,
     HELLO_KEPT_S,
 )
+from broker.effects.runner.line import CALLS_MAX, FRAME_MAX
 from tests.support.fake_edge import pack
 from tests.support.flow.fake_runner import (
     EDGE_KEY,
@@ -247,10 +246,8 @@ async def test_after_a_refusal_the_edge_is_greeted_at_once(stage: Stage) -> None
 
 async def test_so_many_calls_run_at_once_and_the_next_one_waits(stage: Stage) -> None:
     stage.runner.run = stage.runner.crowded
-    calls = (
-        stage.executor.run(warrant(), timeout_s=5) for _ in range(CONNECTIONS_MAX + 1)
-    )
+    calls = (stage.executor.run(warrant(), timeout_s=5) for _ in range(CALLS_MAX + 1))
     done = await asyncio.gather(*calls)
     assert all(ran.receipt is not None for ran in done)
-    assert stage.runner.at_once_most == CONNECTIONS_MAX
-    assert stage.runner.connections == CONNECTIONS_MAX
+    assert stage.runner.at_once_most == CALLS_MAX
+    assert stage.runner.connections == CALLS_MAX

@@ -15,6 +15,7 @@ from broker.core.words.action import ActionState
 from broker.core.words.errors import StoreUnavailableError
 from broker.effects.clock import RandomIds, SystemClock
 from broker.sweeper import (
+    INTERRUPTED_BESIDE_MAX,
     REFUSED_BESIDE_MAX,
     REVOKED_BATCHES_MAX,
     SWEEP_EVERY_S,
@@ -151,6 +152,35 @@ async def test_one_sweep_takes_so_many_actions_and_not_one_more(house: House) ->
     crowded = CrowdedStore()
     await sweeper.interrupted(replace(house.ports, store=crowded))  # type: ignore[arg-type]
     assert len(crowded.asked) == SWEEP_MAX
+
+
+@dataclass
+class SlowStore:
+    """A store in which every interrupted action takes as long as all of them."""
+
+    here: int = 0
+    most: int = 0
+    together: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def interrupted(self, *, limit: int) -> list[str]:
+        return [str(number) for number in range(limit)]
+
+    async def action(self, action_id: str) -> None:
+        self.here += 1
+        self.most = max(self.most, self.here)
+        if self.here == INTERRUPTED_BESIDE_MAX:
+            self.together.set()
+        await self.together.wait()
+        await asyncio.sleep(0)
+        self.here -= 1
+
+
+async def test_a_slow_interrupted_action_delays_few_others() -> None:
+    store = SlowStore()
+    ports: Any = SimpleNamespace(store=store)
+    async with asyncio.timeout(10):
+        await sweeper.interrupted(ports)
+    assert store.most == INTERRUPTED_BESIDE_MAX
 
 
 @dataclass

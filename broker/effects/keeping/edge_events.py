@@ -7,16 +7,16 @@ table is somebody's attempt, and is recorded as that.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from broker.core.jws import JwsError, public_from_jwk, verify
+from broker.core.jws import JwsError, verify
 from broker.core.warrants.events import parse_event
 from broker.core.warrants.orders import OrderError
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.warrant import EDGE_EVENT_TYP
+from broker.effects.keyfiles import KeyFileError, PublicKeyFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class EdgeEvents:
         """
         self._database = database
         self._scribe = scribe
-        self._receipt_key = told.receipt_key
+        self._receipt_key = PublicKeyFile(told.receipt_key)
         self._where = (ports.tenant, told.environment)
         self._replica = ports.replica
         self._clock = ports.clock
@@ -97,12 +97,11 @@ class EdgeEvents:
 
     def _keys(self) -> Mapping[str, PublicKey] | None:
         try:
-            key = public_from_jwk(json.loads(self._receipt_key.read_bytes()))
-        except (OSError, ValueError):
+            return self._receipt_key.keys()
+        except KeyFileError:
             # Without the key nobody can say whether an event is real: it waits.
-            _log.warning("receipt_key", file=str(self._receipt_key))
+            _log.warning("receipt_key", file=str(self._receipt_key.path))
             return None
-        return {key.kid: key}
 
     def _entry(
         self, event_id: str, token: str, keys: Mapping[str, PublicKey]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from broker.core.approvals.timetable import next_at
@@ -10,7 +11,10 @@ from broker.core.sealed.action import Columns
 from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Quorum
 from broker.core.words.money import Money
+from broker.effects.executor import RUN_GRACE_S
+from broker.effects.runner.line import CONNECT_S_MAX, PLACE_S_MAX
 from broker.ports import PayloadDraft
+from broker.registry.tools import TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +26,20 @@ if TYPE_CHECKING:
     from broker.core.words.tool import Tool
     from broker.ports import NewAction, NewTurn, Sealed
 
-LEASE_S = 20
+ASKING_LEASE_S = 20
+"""How long a claim that was taken over lasts, while the edge is asked about it."""
+LEASE_SLACK_S = 10
+"""What is left for deciding again before a call, and for its outcome after it."""
 Row: TypeAlias = "Mapping[str, Any] | asyncpg.Record"
+
+
+def lease_s(tool: Tool | None) -> int:
+    """Return how long a claim lasts: longer than its call may, so that nobody cuts in.
+
+    Nothing renews it; to take it over while the edge works would cut its call off.
+    """
+    longest_s = tool.timeout_s if tool else TIMEOUT_S_MAX
+    return longest_s + ceil(PLACE_S_MAX + CONNECT_S_MAX + RUN_GRACE_S) + LEASE_SLACK_S
 
 
 def payload_json(sealed: Sealed) -> dict[str, Any]:
@@ -83,7 +99,7 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "idempotency_key": record.idempotency_key,
         "warrant_id": record.warrant_id or None,
         "lease_owner": new.claimed_by or None,
-        "lease_s": LEASE_S if new.claimed_by else None,
+        "lease_s": lease_s(tool) if new.claimed_by else None,
         "request_payload": new.payload.ref.payload_id,
         "created_at": record.created_at.isoformat(),
         "expires_at": record.expires_at.isoformat() if record.expires_at else None,

@@ -18,7 +18,7 @@ from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.core.words.effect import is_consequential
 from broker.effects.keeping import rows
-from broker.effects.keeping.rows import LEASE_S
+from broker.effects.keeping.rows import ASKING_LEASE_S, lease_s
 from broker.effects.limits.budgets import (
     current,
     line_document,
@@ -55,12 +55,9 @@ _INTERACTION = """
 SELECT p.*, i.customer_ref FROM interaction i JOIN payload p USING (payload_id)
  WHERE i.interaction_id = $1
 """
-# Permits that nobody claimed, and claims whose owner is gone.
+# Claims whose owner is gone; a permit is stored as one.
 _INTERRUPTED = """
-SELECT action_id FROM action
- WHERE (state = 'ready' AND approval_id IS NULL
-        AND updated_at < now() - interval '2 seconds')
-    OR (state = 'executing' AND lease_until < now())
+SELECT action_id FROM action WHERE state = 'executing' AND lease_until < now()
  ORDER BY updated_at LIMIT $1
 """
 # Waiting actions of identities that were revoked after they asked.
@@ -157,9 +154,7 @@ class PostgresStore:
             is_consequential(tool.effect) or document["lines"] or new.approval
         )
         if together:
-            kept = await self._scribe.together(
-                new.entries, "action_reads", document
-            )
+            kept = await self._scribe.together(new.entries, "action_reads", document)
             answer: dict[str, Any] = {
                 "word": "ok" if kept else "unread",
                 "action_id": record.request.action_id,
@@ -178,7 +173,7 @@ class PostgresStore:
             await self._scribe.integrated(new.entries)
         claim = None
         if new.claimed_by:
-            until = self._clock.now() + timedelta(seconds=LEASE_S)
+            until = self._clock.now() + timedelta(seconds=lease_s(tool))
             claim = Claim(record, new.claimed_by, record.warrant_id, until)
         return Stored(word, record.request.action_id, claim=claim)
 
@@ -206,12 +201,13 @@ class PostgresStore:
         entry: AuditEntry,
     ) -> Claim | NoRoom | None:
         """Take a ready action for execution; None if somebody else has it."""
+        lasts_s = lease_s(self._shelf.tool(str(entry.action.get("tool"))))
         answer = await current(
             self._database,
             "SELECT action_claim($1, $2, $3, $4, $5, $6)",
             action_id,
             owner,
-            LEASE_S,
+            lasts_s,
             warrant_id,
             [line_document(line) for line in lines],
             self._scribe.signed((entry,)),
@@ -221,25 +217,27 @@ class PostgresStore:
         if answer["word"] != "claimed":
             return None
         await self._scribe.integrated((entry,))
-        return await self._claimed(action_id, owner, warrant_id)
+        return await self._claimed(action_id, owner, warrant_id, lasts_s)
 
     async def take_over(self, action_id: str, *, owner: str) -> Claim | None:
         """Take an executing action whose lease has lapsed, without a new warrant."""
         warrant_id = await self._database.value(
-            "SELECT action_take_over($1, $2, $3)", action_id, owner, LEASE_S
+            "SELECT action_take_over($1, $2, $3)", action_id, owner, ASKING_LEASE_S
         )
         if warrant_id is None:
             return None
-        return await self._claimed(action_id, owner, str(warrant_id))
+        return await self._claimed(action_id, owner, str(warrant_id), ASKING_LEASE_S)
 
     async def rearm(self, claim: Claim, *, warrant_id: str) -> Claim | None:
         """Give a taken-over action a new warrant; the old one can never be sent."""
         action_id, owner = claim.record.request.action_id, claim.owner
         mine = (action_id, owner, claim.warrant_id)
-        moved = await self._database.value(
-            "SELECT action_rearm($1, $2, $3, $4, $5)", *mine, LEASE_S, warrant_id
-        )
-        return await self._claimed(action_id, owner, warrant_id) if moved else None
+        lasts_s = lease_s(self._shelf.tool(claim.record.request.tool))
+        if not await self._database.value(
+            "SELECT action_rearm($1, $2, $3, $4, $5)", *mine, lasts_s, warrant_id
+        ):
+            return None
+        return await self._claimed(action_id, owner, warrant_id, lasts_s)
 
     async def pause(self, claim: Claim) -> ActionRecord | None:
         """Leave what could not be sent alone for a while, each time for longer."""
@@ -289,7 +287,7 @@ class PostgresStore:
         return done
 
     async def interrupted(self, *, limit: int) -> Sequence[str]:
-        """Return ids of permits that wait and of claims whose lease has lapsed."""
+        """Return ids of claims whose lease has lapsed."""
         found = await self._database.rows(_INTERRUPTED, limit)
         return [str(row["action_id"]) for row in found]
 
@@ -348,12 +346,12 @@ class PostgresStore:
         return Stored(word, new.record.request.action_id, tuple(full))
 
     async def _claimed(
-        self, action_id: str, owner: str, warrant_id: str
+        self, action_id: str, owner: str, warrant_id: str, lasts_s: int
     ) -> Claim | None:
         record = await self.action(action_id)
         if record is None:
             return None
-        until = self._clock.now() + timedelta(seconds=LEASE_S)
+        until = self._clock.now() + timedelta(seconds=lasts_s)
         return Claim(replace(record, warrant_id=warrant_id), owner, warrant_id, until)
 
     async def _finish_json(self, finish: Finish) -> dict[str, Any]:

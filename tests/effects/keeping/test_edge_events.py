@@ -1,7 +1,6 @@
 """What edges did with credentials reaches the log: once, verified, and nothing else."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,13 +12,11 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
-from broker.core.canonical import canonical
 from broker.core.jwk import SEED_BYTES
 from broker.core.jws import (
     Algorithm,
     PrivateKey,
     private_from_seed,
-    public_to_jwk,
     sign,
 )
 from broker.core.transparency.entry_leaf import open_entry
@@ -27,6 +24,7 @@ from broker.core.warrants.events import EdgeEvent, EdgeEventKind, event_claims
 from broker.core.words.warrant import EDGE_EVENT_TYP, RECEIPT_TYP
 from broker.effects.clock import RandomIds, SystemClock
 from broker.effects.keeping.edge_events import EVENTS_MAX, REFUSED, EdgeEvents
+from broker.effects.keyfiles import publish_key
 from broker.effects.scribe import Scribe
 from broker.ports import Ports
 from tests.support.log.ledger import RealLedger
@@ -96,7 +94,7 @@ async def room(pg_database: Any, key: Path) -> AsyncIterator[Room]:
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     path = tmp_path / "receipt.jwk"
-    path.write_bytes(canonical(public_to_jwk(EDGE_KEY.public())))
+    publish_key(path, EDGE_KEY.public())
     return path
 
 
@@ -151,13 +149,13 @@ async def test_what_the_edge_did_not_sign_is_recorded_as_an_attempt(
     assert entry["detail"] == {"alarm": REFUSED, "event": event.event_id}
 
 
-async def test_without_the_edges_key_events_wait(pg_database, tmp_path, key) -> None:
+async def test_without_the_edges_key_events_wait(pg_database, tmp_path) -> None:
     async with room(pg_database, tmp_path / "later.jwk") as here:
         event = happened()
         await here.say(event.event_id, token(event))
         assert await here.readers[0].record_new() == 0
         assert await here.entries() == []
-        (tmp_path / "later.jwk").write_text(json.dumps(json.loads(key.read_text())))
+        publish_key(tmp_path / "later.jwk", EDGE_KEY.public())
         assert await here.readers[0].record_new() == 1
 
 

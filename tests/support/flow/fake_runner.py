@@ -29,11 +29,9 @@ from broker.core.words.warrant import (
     Warrant,
 )
 from broker.effects.clock import RandomIds
-from broker.effects.executor import (
-    FRAME_MAX,
-    SocketExecutor,
-)
+from broker.effects.executor import SocketExecutor
 from broker.effects.keyfiles import publish_key
+from broker.effects.runner.line import FRAME_MAX
 from tests.support.fake_edge import pack
 from tests.support.identities import ISSUER, key_of
 
