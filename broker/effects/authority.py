@@ -19,7 +19,7 @@ from broker.registry.standing import parse_standing_approval, standing_holds
 from broker.registry.vigilance.rows import RIGHT_KIND, parse_right
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from broker.core.authenticate import ChannelFacts
     from broker.core.words.approval import Approver, StandingApproval
@@ -73,8 +73,9 @@ class SignedAuthority:
                 that verifies, or nobody can tell what restricts it: nothing can be
                 decided.
         """
+        asked = self._signers
         found = await self._database.value(
-            _VIEW, [agent_id, *chain], list(self._signers), list(scopes)
+            _VIEW, [agent_id, *chain], list(asked), list(scopes)
         )
         heads = [(kind, row_id, newest) for kind, row_id, newest in found["heads"]]
         by_kind: dict[str, list[AuthorityRow]] = {}
@@ -87,12 +88,7 @@ class SignedAuthority:
         above = [agents.get(one) for one in chain]
         standing: tuple[StandingApproval, ...] = ()
         if agent is not None:
-            standing = await self._standing_for(
-                agent_id,
-                agent.owner,
-                signed=by_kind.get("standing_approval", []),
-                people=by_kind.get("person", []),
-            )
+            standing = await self._standing_for(agent, by_kind, asked=asked)
         return AuthorityView(
             agent=agent.facts() if agent is not None else None,
             epochs=found["epochs"],
@@ -181,40 +177,50 @@ class SignedAuthority:
 
     async def _standing_for(
         self,
-        agent_id: str,
-        owner: str,
+        agent: AgentRow,
+        rows: Mapping[str, Sequence[AuthorityRow]],
         *,
-        signed: Sequence[AuthorityRow],
-        people: Sequence[AuthorityRow],
+        asked: Collection[str],
     ) -> tuple[StandingApproval, ...]:
-        """Return the standing approvals of an agent that two people really signed."""
+        """Return the standing approvals of an agent that two people really signed.
+
+        One rests while the right to approve of one of them is suspended. ``rows`` are
+        by kind, ``asked`` whom among the signers they were asked for.
+        """
         candidates = [
             one
-            for row in signed
+            for row in rows.get("standing_approval", [])
             if (one := self._standing.of(row)) is not None
             and one.approval.active
-            and agent_id in one.approval.agents
+            and agent.agent_id in one.approval.agents
         ]
-        known = await self._signers_of(candidates, people)
+        known = await self._signers_of(candidates, rows, asked=asked)
         return tuple(
             one.approval
             for one in candidates
-            if standing_holds(one, people=known, owner=owner)
+            if standing_holds(one, people=known, owner=agent.owner)
         )
 
     async def _signers_of(
-        self, candidates: Sequence[SignedStanding], rows: Sequence[AuthorityRow]
+        self,
+        candidates: Sequence[SignedStanding],
+        rows: Mapping[str, Sequence[AuthorityRow]],
+        *,
+        asked: Collection[str],
     ) -> dict[str, PersonRow]:
-        known = {
-            person.person_id: person
-            for row in rows
-            if (person := self._people.of(row)) is not None
-        }
+        """Return the signers who may approve, by id."""
+        people, rights = rows.get("person", []), rows.get(RIGHT_KIND, [])
         wanted = {signer for one in candidates for signer in one.approval.signed_by}
-        for signer in sorted(wanted - known.keys()):
-            person = self._people.of(await self._registry.get("person", signer))
-            if person is not None:
-                known[signer] = person
-        # The next view asks for them together with everything else.
-        self._signers = tuple(sorted({*self._signers, *wanted}))
-        return known
+        new = sorted(wanted - {*asked})
+        if new:
+            people = [*people, *await self._registry.those("person", new)]
+            rights = [*rights, *await self._registry.those(RIGHT_KIND, new)]
+            # The next view asks for them together with everything else.
+            self._signers = tuple(sorted({*self._signers, *new}))
+        suspended = self._suspended(rights)
+        known = [self._people.of(row) for row in people]
+        return {
+            one.person_id: one
+            for one in known
+            if one is not None and one.person_id not in suspended
+        }

@@ -5,7 +5,8 @@ either of them, or security, takes them back. Until the second signature nothing
 
 The row's authority signature says that the broker took it in. That two people want it
 is said by the people themselves: each signs the digest of the terms. One whose signers
-are suspended, own the agent, or could not approve that much does not hold.
+are suspended, own the agent, or could not approve that much does not hold. Nor does it
+while the right to approve of one of them is suspended.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def standing_holds(
 
     Args:
         signed: What was read.
-        people: At least the signers, by id.
+        people: Those of the signers whose right to approve stands, by id.
         owner: Who owns the agent that wants to use it; their signature does not count.
     """
     approval = signed.approval

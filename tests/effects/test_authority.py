@@ -66,6 +66,7 @@ class Town:
     """Rows in real tables, and the port that reads them."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self.registry = Registry(
             database, realm=REALM, key=AUTHORITY_KEY, entries=Unsequenced()
         )
@@ -198,6 +199,20 @@ async def test_a_standing_approval_ends_with_its_signers_its_row_or_its_terms(to
     assert (await town.authority.view(AGENT_ID, [])).standing == ()
     await town.standing("alice", "bob", status="revoked")
     assert (await town.authority.view(AGENT_ID, [])).standing == ()
+
+
+async def test_a_standing_approval_rests_while_a_signers_right_is_suspended(town):
+    await town.standing("alice", "bob")
+    assert (await town.authority.view(AGENT_ID, [])).standing
+    body = {"status": "suspended", "missed": 3, "seen": 4, "asked_by": ""}
+    await town.put("approval_right", PEOPLE["bob"], body)
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
+    # A replica that meets them for the first time says so as well.
+    fresh = Town(town.database)
+    assert (await fresh.authority.view(AGENT_ID, [])).standing == ()
+    await town.put("approval_right", PEOPLE["bob"], {}, status="given_back")
+    assert (await town.authority.view(AGENT_ID, [])).standing
+    assert (await fresh.authority.view(AGENT_ID, [])).standing
 
 
 async def test_approvers_are_everybody_with_their_roles_and_limits(town):

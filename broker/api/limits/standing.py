@@ -35,6 +35,7 @@ from broker.registry.standing import (
     parse_standing_approval,
     standing_body,
 )
+from broker.registry.vigilance.rows import RIGHT_KIND, parse_right
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
@@ -150,6 +151,7 @@ async def propose(request: Request, who: Someone) -> dict[str, Any]:
     signed = _read(desk, actor, body.id, terms)
     owners = await _owners(desk, signed)
     check_may_sign(actor, signed, body.signature, owners=owners, second=False)
+    await _check_right(desk, actor)
     _check_time(desk, signed)
     why = Why(actor, "standing.propose", body.reason)
     row = await save_row(desk, why, place=(_KIND, body.id, 0), body=terms)
@@ -172,6 +174,7 @@ async def sign(request: Request, who: Someone, approval_id: str) -> dict[str, An
         raise ConflictError(msg, hint="look at it again")
     owners = await _owners(desk, signed)
     check_may_sign(actor, signed, body.signature, owners=owners)
+    await _check_right(desk, actor)
     await _check_first(desk, signed, owners)
     _check_time(desk, signed)
     why = Why(actor, "standing.sign", body.reason)
@@ -245,9 +248,24 @@ async def _check_first(desk: Desk, signed: SignedStanding, owners: list[str]) ->
     try:
         (signature,) = signed.signatures
         check_may_sign(row, signed, signature, owners=owners, second=False)
+        await _check_right(desk, row)
     except (ForbiddenError, InvalidError) as error:
         msg = "whoever proposed it may not sign that any more"
         raise ConflictError(msg, hint="propose it anew") from error
+
+
+async def _check_right(desk: Desk, who: PersonRow) -> None:
+    """Require that this person's right to approve is not suspended."""
+    row = await desk.registry.get(RIGHT_KIND, who.person_id)
+    try:
+        suspended = row is not None and parse_right(row).suspended
+    except RowError:
+        suspended = True
+    if suspended:
+        msg = "this person's right to approve is suspended"
+        raise ForbiddenError(
+            msg, hint="two others give it back, or somebody else signs"
+        )
 
 
 def _check_time(desk: Desk, signed: SignedStanding) -> None:

@@ -119,6 +119,9 @@ def may_resolve(
     """
     if not person.active:
         return Reason("approver_inactive", "this person is not active")
+    if person.suspended:
+        text = "this person's right to approve is suspended"
+        return Reason("approver_suspended", text)
     if person.person_id in {*barred}:
         text = "neither the agent's owner nor whoever asked may resolve it"
         return Reason("approver_barred", text)

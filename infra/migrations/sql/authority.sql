@@ -151,7 +151,7 @@ AS $$
                WHERE (a.kind = 'agent' AND a.id = ANY (p_agents))
                   OR (a.kind IN ('policy', 'kill_switch') AND a.id = 'main')
                   OR a.kind IN ('standing_approval', 'limit')
-                  OR (a.kind = 'person' AND a.id = ANY (p_people))
+                  OR (a.kind IN ('person', 'approval_right') AND a.id = ANY (p_people))
                GROUP BY a.kind, a.id) AS h),
     'epochs', (
       SELECT coalesce(jsonb_object_agg(e.scope, e.epoch), '{}')

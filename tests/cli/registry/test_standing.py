@@ -19,6 +19,7 @@ from broker.registry.standing import (
     parse_standing_approval,
     standing_holds,
 )
+from broker.registry.vigilance.rows import RIGHT_KIND
 from tests.support.door import PEOPLE, put
 from tests.support.identities import AGENT_ID, key_of
 
@@ -131,6 +132,28 @@ def test_a_first_signature_that_no_longer_counts_is_not_completed(desk):
     made = desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
     asyncio.run(desk.door.change("person", PEOPLE["alice"][0], status="suspended"))
     words = ("standing", "sign", made["id"], "--digest", made["digest"])
+    assert "anew" in desk.run(*words, who="bob", code=Exit.FAILED)["hint"]
+    assert not holds(desk, made["id"])
+
+
+def suspend_right(desk, name: str) -> None:
+    body = {"status": "suspended", "missed": 3, "seen": 4, "asked_by": ""}
+    asyncio.run(put(desk.door.registry, RIGHT_KIND, PEOPLE[name][0], body))
+
+
+def test_who_may_not_approve_signs_nothing_in_advance_either(desk):
+    made = desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
+    words = ("standing", "sign", made["id"], "--digest", made["digest"])
+    suspend_right(desk, "bob")
+    assert "give it back" in desk.run(*words, who="bob", code=Exit.DENIED)["hint"]
+    assert "suspended" in desk.run(*PROPOSE, who="bob", code=Exit.DENIED)["error"]
+    assert not holds(desk, made["id"])
+
+
+def test_a_first_signature_of_who_may_not_approve_any_more_is_not_completed(desk):
+    made = desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
+    words = ("standing", "sign", made["id"], "--digest", made["digest"])
+    suspend_right(desk, "alice")
     assert "anew" in desk.run(*words, who="bob", code=Exit.FAILED)["hint"]
     assert not holds(desk, made["id"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -122,6 +123,13 @@ def test_who_may_resolve(
     money = None if amount is None else Money(amount, "USD")
     refusal = may_resolve(ALICE, role=role, barred=barred, amount=money)
     assert (refusal.code if refusal else None) == code
+
+
+def test_who_may_not_approve_does_not_say_that_nothing_was_paid() -> None:
+    suspended = replace(ALICE, suspended=True)
+    refusal = may_resolve(suspended, role="supervisor", barred=(), amount=None)
+    assert refusal is not None
+    assert refusal.code == "approver_suspended"
 
 
 def test_a_limit_in_another_currency_is_none() -> None:
