@@ -90,6 +90,20 @@ def test_a_raise_of_somebody_who_may_not_any_more_is_signed_by_nobody(gone) -> N
     assert raised(dave, asked, signed(dave, 9), first=carol).limit == 9
 
 
+def test_a_raise_whose_first_key_was_taken_away_is_signed_by_nobody() -> None:
+    carol, dave = (
+        PersonRow(who, 1, name, frozenset({Role.SECURITY}), {}, (key,), active=True)
+        for who, name, key in (
+            (WHO, "carol", RegisteredKey(key_of("carol").public())),
+            (WHO[:-1] + "5", "dave", RegisteredKey(key_of("dave").public())),
+        )
+    )
+    asked = proposed_by(carol, LimitRow("day", 1, 5), 9, signed(carol, 9))
+    another = replace(carol, keys=(RegisteredKey(key_of("another").public()),))
+    with pytest.raises(ForbiddenError, match="any more"):
+        raised(dave, asked, signed(dave, 9), first=another)
+
+
 def test_a_row_is_read_as_it_is_written() -> None:
     longest = "s" * LIMIT_SIGNATURE_CHARS_MAX
     proposed = {"limit": None, "by": WHO, "signature": longest, "after": 3}

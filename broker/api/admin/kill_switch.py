@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import documented, read
-from broker.api.identity.changes import Why, save_switch, the_switch
+from broker.api.identity.changes import Why, save_switch, the_switch, who_asked
 from broker.api.security import person, person_row
 from broker.core.words.errors import InvalidError
 from broker.core.words.subject import Caller
@@ -60,7 +60,7 @@ async def lift(request: Request, who: Someone) -> dict[str, Any]:
     actor = await person_row(desk, who)
     reason = await _reason(request)
     now = await the_switch(desk)
-    asker = await desk.identities.person(now.asked_by) if now.asked_by else None
+    asker = await who_asked(desk, now.asked_by, at=now.at)
     changed = lifted(now, actor, asker=asker)
     what = "kill_switch.ask_off" if changed.on else "kill_switch.off"
     why = Why(actor, what, reason, seconded="" if changed.on else now.asked_by)

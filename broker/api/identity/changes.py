@@ -7,6 +7,7 @@ for more must not outlive the change.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.api.identity.evidence import entry_of
@@ -14,7 +15,11 @@ from broker.core.words.entry import EntryKind
 from broker.core.words.errors import InvalidError, NotFoundError
 from broker.registry.agents import agent_body, parse_agent
 from broker.registry.authority import AuthorityRow
-from broker.registry.changes.proposals import CHANGE_KIND, parse_proposal
+from broker.registry.changes.proposals import (
+    CHANGE_DAYS_MAX,
+    CHANGE_KIND,
+    parse_proposal,
+)
 from broker.registry.channels import parse_channel
 from broker.registry.emergency import kill_switch
 from broker.registry.limits.beside import parse_limit
@@ -34,6 +39,7 @@ from broker.registry.vigilance.rows import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from broker.api.identity.desk import Desk
     from broker.registry.agents import AgentRow
@@ -97,6 +103,21 @@ async def the_person(desk: Desk, person_id: str) -> PersonRow:
         msg = "there is no such person"
         raise NotFoundError(msg)
     return person
+
+
+async def who_asked(
+    desk: Desk, person_id: str, *, at: datetime | None
+) -> PersonRow | None:
+    """Return who asked for something that takes two, as they are now.
+
+    None if nobody did, they are gone, or it was CHANGE_DAYS_MAX ago: then it counts no
+    more, because whoever confirms it may not know what it was about.
+    """
+    if not person_id or at is None:
+        return None
+    if desk.clock.now() >= at + timedelta(days=CHANGE_DAYS_MAX):
+        return None
+    return await desk.identities.person(person_id)
 
 
 async def save_agent(desk: Desk, agent: AgentRow, why: Why) -> AgentRow:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 
 from broker.api.bodies import Body, documented, read
-from broker.api.identity.changes import Why, save_row
+from broker.api.identity.changes import Why, save_row, who_asked
 from broker.api.identity.evidence import entry_of
 from broker.api.limits.shown import budget_document, reservation_document
 from broker.api.security import person, person_row
@@ -260,7 +260,7 @@ async def sign_limit(request: Request, who: Someone, rule_id: str) -> dict[str, 
     body = await read(request, SecondBody)
     rule, row = await _rule(desk, rule_id), await _limit(desk, rule_id)
     first = [row.proposed.by] if row.proposed else []
-    proposer = await desk.identities.person(first[0]) if first else None
+    proposer = await who_asked(desk, first[0], at=row.at) if first else None
     changed = raised(actor, row, body.signature, first=proposer)
     why = Why(actor, "limit.raise", body.reason)
     return await _save(desk, why, rule, changed, also_by=first)

@@ -9,7 +9,13 @@ from pydantic import Field
 
 from broker.api.admin.registry import ReasonBody
 from broker.api.bodies import Body, documented, read
-from broker.api.identity.changes import Why, save_row, the_agent, the_person
+from broker.api.identity.changes import (
+    Why,
+    save_row,
+    the_agent,
+    the_person,
+    who_asked,
+)
 from broker.api.security import person, person_row
 from broker.approving.canaries import Score, score
 from broker.core.vigilance.evidence import ALARM_AT, TOLERATED_MISS
@@ -85,6 +91,7 @@ async def switch_on(request: Request, who: Someone) -> dict[str, Any]:
     changed = rows.switched_on(
         now,
         actor,
+        asker=await who_asked(desk, now.asked_by, at=now.at),
         notice_shown=body.notice_shown.strip(),
         agent=body.agent,
         per_day=body.per_day,
@@ -119,8 +126,8 @@ async def give_back(request: Request, person_id: str, who: Someone) -> dict[str,
     actor = await person_row(desk, who)
     reason = (await read(request, ReasonBody)).reason.strip()
     await the_person(desk, person_id)
-    now, _ = await vigil.right(person_id)
-    asker = await desk.identities.person(now.asked_by) if now.asked_by else None
+    now, at = await vigil.right(person_id)
+    asker = await who_asked(desk, now.asked_by, at=at)
     changed = rows.given_back(now, actor, asker=asker)
     asked = changed.suspended
     what = "approval_right.ask_back" if asked else "approval_right.give_back"

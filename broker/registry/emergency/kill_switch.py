@@ -8,7 +8,7 @@ Source: DESIGN, chapter 3 (invariants 10 and 11).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.words.errors import ConflictError, ForbiddenError
@@ -16,6 +16,8 @@ from broker.registry.people import Role, check_may_narrow, require_role
 from broker.registry.reading import RowError, only
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from broker.registry.authority import AuthorityRow
     from broker.registry.people import PersonRow
 
@@ -30,13 +32,14 @@ class KillSwitch:
 
     ``revision`` is 0 while nobody ever used it. ``asked_by`` is the person who asked
     to lift it, empty while nobody has; ``asked_for_security`` says whether they are of
-    security.
+    security. ``at`` is when that was said.
     """
 
     revision: int = 0
     on: bool = False
     asked_by: str = ""
     asked_for_security: bool = False
+    at: datetime | None = field(default=None, compare=False)
 
 
 def parse_kill_switch(row: AuthorityRow) -> KillSwitch:
@@ -59,7 +62,7 @@ def parse_kill_switch(row: AuthorityRow) -> KillSwitch:
     ):
         msg = "on, asked_by or asked_for_security is not what it must be"
         raise RowError(msg)
-    return KillSwitch(row.revision, on, asked_by, security)
+    return KillSwitch(row.revision, on, asked_by, security, row.at)
 
 
 def kill_switch_body(switch: KillSwitch) -> dict[str, Any]:
@@ -89,7 +92,8 @@ def lifted(
     Args:
         switch: What the newest row says.
         actor: Who says so now.
-        asker: Who asked, as they are now; if they may not any more, nobody has asked.
+        asker: Who asked, as they are now; None if that was too long ago. If they may
+            not any more, nobody has asked.
 
     Raises:
         ConflictError: It is not on.

@@ -8,7 +8,7 @@ and made true by another, who signs the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,7 @@ from broker.registry.reading import RowError, number, only, text, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from broker.core.words.budget import BudgetRule
     from broker.registry.authority import AuthorityRow
@@ -47,12 +48,16 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class LimitRow:
-    """What the newest signed row of one budget's limit says; None narrows nothing."""
+    """What the newest signed row of one budget's limit says; None narrows nothing.
+
+    ``at`` is when it said so: what is proposed was proposed then.
+    """
 
     rule_id: str
     revision: int = 0
     limit: int | None = None
     proposed: Proposed | None = None
+    at: datetime | None = field(default=None, compare=False)
 
 
 def limit_id(rule_id: str) -> str:
@@ -72,9 +77,8 @@ def parse_limit(row: AuthorityRow) -> LimitRow:
     if row.row_id != limit_id(rule_id):
         msg = "the row is another rule's"
         raise RowError(msg)
-    return LimitRow(
-        rule_id, row.revision, _limit(body), _proposed(body.get("proposed"))
-    )
+    proposed = _proposed(body.get("proposed"))
+    return LimitRow(rule_id, row.revision, _limit(body), proposed, row.at)
 
 
 def limit_body(row: LimitRow) -> dict[str, Any]:
@@ -136,8 +140,9 @@ def proposed_by(
         InvalidError: The signature is not this person's over exactly this raise.
     """
     after = row.revision
-    _check_signed(person, signature, row.rule_id, limit, after)
-    return replace(row, proposed=Proposed(limit, person.person_id, signature, after))
+    proposed = Proposed(limit, person.person_id, signature, after)
+    _check_signed(person, signature, row.rule_id, proposed)
+    return replace(row, proposed=proposed)
 
 
 def raised(
@@ -149,7 +154,8 @@ def raised(
         person: Who signs second.
         row: The row with the proposal.
         signature: Theirs.
-        first: Who proposed it, as they are now; None if they are gone.
+        first: Who proposed it, as they are now; None if they are gone, or if that was
+            too long ago.
 
     Raises:
         ConflictError: Nothing is proposed.
@@ -163,10 +169,14 @@ def raised(
     if proposed.by == person.person_id:
         msg = "raising a limit takes two people"
         raise ForbiddenError(msg, hint="ask somebody else to sign it")
-    if first is None or not _may_limit(first):
-        msg = "who proposed it may not set limits any more"
+    if (
+        first is None
+        or not _may_limit(first)
+        or not _signed(first, proposed.signature, row.rule_id, proposed)
+    ):
+        msg = "who proposed it may not set limits any more, or did so too long ago"
         raise ForbiddenError(msg, hint="propose it anew, and ask somebody to sign it")
-    _check_signed(person, signature, row.rule_id, proposed.limit, proposed.after)
+    _check_signed(person, signature, row.rule_id, proposed)
     return replace(row, limit=proposed.limit, proposed=None)
 
 
@@ -186,17 +196,22 @@ def _may_limit(person: PersonRow) -> bool:
 
 
 def _check_signed(
-    person: PersonRow, signature: str, rule_id: str, limit: int | None, after: int
+    person: PersonRow, signature: str, rule_id: str, what: Proposed
 ) -> None:
-    keys = {slot.key.kid: slot.key for slot in person.keys}
-    wanted = limit_claims(person.person_id, rule_id=rule_id, limit=limit, after=after)
-    try:
-        claims = verify(signature, keys=keys, typ=LIMIT_TYP)
-    except JwsError:
-        claims = {}
-    if claims != wanted:
+    if not _signed(person, signature, rule_id, what):
         msg = "the signature is not this person's over exactly this limit"
         raise InvalidError(msg, pointer="/signature")
+
+
+def _signed(person: PersonRow, signature: str, rule_id: str, what: Proposed) -> bool:
+    keys = {slot.key.kid: slot.key for slot in person.keys}
+    wanted = limit_claims(
+        person.person_id, rule_id=rule_id, limit=what.limit, after=what.after
+    )
+    try:
+        return verify(signature, keys=keys, typ=LIMIT_TYP) == wanted
+    except JwsError:
+        return False
 
 
 def _limit(body: Mapping[str, Any]) -> int | None:

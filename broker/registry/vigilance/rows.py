@@ -9,7 +9,7 @@ Source: DESIGN, chapter 3 (invariant 11); GDPR articles 13 and 88.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.words.errors import ConflictError, ForbiddenError
@@ -17,6 +17,8 @@ from broker.registry.people import Role, check_may_narrow, may_narrow, require_r
 from broker.registry.reading import RowError, number, only, text, word
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from broker.registry.authority import AuthorityRow
     from broker.registry.people import PersonRow
 
@@ -36,6 +38,7 @@ class Canaries:
 
     ``notice_shown`` says where and when the staff was told; ``agent`` in whose name
     they ask; ``asked_by`` is who asked to switch them on, until a second one does.
+    ``at`` is when that was said.
     """
 
     revision: int = 0
@@ -44,6 +47,7 @@ class Canaries:
     agent: str = ""
     per_day: int = 1
     asked_by: str = ""
+    at: datetime | None = field(default=None, compare=False)
 
     @property
     def on(self) -> bool:
@@ -78,6 +82,7 @@ def parse_canaries(row: AuthorityRow) -> Canaries:
         agent=text(body, "agent", empty=True),
         per_day=number(body, "per_day", low=1, high=PER_DAY_MAX),
         asked_by=text(body, "asked_by", empty=True),
+        at=row.at,
     )
     if found.status != "off" and not (found.notice_shown and found.agent):
         msg = "canaries need a notice that was shown, and an agent"
@@ -96,10 +101,25 @@ def canaries_body(switch: Canaries) -> dict[str, Any]:
     }
 
 
-def switched_on(
-    now: Canaries, actor: PersonRow, *, notice_shown: str, agent: str, per_day: int
+def switched_on(  # noqa: PLR0913  (what is asked, by name)
+    now: Canaries,
+    actor: PersonRow,
+    *,
+    asker: PersonRow | None = None,
+    notice_shown: str,
+    agent: str,
+    per_day: int,
 ) -> Canaries:
     """Ask to switch canaries on, or confirm what somebody else asked.
+
+    Args:
+        now: What the newest row says.
+        actor: Who says so now.
+        asker: Who asked, as they are now; None if that was too long ago. If they may
+            not any more, nobody has asked.
+        notice_shown: Where and when the staff was told.
+        agent: In whose name they ask.
+        per_day: How many.
 
     Raises:
         ForbiddenError: This person may not, or asked it themselves.
@@ -112,7 +132,7 @@ def switched_on(
     asked = Canaries(
         now.revision, "asked", notice_shown, agent, per_day, actor.person_id
     )
-    if now.status != "asked":
+    if now.status != "asked" or not _decides(asker):
         return asked
     if now.asked_by == actor.person_id:
         msg = "somebody else must confirm it"
@@ -121,6 +141,12 @@ def switched_on(
         msg = "something else was asked"
         raise ConflictError(msg, hint="say the same, or switch them off and ask anew")
     return replace(now, status="on")
+
+
+def _decides(person: PersonRow | None) -> bool:
+    return (
+        person is not None and person.active and not DECIDERS.isdisjoint(person.roles)
+    )
 
 
 def switched_off(now: Canaries, actor: PersonRow) -> Canaries:
@@ -169,7 +195,8 @@ def given_back(
     Args:
         now: What the newest row says.
         actor: Who says so now.
-        asker: Who asked, as they are now; if they may not any more, nobody has asked.
+        asker: Who asked, as they are now; None if that was too long ago. If they may
+            not any more, nobody has asked.
 
     Raises:
         ForbiddenError: It is their own, they may not, or asked it themselves.

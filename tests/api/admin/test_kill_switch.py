@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from broker.core.words.entry import EntryKind
+from broker.registry.changes.proposals import CHANGE_DAYS_MAX
 from tests.support.door import PEOPLE
 
 PATH = "/v1/admin/kill-switch"
@@ -65,3 +68,16 @@ async def test_what_a_suspended_person_asked_does_not_count_as_one_of_the_two(do
     )
     done = await as_person(door, "olivia", "POST", f"{PATH}/off", json=WHY)
     assert done.json()["on"] is False
+
+
+async def test_what_was_asked_too_long_ago_is_asked_anew(door):
+    for wait, lifted in (
+        (timedelta(days=CHANGE_DAYS_MAX), False),
+        (timedelta(days=CHANGE_DAYS_MAX, seconds=-1), True),
+    ):
+        await as_person(door, "olivia", "POST", f"{PATH}/on", json=WHY)
+        await as_person(door, "carol", "POST", f"{PATH}/off", json=WHY)
+        door.times.moment += wait
+        found = await as_person(door, "dave", "POST", f"{PATH}/off", json=WHY)
+        assert found.json()["on"] is not lifted
+        assert found.json()["lift_asked_by"] == (None if lifted else PEOPLE["dave"][0])

@@ -45,18 +45,27 @@ def test_two_people_switch_canaries_on_and_one_switches_them_off() -> None:
     asked = switched_on(Canaries(), CAROL, **TERMS)
     assert (asked.on, asked.asked_by) == (False, "carol")
     with pytest.raises(ForbiddenError, match="somebody else"):
-        switched_on(asked, CAROL, **TERMS)
+        switched_on(asked, CAROL, asker=CAROL, **TERMS)
     with pytest.raises(ConflictError, match="something else"):
-        switched_on(asked, DORA, **(TERMS | {"per_day": 3}))
+        switched_on(asked, DORA, asker=CAROL, **(TERMS | {"per_day": 3}))
     with pytest.raises(ForbiddenError):
         switched_on(asked, ALICE, **TERMS)
-    on = switched_on(asked, DORA, **TERMS)
+    on = switched_on(asked, DORA, asker=CAROL, **TERMS)
     assert on.on
     with pytest.raises(ConflictError, match="are on"):
         switched_on(on, CAROL, **TERMS)
     with pytest.raises(ForbiddenError):
         switched_off(on, ALICE)
     assert switched_off(on, CAROL).status == "off"
+
+
+@pytest.mark.parametrize("gone", [None, person("carol", Role.SUPERVISOR)])
+def test_canaries_that_somebody_asked_for_who_may_not_any_more_are_asked_for_anew(
+    gone: PersonRow | None,
+) -> None:
+    asked = switched_on(Canaries(), CAROL, **TERMS)
+    again = switched_on(asked, DORA, asker=gone, **TERMS)
+    assert (again.on, again.asked_by) == (False, "dora")
 
 
 def test_two_people_give_a_right_back_and_neither_is_its_own() -> None:
