@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+__all__ = ["pg_template"]
 
 
 @pytest_asyncio.fixture

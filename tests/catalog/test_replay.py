@@ -6,10 +6,13 @@ import pytest
 
 from tests.support.crm import Crm
 from tests.support.flow.house import open_house
+from tests.support.flow.template import pg_template
 from tests.support.tau.replay import Told, begin_anew, opened, replay
 from tests.support.tau.truth import conversations
 
 # Returns, exchanges, cancellations, other items and addresses, and calls meant to fail.
+__all__ = ["pg_template"]
+
 SAMPLE = ("0", "2", "46", "35", "105")
 
 

@@ -26,10 +26,13 @@ from tests.support.approvals.voters import (
     signed_vote,
 )
 from tests.support.flow.house import ENVIRONMENT, PEOPLE, TENANT, House, open_house
+from tests.support.flow.template import pg_template
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+__all__ = ["pg_template"]
 
 IDS = RandomIds()
 DIGEST = "d" * 64

@@ -18,10 +18,14 @@ from tests.support.approvals.keeper import FakeKeeper, squatting
 from tests.support.approvals.timekeeping import KEYS, Stage, open_stage, place
 from tests.support.approvals.voters import large_refund
 from tests.support.flow.house import open_house
+from tests.support.flow.template import pg_template
 from tests.support.servers import connect_temporal
 
 if TYPE_CHECKING:
     from broker.effects.temporal.outbox import Keeper
+
+
+__all__ = ["pg_template"]
 
 
 @dataclass

@@ -26,6 +26,7 @@ from tests.support.approvals.keeper import FakeKeeper
 from tests.support.approvals.timekeeping import KEYS, open_stage, place, until
 from tests.support.approvals.voters import LARGE, approve, large_refund, state_of
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from broker.cli.stack.embedded import Access
     from broker.effects.database import Database
+
+
+__all__ = ["pg_template"]
 
 
 @pytest_asyncio.fixture

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 from tests.support.servers import database_of_its_own
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from broker.cli.stack.embedded import Access
     from tests.support.servers import Database
+
+
+__all__ = ["pg_template"]
 
 
 @pytest_asyncio.fixture

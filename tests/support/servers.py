@@ -81,16 +81,29 @@ def pg_template(
     servers: Access, migrate: Callable[[str], None] | None, shared_folder: Path
 ) -> str:
     """Return the database that the tests' own are cloned from, made once per run."""
-    access = servers
-    with _one_at_a_time(shared_folder / "template.lock"):
-        if not _run(_exists(access, TEMPLATE)):
-            unfinished = f"{TEMPLATE}_new"
-            _run(_admin(access, f"DROP DATABASE IF EXISTS {unfinished}"))
-            _run(_admin(access, f"CREATE DATABASE {unfinished} OWNER {OWNER}"))
-            if migrate is not None:
-                migrate(access.dsn(role=OWNER, database=unfinished))
-            _run(_admin(access, f"ALTER DATABASE {unfinished} RENAME TO {TEMPLATE}"))
+    with template_once(servers, TEMPLATE, shared_folder) as unfinished:
+        if unfinished and migrate is not None:
+            migrate(unfinished.dsn())
     return TEMPLATE
+
+
+@contextlib.contextmanager
+def template_once(
+    access: Access, name: str, shared_folder: Path, *, source: str = "template1"
+) -> Iterator[Database | None]:
+    """Give what is to become a template to be filled; None once a run has it.
+
+    Whoever fills it has closed every connection to it when the block ends.
+    """
+    with _one_at_a_time(shared_folder / f"{name}.lock"):
+        if _run(_exists(access, name)):
+            yield None
+            return
+        new = f"{name}_new"
+        _run(_admin(access, f"DROP DATABASE IF EXISTS {new} WITH (FORCE)"))
+        _run(_admin(access, f"CREATE DATABASE {new} TEMPLATE {source} OWNER {OWNER}"))
+        yield Database(name=new, access=access)
+        _run(_admin(access, f"ALTER DATABASE {new} RENAME TO {name}"))
 
 
 @pytest.fixture

@@ -8,11 +8,15 @@ import pytest_asyncio
 
 from tests.support.approvals.timekeeping import Stage, open_stage
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.cli.stack.embedded import Access
+
+
+__all__ = ["pg_template"]
 
 
 @pytest_asyncio.fixture

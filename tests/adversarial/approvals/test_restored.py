@@ -19,12 +19,15 @@ from broker.unknown.restored import LOST, RESTORED, SENT_MAX
 from tests.support.approvals.office import Office, open_office
 from tests.support.approvals.voters import LARGE, approve, large_refund
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 from tests.support.flow.unknowns import Declared, agree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from httpx import Response
+
+__all__ = ["pg_template"]
 
 PATH = "/v1/admin/restore"
 ORIGIN = "log.example/1"

@@ -20,6 +20,7 @@ from broker.effects.limits.rates import (
     valkey_client,
 )
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 from tests.support.flow.unknowns import agree
 from tests.support.limits.lines import patient_counter
 from tests.support.limits.own_valkey import own_valkey
@@ -27,6 +28,8 @@ from tests.support.limits.own_valkey import own_valkey
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+__all__ = ["pg_template"]
 
 ASKED = 24
 

@@ -26,12 +26,16 @@ from broker.core.words.action import ActionState
 from tests.support.approvals.office import serve_office
 from tests.support.approvals.voters import VERY_LARGE, large_refund, state_of
 from tests.support.flow.house import PEOPLE, House, open_house
+from tests.support.flow.template import pg_template
 from tests.support.flow.unknowns import unclear_refund
 from tests.support.identities import key_of
 from tests.support.source import TOP
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
+
+
+__all__ = ["pg_template"]
 
 
 @dataclass

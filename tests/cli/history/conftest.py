@@ -15,12 +15,16 @@ from broker.effects.database import Database
 from broker.effects.keys import KeyRing, generate_keys
 from broker.registry.authority import Realm
 from tests.support.flow.house import ENVIRONMENT, TENANT, House, open_house
+from tests.support.flow.template import pg_template
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.cli.history.play import World
+
+
+__all__ = ["pg_template"]
 
 
 @pytest_asyncio.fixture

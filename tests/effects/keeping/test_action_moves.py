@@ -9,6 +9,9 @@ from broker.core.words.action import ENDED, MOVES, ActionState
 from broker.core.words.approval import ApprovalState
 from tests.support.approvals.voters import large_refund
 from tests.support.flow.house import open_house
+from tests.support.flow.template import pg_template
+
+__all__ = ["pg_template"]
 
 
 async def test_sql_allows_the_moves_of_core_and_no_other(pg_dsn) -> None:

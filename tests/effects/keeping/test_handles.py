@@ -11,11 +11,14 @@ from broker.core.words.subject import VerificationLevel
 from broker.effects.keeping.handles import TEXTS_SEARCHED_MAX, TURNS_SEARCHED_MAX
 from tests.support.flow.executor import CARD, ORDER, PAID
 from tests.support.flow.house import House, open_house
+from tests.support.flow.template import pg_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.core.words.subject import Interaction
+
+__all__ = ["pg_template"]
 
 NAMED = "gift_card_1234567"
 
