@@ -11,6 +11,7 @@ import httpx
 from broker.client.answers import Answer, answer_of
 from broker.client.oauth import ASSERTION_LIFE_S, now_utc, send
 from broker.client.session import TIMEOUT_S
+from broker.client.trust import authorities
 from broker.core.jws import sign
 from broker.core.words.approval import CONFIRMATION_TYP
 from broker.core.words.identity import ASKING_TYP, INTERACTION_TYP, TURN_TYP
@@ -44,7 +45,7 @@ class ChannelClient:
         self._key = key
         self._now = now
         self._owns_http = http is None
-        self._http = http or httpx.AsyncClient(timeout=TIMEOUT_S)
+        self._http = http or httpx.AsyncClient(timeout=TIMEOUT_S, verify=authorities())
         self._issuer = ""
 
     async def __aenter__(self) -> Self:

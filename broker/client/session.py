@@ -9,6 +9,7 @@ import httpx
 from broker.client.answers import Answer, UnreachableError, answer_of
 from broker.client.keys import new_key
 from broker.client.oauth import ATTEMPTS_MAX, Signer, TokenSource, now_utc, send
+from broker.client.trust import authorities
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -55,7 +56,7 @@ class Session:
         """
         self.base_url = base_url.rstrip("/")
         self._owns_http = http is None
-        self._http = http or httpx.AsyncClient(timeout=TIMEOUT_S)
+        self._http = http or httpx.AsyncClient(timeout=TIMEOUT_S, verify=authorities())
         self.instance = Signer(new_key(), now=now)
         self.tokens = TokenSource(
             http=self._http,

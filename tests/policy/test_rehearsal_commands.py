@@ -8,11 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer.testing import CliRunner
-
 from broker import rehearsal
 from broker.api.rehearsals import REPLAY_DAYS_MAX
-from broker.cli.app import make_app
 from broker.cli.exits import Exit
 from broker.cli.policy.rehearsing import money, summary
 from broker.cli.seed_policy import DEMO
@@ -21,6 +18,7 @@ from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX
 from tests.policy.test_rehearsal import later
 from tests.support.approvals.office import serve_office
 from tests.support.approvals.voters import VERY_LARGE, large_refund
+from tests.support.cli.command import invoke
 from tests.support.flow.house import PEOPLE
 from tests.support.identities import key_of
 
@@ -40,9 +38,7 @@ class Shell:
 
     async def run(self, *words: str, code: int = Exit.OK, who: str = "carol") -> str:
         where = ["--url", self.url, "--key", str(self.keys / f"{who}.jwk")]
-        done = await asyncio.to_thread(
-            CliRunner().invoke, make_app(), ["policy", *words, *where]
-        )
+        done = await asyncio.to_thread(invoke, "policy", *words, *where)
         assert done.exit_code == code, done.output
         return str(done.output)
 

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
 from broker import flow
 from broker.approving import ending
-from broker.cli.app import make_app
 from broker.cli.approvals import WORD, changes, printable
 from broker.cli.exits import Exit
 from broker.cli.sharing import HOURS_MAX
@@ -25,6 +23,7 @@ from broker.client.keys import ClientKey, write_key
 from broker.core.words.action import ActionState
 from tests.support.approvals.office import serve_office
 from tests.support.approvals.voters import VERY_LARGE, large_refund, state_of
+from tests.support.cli.command import invoke
 from tests.support.flow.house import PEOPLE, House, open_house
 from tests.support.flow.template import pg_template
 from tests.support.flow.unknowns import unclear_refund
@@ -75,8 +74,7 @@ class Counter:
     ) -> Any:
         where = ["--state", str(self.state), "--url", self.url]
         name = ["--as", who] if who else []
-        command = [of, *words, *where, *name]
-        return CliRunner().invoke(make_app(), command, input=typed)
+        return invoke(of, *words, *where, *name, typed=typed)
 
 
 @pytest.fixture

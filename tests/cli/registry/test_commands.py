@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from broker.cli.app import make_app
 from broker.cli.exits import Exit
 from broker.client.keys import read_key
 from broker.client.session import Session
+from tests.support.cli.command import invoke
 from tests.support.door import PEOPLE, TOOLS
 from tests.support.identities import AGENT, AGENT_ID, key_of
 
@@ -236,9 +235,7 @@ def test_a_broker_that_is_not_there_is_named(desk):
 
 
 def test_without_a_running_stack_the_way_to_start_one_is_shown(tmp_path):
-    result = CliRunner().invoke(
-        make_app(), ["agents", "list", "--state", str(tmp_path), "--key", "/none"]
-    )
+    result = invoke("agents", "list", "--state", str(tmp_path), "--key", "/none")
     assert result.exit_code in {Exit.NOT_FOUND, Exit.UNREACHABLE}
 
 

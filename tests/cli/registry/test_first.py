@@ -7,9 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
-from broker.cli.app import make_app
 from broker.cli.exits import Exit
 from broker.cli.registry.first import HISTORY_READ
 from broker.client.keys import read_key
@@ -19,6 +17,7 @@ from broker.effects.registry import Registry
 from broker.registry.authority import Realm
 from broker.registry.people import Role, bootstrap_closed, parse_person
 from tests.contracts.test_registry import Unsequenced
+from tests.support.cli.command import invoke
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +31,7 @@ def run(tmp_path: Path, pg_broker_dsn: str, monkeypatch: pytest.MonkeyPatch) -> 
     def command(name: str, *more: str, code: int = Exit.OK) -> dict[str, Any]:
         out = str(tmp_path / f"{name}.jwk")
         words = ["people", "first", name, "--out", out, "--state", str(tmp_path)]
-        result = CliRunner().invoke(make_app(), [*words, *more, "--json"])
+        result = invoke(*words, *more, "--json")
         assert result.exit_code == code, result.output
         found: dict[str, Any] = json.loads(result.stdout)
         return found

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from broker.cli.app import make_app
 from broker.cli.exits import Exit
+from tests.support.cli.command import invoke
 
 TOOLS = ("customers.get", "customers.verify", "orders.get", "orders.refund")
 CATALOG = Path(__file__).parents[3] / "tools" / "catalog"
@@ -27,12 +26,8 @@ class Shell:
 
     def say(self, *words: str, code: int = Exit.OK, told: str = "") -> str:
         """Run a `tools` command; return what people read."""
-        result = CliRunner().invoke(
-            make_app(),
-            ["tools", *words],
-            input=told,
-            env={"COUNTERFOIL_CATALOG": str(self.catalog)},
-        )
+        env = {"COUNTERFOIL_CATALOG": str(self.catalog)}
+        result = invoke("tools", *words, typed=told, env=env)
         assert result.exit_code == code, result.output
         assert "Traceback" not in result.output
         return result.output

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from typer.testing import CliRunner
 
-from broker.cli.app import make_app
 from broker.cli.exits import Exit
 from broker.client.keys import ClientKey, write_key
 from broker.core.words.entry import EntryKind
+from tests.support.cli.command import invoke
 from tests.support.door import PEOPLE, Door, Times, application, open_door
 from tests.support.identities import key_of
 
@@ -45,7 +44,7 @@ class Desk:
         """Run a command as a person; return its JSON, or its text if it has none."""
         where = ["--state", str(self.state), "--url", self.url]
         name = ["--as", who] if who else []
-        result = CliRunner().invoke(make_app(), [*words, *where, *name, "--json"])
+        result = invoke(*words, *where, *name, "--json")
         assert result.exit_code == code, result.output
         lines = [json.loads(line) for line in result.stdout.splitlines()]
         return lines[0] if len(lines) == 1 else lines
@@ -54,7 +53,7 @@ class Desk:
         """Run a command as a person; return what people read."""
         where = ["--state", str(self.state), "--url", self.url]
         name = ["--as", who] if who else []
-        result = CliRunner().invoke(make_app(), [*words, *where, *name])
+        result = invoke(*words, *where, *name)
         assert result.exit_code == code, result.output
         return str(result.output)
 
@@ -69,6 +68,8 @@ def served_desk(tmp_path: Path) -> Iterator[Desk]:
     """Serve a door on loopback, with everybody's key files in a state folder."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        # Who calls before uvicorn is up waits for it.
+        listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for name, (person_id, _) in PEOPLE.items():
             key = ClientKey(f"person:{person_id}", name, key_of(name))

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from typer.testing import CliRunner
-
-from broker.cli.app import make_app
+from tests.support.cli.command import invoke
 
 
 def tried(tool: str, arguments: Mapping[str, Any], *options: str) -> dict[str, Any]:
@@ -17,7 +15,7 @@ def tried(tool: str, arguments: Mapping[str, Any], *options: str) -> dict[str, A
     ``sent`` has a line per request, the rest is what `tools test --json` gives.
     """
     words = ["tools", "test", tool, "--arguments", json.dumps(arguments), "--json"]
-    result = CliRunner().invoke(make_app(), [*words, *options])
+    result = invoke(*words, *options)
     assert "requests" in result.output, result.output
     done: dict[str, Any] = json.loads(result.output)
     return {**done, "sent": [one["sent"] for one in done["requests"]]}
