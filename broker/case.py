@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from broker import ordered
 from broker.core import admission, approve, authorize, guard, limit
 from broker.core.canonical import CanonicalError, canonical, digest
 from broker.core.identity import chain
@@ -21,11 +22,11 @@ from broker.core.words.action import (
     Bound,
     Requester,
 )
-from broker.core.words.budget import BudgetRule, CappedObject, LimitFacts, Scope, Window
+from broker.core.words.budget import BudgetRule, Scope, Window
 from broker.core.words.decision import Reason
-from broker.core.words.effect import Effect, Tier, is_consequential
+from broker.core.words.effect import Tier, is_consequential
 from broker.core.words.errors import ForbiddenError, InvalidError
-from broker.core.words.money import Money
+from broker.counted import above, charged, facts_of
 from broker.registry.limits import release
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 
     from broker.core.words.action import ActionRecord
     from broker.core.words.approval import StandingApproval
-    from broker.core.words.budget import Line
+    from broker.core.words.budget import LimitFacts, Line
     from broker.core.words.subject import Caller, Interaction
     from broker.core.words.tool import Tool
+    from broker.ordered import Undoing
     from broker.ports import AuthorityView, Ports
 
 STANDING_RULE = "standing"
@@ -58,14 +60,6 @@ class Ask:
     idempotency_key: str = ""
     action_id: str = ""
     undo: Undoing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Undoing:
-    """Which action a person wants taken back."""
-
-    action_id: str
-    person_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +96,12 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
     """
     _check_fields(ask)
     interaction = await ports.store.interaction(ask.interaction_id)
-    scopes = [scope for scope, _ in ask.caller.epochs.scopes]
-    view = await ports.authority.view(
-        ask.caller.subject_id, scopes, chain=_above(ask.caller)
-    )
+    view = await _view(ports, ask)
+    if isinstance(view, Reason):
+        return view
     now = ports.clock.now()
-    refusal = admission.admit(ask.caller, interaction, epochs=view.epochs, now=now)
+    admit = admission.admit_order if ask.undo else admission.admit
+    refusal = admit(ask.caller, interaction, epochs=view.epochs, now=now)
     refusal = _STOPPED if view.stopped else refusal
     if refusal is not None or interaction is None:
         return refusal or Reason("no_such_interaction", "no such interaction")
@@ -135,8 +129,9 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
         asked_by=ask.undo.person_id if ask.undo else "",
     )
     owners = [one.owner for one in view.chain]
-    owners += [ask.undo.person_id] if ask.undo else []
     requester = admission.requester_of(ask.caller, owners=owners)
+    if ask.undo:
+        requester = admission.requester_of_order(ask.caller, ask.undo.of.requester)
     case = Case(
         request=request,
         requester=requester,
@@ -144,7 +139,9 @@ async def established(ports: Ports, ask: Ask) -> Case | Reason:
         bound=bound,
         interaction=interaction,
         view=view,
-        facts=await _facts(ports, tool, bound, interaction, requester),
+        facts=charged(
+            request, await facts_of(ports, tool, bound, interaction, requester)
+        ),
         caller=ask.caller,
     )
     return _with_standing(ports, case)
@@ -158,10 +155,9 @@ async def reopened(
     ``to_record``: it was sent already, and is recorded whoever was revoked since.
     """
     interaction = await ports.store.interaction(stored.request.interaction_id)
-    scopes = [scope for scope, _ in stored.requester.epochs]
-    view = await ports.authority.view(
-        stored.requester.agent_id, scopes, chain=_above(stored.requester)
-    )
+    view = await _view_again(ports, stored, to_record=to_record)
+    if isinstance(view, Reason):
+        return view
     tool = ports.shelf.tool(stored.request.tool)
     if view.stopped and not to_record:
         return _STOPPED
@@ -182,11 +178,33 @@ async def reopened(
         bound=bound,
         interaction=interaction,
         view=view,
-        facts=await _facts(ports, tool, bound, interaction, stored.requester),
+        facts=charged(
+            stored.request,
+            await facts_of(ports, tool, bound, interaction, stored.requester),
+        ),
     )
     # What one standing approval has paid for, no other one covers.
     only = stored.standing_approval
     return case if stored.approval_id else _with_standing(ports, case, only=only)
+
+
+async def _view(ports: Ports, ask: Ask) -> AuthorityView | Reason:
+    """Return what holds now for who asks: an agent, or a person who gives an order."""
+    scopes = [scope for scope, _ in ask.caller.epochs.scopes]
+    if ask.undo is not None:
+        return await ordered.view_of(ports, ask.undo, scopes, tool=ask.tool)
+    chain = above(ask.caller)
+    return await ports.authority.view(ask.caller.subject_id, scopes, chain=chain)
+
+
+async def _view_again(
+    ports: Ports, stored: ActionRecord, *, to_record: bool
+) -> AuthorityView | Reason:
+    scopes = [scope for scope, _ in stored.requester.epochs]
+    if ordered.is_order(stored) and not to_record:
+        return await ordered.view_again(ports, stored, scopes)
+    who = stored.requester
+    return await ports.authority.view(who.agent_id, scopes, chain=above(who))
 
 
 def stands(case: Case, stored: ActionRecord) -> Reason | None:
@@ -294,11 +312,6 @@ def no_such_tool() -> ForbiddenError:
     )
 
 
-def _above(who: Caller | Requester) -> tuple[str, ...]:
-    """Return the agents on whose authority somebody acts, the nearest first."""
-    return chain.agents_of(who.principal, who.actors)[1:]
-
-
 def epochs_of(case: Case, requester: Requester) -> tuple[tuple[str, int], ...]:
     """Return what a warrant is issued under; whatever moves on makes it void."""
     if case.standing is None:
@@ -337,47 +350,6 @@ def _under(case: Case, standing: tuple[StandingApproval, ...]) -> Case:
     name = first.approval_id if first else ""
     facts = replace(case.facts, standing_approval=name)
     return replace(case, standing=first, spare=standing[1:], facts=facts)
-
-
-async def _facts(
-    ports: Ports,
-    tool: Tool,
-    bound: Bound,
-    interaction: Interaction,
-    requester: Requester,
-) -> LimitFacts:
-    kinds = {o.kind for o in tool.binding.objects if o.cap}
-    named = [
-        (tool.connector, kind, name) for kind, name in bound.objects if kind in kinds
-    ]
-    ceilings = await ports.handles.ceilings(named) if named else {}
-    return LimitFacts(
-        tenant=interaction.tenant,
-        environment=interaction.environment,
-        use_case=interaction.use_case,
-        agent_id=requester.agent_id,
-        chain=_above(requester),
-        counts=requester.counts,
-        tool=tool.name,
-        customer_ref=interaction.customer_ref,
-        amount=bound.amount,
-        connector=tool.connector,
-        reads=tool.effect is Effect.READ,
-        objects=tuple(
-            CappedObject(
-                kind=key[1],
-                ref=ports.vault.reference("object", *key),
-                ceiling=_ceiling(bound, ceilings.get(key)),
-            )
-            for key in named
-        ),
-    )
-
-
-def _ceiling(bound: Bound, units: int | None) -> Money | None:
-    if units is None or bound.amount is None:
-        return None
-    return Money(units, bound.amount.currency)
 
 
 def _check_fields(ask: Ask) -> None:

@@ -64,7 +64,7 @@ async def keep_decision(
         more={
             "standing_approval": new_record.standing_approval or None,
             "approval": approval.approval_id if approval else None,
-            **_asked_by(case),
+            **record.ordered_by(case.request.asked_by),
             "approval_digest": approval.digest if approval else None,
             "quorum": approval.quorum.approvers_min if approval else None,
             "reserved": reserved(lines),
@@ -97,7 +97,9 @@ async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
         environment=ask.caller.environment,
         context=record.context_of(ask.caller, None),
         action={"tool": ask.tool if ports.shelf.tool(ask.tool) else None},
-        detail={"reasons": [{"code": reason.code}]} | delegation_of(ask.caller),
+        detail={"reasons": [{"code": reason.code}]}
+        | record.ordered_by(ask.undo.person_id if ask.undo else "")
+        | delegation_of(ask.caller),
         replica=ports.replica,
     )
     await ports.journal.record(entry)
@@ -277,11 +279,6 @@ def _lines(case: Case, decision: Decision) -> tuple[Line, ...]:
     if isinstance(decision, Permit):
         return case.lines
     return tuple(line for line in case.lines if line.rule_id != STANDING_RULE)
-
-
-def _asked_by(case: Case) -> dict[str, str]:
-    by = case.request.asked_by
-    return {"by": f"person:{by}"} if by else {}
 
 
 def _subject(interaction: Interaction) -> str:

@@ -1,33 +1,32 @@
 """A person has an action taken back: another action, on the same path as all of them.
 
 The manifest names the tool that undoes, and what its arguments are made from: decided
-arguments, and values of the edge's signed receipt. What is asked for is decided by
-policy, takes its own budgets, is signed by people (never by the one who asked, nor by
-the agent's owner), and is executed once. Nothing here happens by itself.
+arguments, and values of the edge's signed receipt. What is ordered is decided by
+policy, takes its own budgets, is signed by people (never by the one who ordered it, nor
+by the agent's owner), and is executed once. Nothing here happens by itself. The person
+orders it in their own name (broker/ordered.py): the agent may be revoked by then.
 
-Source: DESIGN, chapters 2 and 3 (invariants 5 and 7).
+Source: DESIGN, chapters 2 and 3 (invariants 5 and 7); docs/adr/0018.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from broker import flow
-from broker.case import Ask, Undoing
-from broker.core.approvals.resolutions import role_of
+from broker.case import Ask
 from broker.core.jwk import JwsError
 from broker.core.jws import claims_of, unpack
 from broker.core.words.action import ActionKind, ActionState
 from broker.core.words.errors import ConflictError, ForbiddenError, NotFoundError
-from broker.core.words.subject import Caller, Epochs, Grant, SubjectKind
+from broker.ordered import Undoing, may_order, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.words.action import ActionRecord
-    from broker.core.words.approval import Approver
+    from broker.core.words.subject import Caller
     from broker.core.words.tool import Undo
     from broker.flow import Answer
     from broker.ports import Ports
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
 UNDOS_MAX: Final = 20
 """How often it may be asked for to undo one action."""
 
-_ASK_S: Final = 60
 _PLACE = re.compile(r"\{(args|receipt)\.([A-Za-z_][A-Za-z0-9_]*)\}")
-_SEE_ALL = frozenset({"security", "admin"})
 _VAIN = frozenset(
     {
         ActionState.REFUSED,
@@ -62,8 +59,8 @@ async def undo(ports: Ports, who: Caller, action_id: str, *, reason: str) -> Ans
     if person is None or not person.active:
         msg = "only people who are registered here have actions undone"
         raise ForbiddenError(msg)
-    record = await _record(ports, action_id)
-    if record is None or not _may(person, record):
+    record = await recorded(ports, action_id)
+    if record is None or not may_order(person, record):
         msg = "there is no such action for you"
         raise NotFoundError(msg)
     declared = _declared(ports, record)
@@ -74,19 +71,15 @@ async def undo(ports: Ports, who: Caller, action_id: str, *, reason: str) -> Ans
         msg = f"it was asked for {UNDOS_MAX} times to undo it"
         raise ConflictError(msg, hint="take it back at the upstream, by hand")
     ask = Ask(
-        caller=await _in_name_of(ports, record, declared),
+        caller=who,
         tool=declared.tool,
         arguments=arguments,
         interaction_id=record.request.interaction_id,
         reason=reason,
         idempotency_key=f"{action_id}:{vain}",
-        undo=Undoing(action_id, person.person_id),
+        undo=Undoing(record, person.person_id),
     )
     return await flow.submit(ports, ask)
-
-
-def _may(person: Approver, record: ActionRecord) -> bool:
-    return role_of(record) in person.roles or bool(person.roles & _SEE_ALL)
 
 
 def _declared(ports: Ports, record: ActionRecord) -> Undo:
@@ -136,38 +129,3 @@ def _receipt_values(record: ActionRecord) -> Mapping[str, Any]:
     except JwsError:
         return {}
     return values if isinstance(values, dict) else {}
-
-
-async def _in_name_of(ports: Ports, record: ActionRecord, declared: Undo) -> Caller:
-    """Return who acts: the agent of the first action, in that conversation alone.
-
-    There is no proof of possession, so that no standing approval covers it.
-    """
-    who, environment = record.requester, record.environment
-    scopes = [f"global:{environment}", f"agent:{who.agent_id}"]
-    view = await ports.authority.view(who.agent_id, scopes)
-    return Caller(
-        kind=SubjectKind.AGENT,
-        subject_id=who.agent_id,
-        tenant=record.tenant,
-        environment=environment,
-        token_id="",
-        grant_id=who.grant_id,
-        instance_id="",
-        kid=who.kid,
-        proof_of_possession=False,
-        expires_at=ports.clock.now() + timedelta(seconds=_ASK_S),
-        epochs=Epochs(tuple((one, view.epochs.get(one, 0)) for one in scopes)),
-        grant=Grant(
-            tools=frozenset({declared.tool}),
-            interaction_id=record.request.interaction_id,
-        ),
-    )
-
-
-async def _record(ports: Ports, action_id: str) -> ActionRecord | None:
-    """Return an action, None if there is none, or if what it said was erased."""
-    try:
-        return await ports.store.action(action_id)
-    except LookupError:
-        return None

@@ -251,7 +251,7 @@ async def own_action(ports: Ports, caller: Caller, action_id: str) -> ActionReco
     bound_to = caller.grant.interaction_id
     if (
         record is None
-        or not is_part_of(caller, record.requester)
+        or not _is_its(caller, record)
         or (bound_to and record.request.interaction_id != bound_to)
     ):
         msg = "there is no such action of yours"
@@ -274,13 +274,21 @@ async def own_actions(
         if (
             record is None
             or bound_to not in {"", record.request.interaction_id}
-            or not is_part_of(caller, record.requester)
+            or not _is_its(caller, record)
         ):
             continue
         found.append(record)
         if len(found) == limit:
             break
     return found
+
+
+def _is_its(caller: Caller, record: ActionRecord) -> bool:
+    """Return whether an agent may look at this, answer for it and withdraw it.
+
+    What a person ordered in their own name is no agent's.
+    """
+    return not record.request.asked_by and is_part_of(caller, record.requester)
 
 
 async def waited(

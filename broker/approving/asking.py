@@ -52,6 +52,9 @@ async def ask(ports: Ports, caller: Caller, approval_id: str, text: str) -> str:
     refusal = approve.may_sign(person, asked.request, at=now, word=VoteWord.REJECT)
     if refusal is not None:
         raise ForbiddenError(refusal.text, hint="somebody else must sign this")
+    if asked.record.request.asked_by:
+        msg = "a person ordered this, and no agent answers for it"
+        raise ConflictError(msg, hint="the card says who; ask them, or reject it")
     question_id = ports.ids.new()
     payload = await evidence.seal(ports, asked.case, {"text": text}, "question")
     detail = {

@@ -44,6 +44,32 @@ def admit(
     )
 
 
+def admit_order(
+    caller: Caller,
+    interaction: Interaction | None,
+    *,
+    epochs: Mapping[str, int],
+    now: datetime,
+) -> Reason | None:
+    """Return why this person may not order something about a conversation, or None.
+
+    It may have ended long ago. Their token must name the epochs that void the order.
+    """
+    voids = {f"global:{caller.environment}", f"person:{caller.subject_id}"}
+    if caller.kind is not SubjectKind.PERSON:
+        return Reason("not_a_person", "only people order this")
+    if caller.expires_at <= now:
+        return Reason("token_expired", "the token has expired")
+    known = voids <= {scope for scope, _ in caller.epochs.scopes}
+    if not known or not caller.epochs.current_under(dict(epochs)):
+        return Reason("revoked", "this identity was revoked")
+    there = interaction is not None and (
+        (interaction.tenant, interaction.environment)
+        == (caller.tenant, caller.environment)
+    )
+    return None if there else Reason("no_such_interaction", "no such interaction")
+
+
 def over_grant(caller: Caller, tool: Tool, bound: Bound) -> Reason | None:
     """Return why the token does not cover this call, or None if it does."""
     highest = caller.grant.tier_max
@@ -75,6 +101,23 @@ def requester_of(caller: Caller, *, owners: Iterable[str] = ()) -> Requester:
         actors=caller.actors,
         barred=tuple(sorted(people)),
         counts=caller.counts,
+    )
+
+
+def requester_of_order(caller: Caller, of: Requester) -> Requester:
+    """Freeze who ordered that something is taken back, and who may not sign it.
+
+    The person is the requester: what voids their token voids this. Barred, beside the
+    owner of the agent that did it, is whoever had a part in what is taken back.
+    """
+    return Requester(
+        agent_id=of.agent_id,
+        instance_id=caller.instance_id,
+        kid=caller.kid,
+        grant_id=caller.grant_id,
+        proof_of_possession=caller.proof_of_possession,
+        epochs=caller.epochs.scopes,
+        barred=tuple(sorted({*of.barred, caller.subject_id})),
     )
 
 

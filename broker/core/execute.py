@@ -106,6 +106,7 @@ def warrant_for(
         arguments=request.arguments,
         customer_id=interaction.customer_id if tool.binding.needs_customer else "",
         agent_id=interaction.agent_id,
+        person_id=request.asked_by,
         edge=stamp.edge,
         boot=stamp.boot,
         epochs=stamp.epochs,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.core.words.decision import word_of
 from broker.core.words.entry import ENTRY_SCHEMA, AuditEntry, PayloadRef
 from broker.core.words.labels import Grade
+from broker.core.words.subject import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +115,7 @@ def context_of(
     fields: dict[str, Any] = {}
     if caller is not None:
         fields |= {
-            "agent": caller.subject_id,
+            "agent": caller.subject_id if caller.kind is SubjectKind.AGENT else None,
             "instance": caller.instance_id or None,
             "kid": caller.kid,
             "grant": caller.grant_id,
@@ -137,6 +138,11 @@ def context_of(
             "release": interaction.release or None,
         }
     return fields
+
+
+def ordered_by(person_id: str) -> dict[str, str]:
+    """Return what an entry says of the person who ordered it; nothing for an agent."""
+    return {"by": f"person:{person_id}"} if person_id else {}
 
 
 def action_of(

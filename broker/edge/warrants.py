@@ -88,9 +88,12 @@ def examine(
     if warrant.issued_at > now + timedelta(seconds=SKEW_S_MAX):
         raise RefusedError(INVALID, "the warrant was issued in the future")
     scopes = {scope for scope, _ in warrant.epochs}
-    if not {f"global:{warrant.environment}", f"agent:{warrant.agent_id}"} <= scopes:
+    # What a person ordered is void with them; it goes on if the agent was revoked.
+    who = f"agent:{warrant.agent_id}"
+    who = f"person:{warrant.person_id}" if warrant.person_id else who
+    if not {f"global:{warrant.environment}", who} <= scopes:
         raise RefusedError(
-            INVALID, "the warrant names no epoch of environment or agent"
+            INVALID, "the warrant names no epoch of environment, or of who asked"
         )
     tool = tools.get(warrant.manifest)
     if tool is None:

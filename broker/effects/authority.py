@@ -62,11 +62,17 @@ class SignedAuthority:
         self._signers: tuple[str, ...] = ()
 
     async def view(
-        self, agent_id: str, scopes: Sequence[str], *, chain: Sequence[str] = ()
+        self,
+        agent_id: str,
+        scopes: Sequence[str],
+        *,
+        chain: Sequence[str] = (),
+        ended: bool = False,
     ) -> AuthorityView:
         """Return what holds now for this agent and these revocation scopes.
 
-        ``chain`` are the agents on whose authority it acts, the nearest first.
+        ``chain`` are the agents on whose authority it acts, the nearest first. With
+        ``ended`` an agent is described that is not active, too: for what people do.
 
         Raises:
             StoreUnavailableError: The database does not answer, there is no policy
@@ -83,7 +89,7 @@ class SignedAuthority:
             by_kind.setdefault(row.kind, []).append(row)
         policy = self._in_force(next(iter(by_kind.get("policy", [])), None))
         policy = self._narrowed(policy, by_kind.get("limit", []))
-        agents = self._active(by_kind.get("agent", []))
+        agents = self._active(by_kind.get("agent", []), ended=ended)
         agent = agents.get(agent_id)
         above = [agents.get(one) for one in chain]
         standing: tuple[StandingApproval, ...] = ()
@@ -140,9 +146,11 @@ class SignedAuthority:
         channel = self._channels.of(await self._registry.get("channel", channel_id))
         return channel.facts() if channel is not None and channel.active else None
 
-    def _active(self, rows: Sequence[AuthorityRow]) -> dict[str, AgentRow]:
-        agents = [self._agents.of(row) for row in rows]
-        return {one.agent_id: one for one in agents if one is not None and one.active}
+    def _active(
+        self, rows: Sequence[AuthorityRow], *, ended: bool
+    ) -> dict[str, AgentRow]:
+        agents = [one for row in rows if (one := self._agents.of(row)) is not None]
+        return {one.agent_id: one for one in agents if one.active or ended}
 
     async def released(self, budget_id: str) -> Mapping[str, int]:
         """Return up to which freeze a budget's windows were released by people."""

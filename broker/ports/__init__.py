@@ -141,11 +141,17 @@ class Authority(Protocol):
     """Signed rows: agents, people, policies, standing approvals, epochs."""
 
     async def view(
-        self, agent_id: str, scopes: Sequence[str], *, chain: Sequence[str] = ()
+        self,
+        agent_id: str,
+        scopes: Sequence[str],
+        *,
+        chain: Sequence[str] = (),
+        ended: bool = False,
     ) -> AuthorityView:
         """Return what holds now for this agent and these revocation scopes.
 
-        ``chain`` are the agents on whose authority it acts, the nearest first.
+        ``chain`` are the agents on whose authority it acts, the nearest first. With
+        ``ended`` an agent is described that is not active, too: for what people do.
         """
 
     async def policy(self) -> Policy:

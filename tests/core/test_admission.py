@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from broker.core.admission import admit
+from broker.core.admission import (
+    admit,
+    admit_order,
+    requester_of,
+    requester_of_order,
+)
 from broker.core.words.subject import Caller, Epochs, Grant, SubjectKind
 from tests.support.cases import AGENT_ID, INTERACTION_ID, NOW, interaction
 
@@ -73,3 +78,51 @@ def test_unknown_and_foreign_interactions_look_the_same() -> None:
     unknown = admit(CALLER, None, epochs={}, now=NOW)
     foreign = admit(CALLER, interaction(agent_id="x"), epochs={}, now=NOW)
     assert unknown == foreign
+
+
+PERSON = replace(
+    CALLER,
+    kind=SubjectKind.PERSON,
+    subject_id="p",
+    epochs=Epochs((("global:dev", 3), ("person:p", 1))),
+)
+
+
+def order(caller: Caller = PERSON, *, person: int = 1, **changes: Any) -> str:
+    epochs = {"global:dev": 3, "person:p": person}
+    found = admit_order(caller, interaction(**changes), epochs=epochs, now=NOW)
+    return found.code if found else ""
+
+
+def test_a_person_may_order_something_about_a_conversation_that_is_over() -> None:
+    assert order(closed_at=NOW - timedelta(days=1), agent_id="anybody") == ""
+
+
+@pytest.mark.parametrize(
+    ("caller", "expected"),
+    [
+        (CALLER, "not_a_person"),
+        (replace(PERSON, expires_at=NOW), "token_expired"),
+        (replace(PERSON, tenant="other"), "no_such_interaction"),
+        # Without their epoch nothing would void the order.
+        (replace(PERSON, epochs=Epochs((("global:dev", 3),))), "revoked"),
+        (replace(PERSON, epochs=Epochs((("person:p", 1),))), "revoked"),
+    ],
+)
+def test_an_order_is_refused_to_everybody_else_with_a_reason(
+    caller: Caller, expected: str
+) -> None:
+    assert order(caller) == expected
+
+
+def test_an_order_ends_with_the_persons_epoch() -> None:
+    assert order(person=2) == "revoked"
+    assert admit_order(PERSON, None, epochs={}, now=NOW) is not None
+
+
+def test_whoever_had_a_part_in_the_first_action_is_barred_from_its_undo() -> None:
+    first = requester_of(replace(CALLER, subject_id="a"), owners=["x"])
+    asked = requester_of_order(PERSON, first)
+    assert asked.barred == ("p", "x")
+    assert asked.agent_id == "a"
+    assert asked.epochs == PERSON.epochs.scopes

@@ -77,6 +77,12 @@ def test_a_good_warrant_is_an_order_with_its_manifest() -> None:
         ({"epochs": (("global:dev", 0),)}, "warrant_invalid"),
         ({"epochs": (("agent:b", 0), ("global:dev", 0))}, "warrant_invalid"),
         ({"epochs": (("agent:a", 0), ("global:prod", 0))}, "warrant_invalid"),
+        # What a person ordered is void with them, not with the agent.
+        ({"person_id": "p"}, "warrant_invalid"),
+        (
+            {"person_id": "p", "epochs": (("person:q", 0), ("global:dev", 0))},
+            "warrant_invalid",
+        ),
     ],
 )
 def test_a_warrant_for_something_else_is_refused(changes, code) -> None:

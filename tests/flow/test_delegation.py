@@ -13,11 +13,13 @@ from broker.core.words.action import ActionState
 from broker.core.words.decision import Deny
 from broker.core.words.errors import ForbiddenError
 from broker.core.words.subject import Epochs, Grant
+from broker.undo import undo
 from tests.support.approvals.voters import (
     LARGE,
     PAID_PLENTY,
     approve,
     change_row,
+    voter,
 )
 from tests.support.flow.house import AGENT_ID, PEOPLE, put_row
 from tests.support.identities import key_of
@@ -286,3 +288,28 @@ SPENT = """
 UPDATE budget SET posted = posted + $1, version = version + 1
  WHERE rule_id = 'agent-day' AND scope ->> 'agent' = $2
 """
+
+
+async def test_what_was_done_through_a_chain_is_taken_back_by_none_who_had_a_part(
+    family: House,
+) -> None:
+    where = await family.interaction()
+    await family.read_order(where)
+    answer = await submitted(family, by_child(family, family.refund(where, LARGE)))
+    assert answer.record is not None
+    await approve(family, "alice", answer.record.approval_id)
+    first = answer.record.request.action_id
+    await flow.settle(family.ports, first)
+    await family.revoke(CHILD)
+    await change_agent(family, CHILD_ID, status="revoked")
+    asked = await undo(family.ports, voter(family, "carol"), first, reason="hijacked")
+    assert asked.record is not None, asked
+    assert asked.record.state is ActionState.PENDING_APPROVAL
+    # Bob owns the agent that did it, and Olivia the one that lent it the authority.
+    assert {PEOPLE["carol"], PEOPLE["olivia"]} <= {*asked.record.requester.barred}
+    with pytest.raises(ForbiddenError):
+        await approve(family, "bob", asked.record.approval_id)
+    await approve(family, "alice", asked.record.approval_id)
+    done = await flow.settle(family.ports, asked.record.request.action_id)
+    assert done is not None
+    assert done.state is ActionState.DONE

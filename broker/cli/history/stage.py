@@ -89,7 +89,12 @@ class SetAuthority:
     people: Mapping[str, Approver]
 
     async def view(
-        self, agent_id: str, scopes: Sequence[str], *, chain: Sequence[str] = ()
+        self,
+        agent_id: str,
+        scopes: Sequence[str],
+        *,
+        chain: Sequence[str] = (),
+        ended: bool = False,
     ) -> AuthorityView:
         """Return what was set."""
         return self.seen

@@ -113,9 +113,16 @@ def asked(  # noqa: PLR0913  (what a card is made of)
         "simulated": record.simulated,
         "agent": record.requester.agent_id,
         **delegation_of(record.requester),
+        **_order(record),
         # Last, so that nobody reads it before the rest.
         "agent_reason": record.request.reason,
     }
+
+
+def _order(record: ActionRecord) -> dict[str, str]:
+    """Return who ordered what in their own name; then the reason is theirs."""
+    by = record.request.asked_by
+    return {"ordered_by": by, "takes_back": record.request.reversal_of} if by else {}
 
 
 def _quorum(quorum: Quorum) -> dict[str, Any]:

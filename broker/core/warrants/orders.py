@@ -68,6 +68,7 @@ _WARRANT_CLAIMS = frozenset(
         "arguments",
         "customer",
         "agent",
+        "person",
         "epochs",
         "key",
     }
@@ -142,6 +143,7 @@ def warrant_claims(warrant: Warrant, *, issuer: str) -> dict[str, Any]:
         "arguments": dict(warrant.arguments),
         "customer": warrant.customer_id,
         "agent": warrant.agent_id,
+        "person": warrant.person_id,
         "epochs": dict(warrant.epochs),
         "key": warrant.idempotency_key,
     }
@@ -167,6 +169,7 @@ def parse_warrant(claims: Mapping[str, Any]) -> Warrant:
             arguments=read.object("arguments"),
             customer_id=read.text("customer", empty=True),
             agent_id=read.text("agent"),
+            person_id=read.text("person", empty=True),
             edge=read.text("aud"),
             boot=read.text("boot"),
             epochs=read.epochs("epochs"),

@@ -25,7 +25,8 @@ class Warrant:
 
     ``manifest`` is the digest of the manifest version that was decided on; ``edge`` and
     ``boot`` name the one edge process that may accept it; ``epochs`` are checked again
-    by the edge. ``customer_id`` is the upstream's id, empty if the tool needs none.
+    by the edge. ``customer_id`` is the upstream's id, empty if the tool needs none;
+    ``person_id`` is who ordered it in their own name, empty if an agent asked.
 
     Source: DESIGN, chapter 4; docs/adr/0006.
     """
@@ -46,6 +47,7 @@ class Warrant:
     idempotency_key: str
     issued_at: datetime
     expires_at: datetime
+    person_id: str = ""
 
     def __post_init__(self) -> None:
         """Refuse naive times and a life beyond the limit."""

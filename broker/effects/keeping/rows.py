@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from broker.core.words.action import Requester
+    from broker.core.words.action import ActionRecord
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
     from broker.ports import NewAction, NewTurn, Sealed
@@ -73,7 +73,7 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "agent_id": record.requester.agent_id,
         "instance_id": record.requester.instance_id,
         "grant_id": record.requester.grant_id,
-        "scopes": _further_scopes(record.requester),
+        "scopes": _scopes(record),
         "interaction_id": request.interaction_id,
         "customer_ref": record.customer_ref,
         "release": where.release,
@@ -106,9 +106,13 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
     }
 
 
-def _further_scopes(who: Requester) -> list[str] | None:
-    """Return what voids a delegated action beside its own agent, instance and grant."""
-    return [scope for scope, _ in who.epochs] if who.actors else None
+def _scopes(record: ActionRecord) -> list[str] | None:
+    """Return what voids an action, unless it is its own agent, instance and grant.
+
+    A delegated one ends with others as well; what a person ordered, with them alone.
+    """
+    named = record.requester.actors or record.request.asked_by
+    return [scope for scope, _ in record.requester.epochs] if named else None
 
 
 def interaction_json(interaction: Interaction, payload: Sealed) -> dict[str, Any]:

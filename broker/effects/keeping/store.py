@@ -65,15 +65,16 @@ SELECT action_id FROM action WHERE state = 'executing' AND lease_until < now()
 _REVOKED = """
 SELECT action_id FROM (
   SELECT DISTINCT a.action_id, a.created_at FROM action a
-   CROSS JOIN LATERAL unnest(a.scopes || ARRAY[
-           'global:' || a.environment, 'agent:' || a.agent_id,
-           'instance:' || a.instance_id, 'grant:' || a.grant_id]) AS s (scope)
+   CROSS JOIN LATERAL unnest(a.scopes || ARRAY['global:' || a.environment]
+           || CASE WHEN a.kind <> 'undo' THEN ARRAY[
+             'agent:' || a.agent_id, 'instance:' || a.instance_id,
+             'grant:' || a.grant_id] END) AS s (scope)
     JOIN revocation_epoch r ON r.scope = s.scope AND r.changed_at > a.created_at
    WHERE a.state IN ('pending_approval', 'ready')) AS found
  ORDER BY created_at LIMIT $1
 """
 _NEWEST = """
-SELECT action_id FROM action WHERE agent_id = $1 AND kind <> 'canary'
+SELECT action_id FROM action WHERE agent_id = $1 AND kind = 'request'
  ORDER BY created_at DESC LIMIT $2
 """
 _APPROVAL_END = {

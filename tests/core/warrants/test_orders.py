@@ -85,6 +85,7 @@ def warrants(draw: st.DrawFn) -> Warrant:
         idempotency_key=draw(words | st.just("")),
         issued_at=issued_at,
         expires_at=issued_at + timedelta(milliseconds=life_ms),
+        person_id=draw(words | st.just("")),
     )
 
 
@@ -128,6 +129,7 @@ def a_warrant(**changes: object) -> dict[str, object]:
         "arguments": {"order_id": "W1"},
         "customer": "",
         "agent": "a",
+        "person": "",
         "epochs": {"global:dev": 0},
         "key": "k",
     } | changes

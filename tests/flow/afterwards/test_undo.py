@@ -21,7 +21,7 @@ from broker.registry.emergency.kill_switch import (
 from broker.undo import UNDOS_MAX, undo
 from tests.support.approvals.voters import approve, reject, voter
 from tests.support.flow.executor import ORDER
-from tests.support.flow.house import AGENT_ID, PEOPLE, put_row
+from tests.support.flow.house import PEOPLE, put_row
 from tests.support.flow.unknowns import unclear_refund
 
 if TYPE_CHECKING:
@@ -184,20 +184,6 @@ async def test_the_agent_itself_cannot_ask_for_it(house: House) -> None:
     agent = house.ask("orders.get", interaction, order_id=ORDER).caller
     with pytest.raises(ForbiddenError):
         await undo(house.ports, agent, first, reason=WHY)
-
-
-async def test_nothing_is_undone_in_the_name_of_an_agent_that_was_revoked_meanwhile(
-    house: House,
-) -> None:
-    first = await refunded(house)
-    record = record_of(await asked(house, first))
-    await approve(house, "bob", record.approval_id)
-    await house.revoke(f"agent:{AGENT_ID}")
-    done = await flow.settle(house.ports, record.request.action_id)
-    assert done is not None
-    assert done.state is ActionState.REFUSED
-    assert house.executor.reversed == []
-    assert (await house.held(), await house.posted()) == (0, 1_000)
 
 
 async def test_policy_has_the_last_word_about_an_undo_as_about_everything(

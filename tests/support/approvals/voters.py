@@ -45,7 +45,7 @@ def voter(house: House, name: str) -> Caller:
         kid=key_of(name).kid,
         proof_of_possession=True,
         expires_at=house.ports.clock.now() + timedelta(minutes=5),
-        epochs=Epochs(()),
+        epochs=Epochs((("global:dev", 0), (f"person:{PEOPLE[name]}", 0))),
         grant=Grant(),
     )
 
