@@ -14,6 +14,7 @@ from broker.cli.exits import Exit
 from broker.cli.signed_in import (
     Desk,
     JsonOption,
+    ReasonOption,
     StateOption,
     as_person,
     desk,
@@ -38,7 +39,9 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@as_person
 def rotate(
+    at: Desk,
     *,
     only_known: Annotated[
         bool,
@@ -48,13 +51,22 @@ def rotate(
             "call it again.",
         ),
     ] = False,
-    state: StateOption = STATE_DEFAULT,
-    as_json: JsonOption = False,
+    reason: ReasonOption = "",
 ) -> None:
-    """Seal with a new key from now on; open approvals go on under their old ones."""
-    at = desk(state, "", None, "", as_json=as_json)
+    """Seal with a new key from now on; open approvals go on under their old ones.
+
+    Run it on a host that holds the state, with the broker up: who rotated it is in the
+    log before the key seals.
+    """
+
+    def announce(kid: str) -> None:
+        at.run(lambda me: me.codec_rotated(kid, reason=reason))
+
+    now = datetime.now(UTC)
     try:
-        keys = rotate_codec_keys(at.state, now=datetime.now(UTC), only_known=only_known)
+        keys = rotate_codec_keys(
+            at.state, now=now, announce=announce, only_known=only_known
+        )
     except (KeyFileError, OSError) as error:
         at.fail(str(error), hint="run it on the host that holds the state")
     said = {"newest": keys.keys[0].kid, "keys": [one.kid for one in keys.keys]}

@@ -37,6 +37,13 @@ class PersonClient(SupervisorClient):
         path = f"/v1/admin/actions/{action_id}/undo"
         return await self.call("POST", path, json={"reason": reason})
 
+    async def codec_rotated(self, kid: str, *, reason: str = "") -> Mapping[str, Any]:
+        """Say that this key seals what goes to Temporal from now on."""
+        said = {"key": kid, "reason": reason}
+        return (
+            await self.call("POST", "/v1/admin/codec/rotations", json=said)
+        ).checked()
+
     async def reconcile_unknown(self) -> Mapping[str, Any]:
         """Have the edge and the upstream asked now what became of them."""
         path = "/v1/admin/actions/unknown/reconcile"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.approvals.codec import CODEC_KEYS_MAX
+from broker.core.approvals.codec import CODEC_KEYS_MAX, CodecKeys
 from broker.core.authorize import EXPIRES_S_MAX
 from broker.effects.keyfiles import KeyFileError, write_secret
 from broker.effects.temporal.keyfile import (
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 LONG = timedelta(seconds=EXPIRES_S_MAX + 2 * 86_400)
+
+
+def rotated(state: Path, *, now: datetime = NOW, only_known: bool = False) -> CodecKeys:
+    """Rotate as somebody does who need not be asked twice."""
+    return rotate_codec_keys(
+        state, now=now, announce=lambda _kid: None, only_known=only_known
+    )
 
 
 def files(state: Path) -> tuple[Path, Path]:
@@ -62,7 +69,7 @@ async def test_an_approval_that_is_open_while_the_key_is_rotated_is_settled_once
                 return len(stage.broker.calls) >= 2
 
             await until(asked)
-            rotate_codec_keys(tmp_path, now=datetime.now(UTC))
+            rotated(tmp_path, now=datetime.now(UTC))
             # The same processes go on, with the old payloads and the new key.
             await approve(house, "alice", before.approval_id)
             assert await stage.result(before.approval_id) == "done"
@@ -104,10 +111,10 @@ def test_every_process_knows_a_new_key_before_the_first_one_seals_with_it(
     tmp_path: Path,
 ) -> None:
     [old] = generate_codec_keys(tmp_path).keys
-    known = rotate_codec_keys(tmp_path, now=NOW, only_known=True).keys
+    known = rotated(tmp_path, now=NOW, only_known=True).keys
     assert known[0] == old
     assert len(known) == 2
-    newest = rotate_codec_keys(tmp_path, now=NOW).keys
+    newest = rotated(tmp_path, now=NOW).keys
     assert newest == (known[1], old)
     for path in files(tmp_path):
         assert load_codec_keys(path).keys == newest
@@ -120,9 +127,9 @@ def test_a_rotation_that_was_cut_short_goes_on_with_the_key_that_one_process_has
     generate_codec_keys(tmp_path)
     ours, theirs = files(tmp_path)
     alone = ours.read_bytes()
-    known = rotate_codec_keys(tmp_path, now=NOW, only_known=True).keys
+    known = rotated(tmp_path, now=NOW, only_known=True).keys
     write_secret(ours, alone)
-    assert rotate_codec_keys(tmp_path, now=NOW).keys == (known[1], known[0])
+    assert rotated(tmp_path, now=NOW).keys == (known[1], known[0])
     assert ours.read_bytes() == theirs.read_bytes()
 
 
@@ -131,11 +138,11 @@ def test_a_key_is_dropped_only_once_no_approval_can_be_open_under_it(
 ) -> None:
     generate_codec_keys(tmp_path)
     for _ in range(CODEC_KEYS_MAX - 1):
-        ring = rotate_codec_keys(tmp_path, now=NOW).keys
+        ring = rotated(tmp_path, now=NOW).keys
     assert len(ring) == CODEC_KEYS_MAX
     with pytest.raises(KeyFileError, match="ring is full"):
-        rotate_codec_keys(tmp_path, now=NOW + timedelta(days=29))
-    later = rotate_codec_keys(tmp_path, now=NOW + LONG).keys
+        rotated(tmp_path, now=NOW + timedelta(days=29))
+    later = rotated(tmp_path, now=NOW + LONG).keys
     assert len(later) == 2
     assert later[1] == ring[0]
 
@@ -152,3 +159,23 @@ def test_keys_that_cannot_be_read_any_more_stay_as_they_were(tmp_path: Path) -> 
     for path in files(tmp_path):
         write_secret(path, json.dumps({"keys": [fresh]}).encode())
     assert all(source() != before[0] for source in sources)
+
+
+def test_no_key_seals_before_somebody_has_it_in_the_log_that_it_does(
+    tmp_path: Path,
+) -> None:
+    [old] = generate_codec_keys(tmp_path).keys
+    ours, theirs = files(tmp_path)
+    said = []
+
+    def refused(kid: str) -> None:
+        said.append(kid)
+        for path in (ours, theirs):
+            assert load_codec_keys(path).keys[0] == old
+        msg = "the log cannot take it"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="log"):
+        rotate_codec_keys(tmp_path, now=NOW, announce=refused)
+    assert load_codec_keys(ours).keys[0] == load_codec_keys(theirs).keys[0] == old
+    assert rotated(tmp_path).keys[0].kid == said[0]

@@ -1,5 +1,8 @@
 """Open what Temporal keeps, for an operator who looks at a run: its remote codec.
 
+Its keys lie in files of the hosts, where somebody rotates them: who, and when, is said
+here first, and stands in the log before the new key seals anything.
+
 Temporal's own tools send payloads and show what comes back; keys stay in the broker.
 Only people who may look into the registry are answered, and each answer is recorded
 before it is given. No other origin may call it, unless one is configured.
@@ -12,21 +15,24 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from broker.api.admin.registry import REASON_CHARS_MAX
 from broker.api.bodies import Body, documented, read
 from broker.api.security import person, person_row
 from broker.core.approvals.codec import CodecError, unseal_alone
 from broker.core.words.entry import AuditEntry, EntryKind
-from broker.core.words.errors import InvalidError
+from broker.core.words.errors import ConflictError, InvalidError
 from broker.core.words.subject import Caller
-from broker.registry.people import check_may_see
+from broker.registry.people import check_may_narrow, check_may_see
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.api.identity.desk import Desk
     from broker.core.approvals.codec import KeySource
     from broker.ports import Ports
@@ -38,7 +44,7 @@ DECODE_BYTES_MAX: Final = 262_144
 """Longest request."""
 
 PATH: Final = "/v1/admin/codec"
-_RUN_CHARS = 64
+_RUN_CHARS = _KID_CHARS = 64
 
 router = APIRouter(prefix=PATH, tags=["approvals"])
 Someone = Annotated[Caller, Depends(person)]
@@ -80,8 +86,49 @@ async def decode(request: Request, who: Someone) -> Response:
         runs.add(metadata["run"].decode()[:_RUN_CHARS])
     ports: Ports = request.app.state.ports
     # If we die between the two, the log says more than was shown, never less.
-    await ports.journal.record(_entry(ports, who, sorted(runs), len(opened)))
+    by = f"person:{who.subject_id}"
+    detail = {"by": by, "runs": sorted(runs), "payloads": len(opened)}
+    await ports.journal.record(_entry(ports, who, EntryKind.DECODED, detail))
     return JSONResponse({"payloads": opened}, headers=_cors(request))
+
+
+class RotationBody(Body):
+    """Which key seals from now on: its name, as the files give it."""
+
+    key: str = Field(min_length=1, max_length=_KID_CHARS)
+    reason: str = Field(default="", max_length=REASON_CHARS_MAX)
+
+
+@router.post(
+    "/rotations",
+    summary="Say that another key seals what goes to Temporal",
+    openapi_extra=documented(RotationBody),
+    responses={409: {"description": "This broker does not know it, or it seals now."}},
+)
+async def rotated(request: Request, who: Someone) -> dict[str, str]:
+    """Record who has another key seal from now on; the files do it afterwards."""
+    actor = await person_row(request.app.state.desk, who)
+    check_may_narrow(actor)
+    body = await read(request, RotationBody)
+    keys: KeySource = request.app.state.codec
+    known = [one.kid for one in keys().keys]
+    if body.key not in known:
+        msg = "this broker does not know that key"
+        raise ConflictError(msg, hint="copy codec.key to every host first")
+    if body.key == known[0]:
+        msg = "this key seals already"
+        raise ConflictError(msg, hint="there is nothing left to do")
+    ports: Ports = request.app.state.ports
+    detail = {
+        "what": "codec_key.rotate",
+        "by": f"person:{actor.person_id}",
+        "reason": body.reason or None,
+        "seals": body.key,
+        "sealed_before": known[0],
+    }
+    # If they die between the two, the log says more than was done, never less.
+    await ports.journal.record(_entry(ports, who, EntryKind.AUTHORITY, detail))
+    return {"seals": body.key, "sealed_before": known[0]}
 
 
 @router.options("/decode", include_in_schema=False)
@@ -164,13 +211,15 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     raise ValueError(msg)
 
 
-def _entry(ports: Ports, who: Caller, runs: list[str], count: int) -> AuditEntry:
+def _entry(
+    ports: Ports, who: Caller, kind: EntryKind, detail: Mapping[str, Any]
+) -> AuditEntry:
     return AuditEntry(
         entry_id=ports.ids.new(),
-        kind=EntryKind.DECODED,
+        kind=kind,
         at=ports.clock.now(),
         tenant=who.tenant,
         environment=who.environment,
-        detail={"by": f"person:{who.subject_id}", "runs": runs, "payloads": count},
+        detail=detail,
         replica=ports.replica,
     )

@@ -73,6 +73,10 @@ GOVERNING_REQUESTS: Final[dict[tuple[str, str], Any]] = {
     ("POST", "/v1/admin/codec/decode"): {
         "payloads": [{"metadata": {"encoding": "YmluYXJ5"}, "data": "c2VhbGVk"}]
     },
+    ("POST", "/v1/admin/codec/rotations"): {
+        "key": "q1rHBYlTeuA",
+        "reason": "yearly rotation",
+    },
     ("POST", f"{_USE_CASE}/add-tools"): {"tools": ["orders.return"]},
     ("POST", f"{_USE_CASE}/drop-tools"): {"tools": ["offers.grant"]},
     ("POST", "/v1/admin/credentials/probes"): {

@@ -25,7 +25,7 @@ from broker.core.authorize import EXPIRES_S_MAX
 from broker.effects.keyfiles import KeyFileError, read_secret, write_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CODEC_FILE: Final = "codec.key"
@@ -78,7 +78,11 @@ class CodecFile:
 
 
 def rotate_codec_keys(
-    state: Path, *, now: datetime, only_known: bool = False
+    state: Path,
+    *,
+    now: datetime,
+    announce: Callable[[str], None],
+    only_known: bool = False,
 ) -> CodecKeys:
     """Make a new key that every process knows before the first one seals with it.
 
@@ -88,6 +92,9 @@ def rotate_codec_keys(
     Args:
         state: The state of broker and worker.
         now: The time.
+        announce: Has it recorded that the key of this name seals from now on, once
+            everybody knows it and before it does; what it raises ends the rotation,
+            and the next call goes on with the same key.
         only_known: Stop before it is used, so that the files can be copied to every
             host first; the next call goes on with it.
 
@@ -118,6 +125,7 @@ def rotate_codec_keys(
         _write(path, known, live)
     if only_known:
         return known
+    announce(fresh.kid)
     newest = with_newest(known, fresh)
     live |= {known.keys[0].kid: now.isoformat()}
     for path in (theirs, ours):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PATH = "/v1/admin/codec/decode"
+ROTATIONS = "/v1/admin/codec/rotations"
 KEYS = CodecKeys(
     tuple(codec_key(hashlib.sha256(word).digest()) for word in (b"n", b"o"))
 )
@@ -124,3 +125,38 @@ async def test_a_page_of_another_origin_may_not_call_unless_it_is_configured(
         assert answer.status_code == status
         told = answer.headers.get("access-control-allow-origin")
         assert told == (origin if status == 204 else None)
+
+
+async def test_who_has_another_key_seal_stands_in_the_log(office: Office) -> None:
+    newest, other = (one.kid for one in KEYS.keys)
+    body = {"key": other, "reason": "yearly"}
+    answer = await office.call("carol", "POST", ROTATIONS, json=body)
+    assert answer.json() == {"seals": other, "sealed_before": newest}
+    [entry] = [
+        one
+        for one in await office.house.all_entries()
+        if one["detail"].get("what") == "codec_key.rotate"
+    ]
+    assert entry["kind"] == EntryKind.AUTHORITY
+    assert entry["detail"] == {
+        "what": "codec_key.rotate",
+        "by": f"person:{PEOPLE['carol']}",
+        "reason": "yearly",
+        "seals": other,
+        "sealed_before": newest,
+    }
+
+
+async def test_a_rotation_that_is_none_is_not_recorded(office: Office) -> None:
+    newest, other = (one.kid for one in KEYS.keys)
+    for who, key, status in (
+        ("carol", newest, 409),
+        ("carol", "unknown", 409),
+        ("carol", "", 422),
+        ("alice", other, 403),
+        ("olivia", other, 403),
+    ):
+        answer = await office.call(who, "POST", ROTATIONS, json={"key": key})
+        assert answer.status_code == status, (who, key, answer.text)
+    said = [one["detail"].get("what") for one in await office.house.all_entries()]
+    assert "codec_key.rotate" not in said

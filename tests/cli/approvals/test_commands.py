@@ -21,6 +21,12 @@ from broker.cli.exits import Exit
 from broker.cli.sharing import HOURS_MAX
 from broker.client.keys import ClientKey, write_key
 from broker.core.words.action import ActionState
+from broker.effects.temporal.keyfile import (
+    CODEC_FILE,
+    CodecFile,
+    generate_codec_keys,
+    load_codec_keys,
+)
 from tests.support.approvals.office import serve_office
 from tests.support.approvals.voters import VERY_LARGE, large_refund, state_of
 from tests.support.cli.command import invoke
@@ -84,10 +90,13 @@ def counter(pg_broker_dsn: str, pg_dsn: str, tmp_path: Path) -> Iterator[Counter
         key = ClientKey(f"person:{person_id}", name, key_of(name))
         write_key(tmp_path / "clients" / "people" / f"{name}.jwk", key)
 
+    generate_codec_keys(tmp_path)
+    codec = CodecFile(tmp_path / "broker" / CODEC_FILE)
+
     async def serve() -> None:
         async with (
             open_house(pg_broker_dsn, owner_dsn=pg_dsn) as house,
-            serve_office(house) as url,
+            serve_office(house, codec=codec) as url,
         ):
             made.append(Counter(house, asyncio.get_running_loop(), url, tmp_path))
             ready.set()
@@ -367,3 +376,19 @@ def test_watching_follows_the_stream_as_it_changes(counter) -> None:
             watching.terminate()
     assert [one["event"] for one in seen] == ["waits", "claim", "ended"]
     assert {one["approval"] for one in seen} == {record.approval_id}
+
+
+def test_the_codecs_key_is_rotated_by_somebody_and_only_if_the_log_says_so(
+    counter,
+) -> None:
+    file = counter.state / "broker" / CODEC_FILE
+    old = load_codec_keys(file).keys[0]
+    counter.run("rotate", of="codec", who="alice", code=Exit.DENIED)
+    assert load_codec_keys(file).keys[0] == old
+    [said] = counter.run("rotate", "--reason", "yearly", of="codec", who="carol")
+    assert said["newest"] != old.kid
+    assert [one.kid for one in load_codec_keys(file).keys] == said["keys"]
+    entries = counter.do(counter.house.all_entries())
+    [entry] = [e for e in entries if e["detail"].get("what") == "codec_key.rotate"]
+    assert entry["detail"]["by"] == f"person:{PEOPLE['carol']}"
+    assert entry["detail"]["seals"] == said["newest"]

@@ -50,6 +50,7 @@ from workflows.broker import ASSERTION_TYPE, Identity
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from broker.core.approvals.codec import KeySource
     from tests.support.flow.house import House
 
 
@@ -179,13 +180,16 @@ async def open_office(house: House) -> AsyncIterator[Office]:
 
 
 @asynccontextmanager
-async def serve_office(house: House) -> AsyncIterator[str]:
+async def serve_office(
+    house: House, *, codec: KeySource | None = None
+) -> AsyncIterator[str]:
     """Serve the rooms on loopback, for another process; give their base URL."""
     await register_worker(house)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
         app = application(house, issuer=base)
+        app.state.codec = codec
         config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
