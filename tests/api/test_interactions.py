@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI
 
-from broker.api import interactions, problems
+from broker.api import interactions
 from broker.api.interactions import ASSERTION_CHARS_MAX
+from broker.client.channel import ChannelClient
+from broker.core.words.action import ActionState
 from broker.core.words.moment import write_moment
 from tests.support.approvals.customers import asks_the_customer, said
+from tests.support.approvals.office import application
+from tests.support.approvals.voters import approve, state_of
 from tests.support.channels import asking, opening, turn
 from tests.support.flow.executor import CUSTOMER
-from tests.support.flow.house import AGENT_ID, ISSUER, House, open_house
+from tests.support.flow.house import (
+    AGENT_ID,
+    CHANNEL_ID,
+    ISSUER,
+    House,
+    open_house,
+)
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
@@ -32,10 +41,8 @@ async def house(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[House]:
 
 @pytest_asyncio.fixture
 async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    app = FastAPI()
-    problems.install(app)
+    app = application(house)
     app.include_router(interactions.router)
-    app.state.issuer, app.state.ports = ISSUER, house.ports
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
         yield client
@@ -108,6 +115,47 @@ async def test_a_channel_learns_what_waits_and_reports_what_the_customer_said(
     assert counted.status_code == 201
     assert counted.json()["approval"] == record.approval_id
     assert counted.json()["state"] == "pending"
+
+
+async def test_a_channels_client_asks_what_waits_and_confirms_it_in_one_word(
+    house, http
+) -> None:
+    record = await asks_the_customer(house)
+    where = record.request.interaction_id
+    channel = ChannelClient(
+        ISSUER, channel_id=CHANNEL_ID, key=key_of("channel"), http=http
+    )
+    [one] = (await channel.waiting(where)).checked()["waiting"]
+    assert (one["approval"], one["digest"]) == (record.approval_id, record.digest)
+    answered = {"approval": one["approval"], "verification_level": 2}
+    answered |= {"customer": CUSTOMER, "verdict": "approve"}
+    stale = await channel.confirm(where, digest="0" * 64, **answered)
+    assert (stale.status, stale.body["code"]) == (409, "approval-stale")
+    weak = answered | {"verification_level": 1}
+    assert (await channel.confirm(where, digest=one["digest"], **weak)).status == 403
+    counted = await channel.confirm(where, digest=one["digest"], **answered)
+    assert (counted.status, counted.body["state"]) == (201, "pending")
+    await approve(house, "alice", record.approval_id)
+    assert await state_of(house, record) is ActionState.READY
+    assert (await channel.waiting(where)).checked()["waiting"] == []
+
+
+async def test_a_channels_client_brings_a_customers_no(house, http) -> None:
+    record = await asks_the_customer(house)
+    where = record.request.interaction_id
+    channel = ChannelClient(
+        ISSUER, channel_id=CHANNEL_ID, key=key_of("channel"), http=http
+    )
+    counted = await channel.confirm(
+        where,
+        record.approval_id,
+        digest=record.digest,
+        customer=CUSTOMER,
+        verdict="reject",
+        verification_level=2,
+    )
+    assert counted.body["state"] == "rejected"
+    assert await state_of(house, record) is ActionState.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest_asyncio
 from broker import flow
 from broker.approving import ending
 from broker.core.jwk import Algorithm
+from broker.core.notices.bodies import body_of
+from broker.core.notices.orders import order_claims
 from broker.core.notices.schedule import TRIES_MAX
 from broker.core.transparency.entry_leaf import open_entry
 from broker.core.words.action import ActionState
@@ -24,7 +27,8 @@ from broker.notices.post import (
     post,
     post_for_ever,
 )
-from tests.support.approvals.voters import approve, large_refund
+from tests.support.approvals.voters import LARGE, approve, large_refund
+from tests.support.flow.executor import CUSTOMER
 from tests.support.flow.house import ISSUER, PEOPLE
 from tests.support.identities import key_of
 from tests.support.notices.mailrooms import (
@@ -96,6 +100,33 @@ async def test_what_is_asked_reaches_the_role_and_its_people_and_nobody_else(
         assert (one.expires_at - one.issued_at).total_seconds() == ORDER_S
     assert await post(house.ports, room) == 0
     assert await states(house) == ["taken"] * 3
+
+
+async def test_no_notice_says_which_customer_is_meant_not_even_by_reference(
+    house: House, room: Mailroom, courier: FakeCourier
+) -> None:
+    await subscribe(house, "all")
+    await subscribe(house, "chat", form="chat", role="supervisor")
+    await subscribe_mail(
+        house, room, "alice", person=PEOPLE["alice"], address="alice@shop.test"
+    )
+    record = await large_refund(house)
+    await post(house.ports, room)
+    assert record.customer_ref
+    assert len(courier.orders) == 3
+    for order in courier.orders:
+        said = json.dumps(
+            [order_claims(order, issuer=ISSUER), body_of(order, source=ISSUER)]
+        )
+        assert record.approval_id in said
+        for word in (
+            CUSTOMER,
+            record.customer_ref,
+            record.request.interaction_id,
+            record.request.reason,
+            *map(str, record.request.arguments.values()),
+        ):
+            assert word in {"USD", str(LARGE)} or word not in said, word
 
 
 async def test_a_channel_that_is_down_is_tried_again_with_the_same_id_and_then_alarms(

@@ -47,14 +47,25 @@ _GIVEN = frozenset(
         "totals",
     }
 )
-_TEST = frozenset({"name", "given", "expect", "approvers", "role", "clauses"})
+_TEST = frozenset(
+    {
+        "name",
+        "given",
+        "expect",
+        "approvers",
+        "role",
+        "customer_confirms",
+        "clauses",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """One test of a policy: a question, and what must come out.
 
-    ``approvers``, ``role`` and ``clauses`` are compared only if they are given.
+    ``approvers``, ``role``, ``clauses`` and ``customer`` (the level at which the
+    customer confirms, 0 for not at all) are compared only if they are given.
     """
 
     name: str
@@ -63,6 +74,7 @@ class Expectation:
     approvers: int | None
     role: str
     clauses: frozenset[str]
+    customer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,9 @@ def _run(test: Expectation, book: RuleBook) -> Result:
             )
         if test.role not in {"", quorum.role}:
             problems.append(f"{test.role} expected, {quorum.role} asked")
+        if test.customer not in {None, quorum.customer}:
+            wanted, got = _level(test.customer), _level(quorum.customer)
+            problems.append(f"customer_confirms {wanted} expected, {got} asked")
     clauses = {reason.clause for reason in decision.reasons} - {""}
     if test.clauses and clauses != test.clauses:
         wanted, got = ", ".join(sorted(test.clauses)), ", ".join(sorted(clauses))
@@ -216,9 +231,16 @@ def _test(
         msg = f"expect is one of {ALLOW}, {APPROVE}, {DENY}"
         raise ValueError(msg)
     approvers = raw.get("approvers")
-    if (approvers is not None or "role" in raw) and raw["expect"] != APPROVE:
-        msg = f"approvers and role go with expect = {APPROVE!r}"
+    asks = approvers is not None or {"role", "customer_confirms"} & raw.keys()
+    if asks and raw["expect"] != APPROVE:
+        msg = f"approvers, role and customer_confirms go with expect = {APPROVE!r}"
         raise ValueError(msg)
+    customer = None
+    if "customer_confirms" in raw:
+        customer = _LEVELS.get(_text(raw, "customer_confirms"))
+        if customer is None:
+            msg = f"customer_confirms is one of {', '.join(_LEVELS)}"
+            raise ValueError(msg)
     return Expectation(
         name=_text(raw, "name"),
         question=question_of({**common, **raw["given"]}, tools=tools, totals=totals),
@@ -226,7 +248,12 @@ def _test(
         approvers=approvers,
         role=_text(raw, "role"),
         clauses=frozenset(_words(raw, "clauses")),
+        customer=customer,
     )
+
+
+def _level(level: int | None) -> str:
+    return VerificationLevel(level or 0).name.lower()
 
 
 def _amount(given: Mapping[str, Any], name: str) -> int:

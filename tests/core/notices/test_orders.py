@@ -68,7 +68,7 @@ def test_a_part_of_the_notice_that_is_no_such_thing_is_refused(name):
 
 def test_there_is_no_claim_for_a_customers_name_or_words():
     claims = order_claims(order(), issuer=ISSUER)
-    for name in ("customer", "text", "reason", "arguments", "subject"):
+    for name in ("customer", "customer_ref", "text", "reason", "arguments", "subject"):
         with pytest.raises(NoticeError, match="not known"):
             parse_order(claims | {"notice": claims["notice"] | {name: "Ann"}})
 

@@ -23,6 +23,11 @@ DEMO = demo_sources()
 HAND = "rules.cedar"
 PERMIT = '@id("a") permit (principal, action, resource)'
 LIMITS = DEMO["limits.toml"]
+REFUND = """
+[[tests]]
+name = "a refund"
+given = { tool = "orders.cancel", verification = "matched", use_case = "retail-care" }
+"""
 
 
 def check(**changes: str):
@@ -184,6 +189,14 @@ def test_questions_beyond_the_limit_are_not_asked(monkeypatch) -> None:
         ({"tests": "[given]\ncolour = 1\n[[tests]]\n"}, "tests.toml, test 1"),
         ({"tests": "[other]\n"}, "nothing else"),
         (
+            {"tests": f'{REFUND}expect = "approve"\ncustomer_confirms = "very"\n'},
+            "customer_confirms is one of none, claimed, matched, strong",
+        ),
+        (
+            {"tests": f'{REFUND}expect = "deny"\ncustomer_confirms = "matched"\n'},
+            "customer_confirms go with expect = 'approve'",
+        ),
+        (
             {
                 "appetite": DEMO["appetite.toml"].replace(
                     'topics = ["complaint", "pricing", "identity"]',
@@ -197,6 +210,17 @@ def test_questions_beyond_the_limit_are_not_asked(monkeypatch) -> None:
 def test_what_is_wrong_is_refused_with_its_place(changes, problem) -> None:
     with pytest.raises(PolicyError, match=rf"(?s){problem}"):
         check(**changes)
+
+
+def test_a_test_can_expect_that_the_customer_confirms_or_is_not_asked() -> None:
+    row = 'tools = ["orders.cancel"]\n'
+    asks = DEMO["appetite.toml"].replace(row, f'{row}customer_confirms = "matched"\n')
+    for appetite, asked in ((DEMO["appetite.toml"], "none"), (asks, "matched")):
+        for expected in ("none", "claimed", "matched"):
+            tests = f'{REFUND}expect = "approve"\ncustomer_confirms = "{expected}"\n'
+            [result] = check(appetite=appetite, tests=tests).results
+            said = f"customer_confirms {expected} expected, {asked} asked"
+            assert result.problem == ("" if asked == expected else said)
 
 
 def test_a_folder_holds_what_has_a_place_in_it() -> None:
