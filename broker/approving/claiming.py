@@ -1,7 +1,8 @@
 """Sharing the work: who works on what, and who stands in for whom.
 
-A claim tells others to leave a card alone. It lasts CLAIM_S, keeps nobody's no
-waiting, and nobody's yes after its end. A deputy gets claims and reminders, and votes
+A claim tells others to leave a card alone. It lasts CLAIM_S, and for one person on one
+card CLAIM_TOTAL_S_MAX in all; it keeps nobody's no waiting, and nobody's yes after its
+end. A deputy gets claims and reminders, and votes
 by own right and limit: nothing here hands over any authority.
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.approving.voting import asked_of, person_of
 from broker.core import approve
+from broker.core.approvals.timetable import CLAIM_TOTAL_S_MAX
 from broker.core.words.approval import ApprovalState
 from broker.core.words.errors import (
     ApprovalClaimedError,
@@ -57,6 +59,9 @@ async def claim(ports: Ports, caller: Caller, approval_id: str) -> Claimed:
         case ClaimWord.FULL:
             msg = "you work on as many approvals as one person can"
             raise ConflictError(msg, hint="vote on some, or give some back")
+        case ClaimWord.SPENT:
+            msg = f"you have worked on this for {CLAIM_TOTAL_S_MAX // 60} minutes"
+            raise ConflictError(msg, hint="vote on it; others may by now as well")
         case ClaimWord.CLOSED | ClaimWord.UNKNOWN:
             msg = "this approval has ended"
             raise ConflictError(msg, hint="there is nothing left to sign")

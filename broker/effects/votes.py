@@ -14,6 +14,7 @@ import asyncpg
 
 from broker.core.approvals.card import WORDS_SHOWN_MAX, Said
 from broker.core.approvals.confirmations import read_confirmation
+from broker.core.approvals.timetable import CLAIM_S
 from broker.core.approvals.votes import Voter, verify_vote
 from broker.core.guard import value_at
 from broker.core.identity.channel import claimed_channel
@@ -359,6 +360,7 @@ class Votes:
             "state": ballot.state.value,
             "outcome": outcome.ref.payload_id if outcome else None,
             "per_hour": ballot.per_hour,
+            "claim_s": CLAIM_S,
         }
 
 

@@ -41,12 +41,16 @@ class Listing:
 
 
 class ClaimWord(StrEnum):
-    """What became of a claim: ``HELD`` by somebody else, ``FULL`` of one's own."""
+    """What became of a claim: ``HELD`` by somebody else, ``FULL`` of one's own.
+
+    ``SPENT``: this person has worked on it for as long as one can.
+    """
 
     CLAIMED = "claimed"
     HELD = "held"
     CLOSED = "closed"
     FULL = "full"
+    SPENT = "spent"
     UNKNOWN = "unknown"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from broker.approving import claiming, listing, voting
 from broker.approving.claiming import AWAY_S_MAX
+from broker.core.approvals.timetable import CLAIM_S, CLAIM_TOTAL_S_MAX
 from broker.core.words.approval import ApprovalState
 from broker.core.words.errors import (
     ApprovalClaimedError,
@@ -18,7 +19,7 @@ from broker.core.words.errors import (
     InvalidError,
     NotFoundError,
 )
-from broker.effects.approvals.queue import CLAIM_S, CLAIMS_HELD_MAX
+from broker.effects.approvals.queue import CLAIMS_HELD_MAX
 from tests.approvals.test_escalation import notices
 from tests.support.approvals.voters import (
     VERY_LARGE,
@@ -94,6 +95,50 @@ async def test_after_its_lease_a_claim_keeps_nobody_waiting(house: House) -> Non
     assert counted.state is ApprovalState.APPROVED
 
 
+async def test_nobody_keeps_a_yes_waiting_by_claiming_again_and_again(
+    house: House,
+) -> None:
+    record = await large_refund(house, VERY_LARGE)
+    alice, waits = voter(house, "alice"), record.approval_id
+
+    async def passes(seconds: int) -> None:
+        async with house.admin() as owner:
+            await owner.execute(
+                "UPDATE approval_notice SET made_at = made_at - $1::integer"
+                " * interval '1 second' WHERE kind = 'claimed'",
+                seconds,
+            )
+
+    await claiming.claim(house.ports, alice, waits)
+    # Who has voted has no more work with it, but could claim it.
+    await approve(house, "alice", waits)
+    await passes(CLAIM_TOTAL_S_MAX - 60)
+    found = await claiming.claim(house.ports, alice, waits)
+    assert found.until is not None
+    assert (found.until - house.ports.clock.now()).total_seconds() <= 60
+    await passes(60)
+    with pytest.raises(ConflictError, match="30 minutes"):
+        await claiming.claim(house.ports, alice, waits)
+    await lapse(house)
+    counted = await approve(house, "bob", waits)
+    assert counted.state is ApprovalState.APPROVED
+
+
+async def test_a_row_that_says_it_is_claimed_for_ever_keeps_nobody_waiting(
+    house: House,
+) -> None:
+    record = await large_refund(house)
+    async with house.admin() as owner:
+        await owner.execute(
+            "UPDATE approval SET claimed_by = $1, claimed_until = now()"
+            " + ($2::integer + 30) * interval '1 second'",
+            PEOPLE["bob"],
+            CLAIM_S,
+        )
+    counted = await approve(house, "alice", record.approval_id)
+    assert counted.state is ApprovalState.APPROVED
+
+
 async def test_a_claim_is_given_back_by_whom_it_belongs_to(house: House) -> None:
     record = await large_refund(house)
     alice, bob = voter(house, "alice"), voter(house, "bob")
@@ -162,6 +207,29 @@ async def test_a_deputy_gets_claims_and_reminders_and_no_rights(house: House) ->
     await approve(house, "bob", large.approval_id)
     await claiming.come_back(house.ports, bob)
     assert await claiming.away(house.ports, bob) is None
+
+
+async def test_reminders_follow_deputies_to_one_who_is_there_and_end_in_no_circle(
+    house: House,
+) -> None:
+    a, b, c = (PEOPLE[name] for name in ("alice", "bob", "carol"))
+
+    async def stands_in(*away: tuple[str, str], hours: int = 1) -> str:
+        async with house.admin() as owner:
+            await owner.execute("DELETE FROM approval_away")
+            await owner.executemany(
+                "INSERT INTO approval_away VALUES"
+                " ($1, $2, now() + $3::integer * interval '1 hour')",
+                [(*one, hours) for one in away],
+            )
+            return str(await owner.fetchval("SELECT stands_in_for($1)", a))
+
+    assert await stands_in() == a
+    assert await stands_in((a, b)) == b
+    assert await stands_in((a, b), (b, c)) == c
+    assert await stands_in((a, b), (b, c), hours=-1) == a
+    # Two went away at the same moment, each for the other: the role is reminded.
+    assert await stands_in((a, b), (b, a)) == ""
 
 
 async def test_an_absence_has_an_end_and_a_deputy_who_can_stand_in(

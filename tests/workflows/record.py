@@ -41,6 +41,8 @@ DONE = Standing("approved", "done", 3_000.0)
 UNKNOWN = Standing("approved", "unknown", 3_000.0)
 REFUSED = Standing("rejected", "refused", 3_000.0)
 EXPIRED = Standing("expired", "expired", 0.0)
+WITHDRAWN = Standing("withdrawn", "cancelled", 3_000.0)
+ASKED_AGAIN = Standing("stale", "refused", 3_000.0)
 
 AWAY, GONE = BrokerAwayError("away"), NoSuchApprovalError("none")
 
@@ -64,6 +66,13 @@ SCENES = {
     "unknown": Scene((READY, UNKNOWN)),
     "broker_away": Scene((AWAY, PENDING, AWAY, READY, DONE), told=1),
     "no_such_approval": Scene((GONE,)),
+    "withdrawn": Scene((PENDING, WITHDRAWN), told=1),
+    # A new policy asked otherwise: another approval, with a run of its own.
+    "asked_again": Scene((PENDING, ASKED_AGAIN), told=1),
+    # Time had two things done, and then somebody of the further role signed.
+    "reminded_and_passed_on": Scene((SHORT, SHORT, PENDING, READY, DONE), told=1),
+    "confirmed_by_the_customer": Scene((PENDING, PENDING, READY, DONE), told=2),
+    "passed_on_and_expired": Scene((SHORT, SHORT, SHORT, EXPIRED)),
 }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.approve import roles_of
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.core.words.decision import Quorum
+
+
+CLAIM_S: Final = 600
+"""How long a claim lasts; claiming again makes it last so long anew."""
+
+CLAIM_TOTAL_S_MAX: Final = 1_800
+"""How long after a first claim the same person can claim the same approval again."""
 
 
 class MarkKind(StrEnum):

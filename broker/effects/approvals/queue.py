@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from broker.core.approvals.questions import QUESTIONS_MAX, Asking
+from broker.core.approvals.timetable import CLAIM_S, CLAIM_TOTAL_S_MAX
 from broker.core.words.errors import LedgerUnavailableError
 from broker.effects.keeping import rows
 from broker.effects.vault import ErasedError
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from broker.effects.vault import PayloadVault
     from broker.ports import OnDesk
     from broker.ports.queue import Listing, Saying
-
-CLAIM_S: Final = 600
-"""How long a claim lasts; claiming again makes it last so long anew."""
 
 CLAIMS_HELD_MAX: Final = 20
 """How many approvals one person works on at once."""
@@ -128,10 +126,11 @@ class PostgresQueue:
     async def claim(self, approval_id: str, *, person_id: str) -> Claimed:
         """Take an approval to work on it, for CLAIM_S."""
         answer = await self._database.value(
-            "SELECT approval_claim($1, $2, $3, $4)",
+            "SELECT approval_claim($1, $2, $3, $4, $5)",
             approval_id,
             person_id,
             CLAIM_S,
+            CLAIM_TOTAL_S_MAX,
             CLAIMS_HELD_MAX,
         )
         until = answer.get("until")

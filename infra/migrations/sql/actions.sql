@@ -634,7 +634,8 @@ $$;
 -- p: {"approval_id", "vote_id", "person_id", "word", "digest", "at", "payload": uuid,
 --     "payloads": [...], "entries": [...], "seen": [vote ids], "state": the tally with
 --     this vote: pending | approved | rejected, "outcome": uuid | null,
---     "per_hour": how many yeses of one person count within an hour}
+--     "per_hour": how many yeses of one person count within an hour,
+--     "claim_s": how long a claim lasts at most}
 -- Returns {"word": counted | repeated | moved | closed | expired | unknown | claimed |
 -- capped, "state"}; only ``counted`` leaves anything behind. ``claimed``: somebody else
 -- works on it. ``capped``: this person said yes too often. Neither keeps a no waiting,
@@ -665,7 +666,10 @@ BEGIN
   ELSIF leads NOT IN ('pending', 'approved', 'rejected') THEN
     RAISE EXCEPTION 'a vote leads to %', leads USING ERRCODE = 'check_violation';
   ELSIF p ->> 'word' = 'approve' AND asked.claimed_by <> p ->> 'person_id'
-        AND p ->> 'person_id' <> 'customer' AND asked.claimed_until > clock_timestamp() THEN
+        AND p ->> 'person_id' <> 'customer' AND asked.claimed_until > clock_timestamp()
+        -- No claim lasts longer: what says so was written by somebody else.
+        AND asked.claimed_until <= clock_timestamp()
+            + (p ->> 'claim_s')::integer * interval '1 second' THEN
     RETURN jsonb_build_object('word', 'claimed', 'state', asked.state);
   ELSIF p ->> 'word' = 'approve' AND p ->> 'person_id' <> 'customer' THEN
     -- One person's yeses are counted one after the other; this lock comes last.

@@ -80,9 +80,17 @@ COMMENT ON TABLE approval_away IS
 CREATE FUNCTION stands_in_for(p_person text) RETURNS text
 LANGUAGE sql STABLE
 AS $$
-  SELECT coalesce((SELECT deputy FROM approval_away
-                    WHERE person_id = p_person AND away_until > clock_timestamp()),
-                  p_person)
+  WITH RECURSIVE chain(who, depth) AS (
+    SELECT p_person, 0
+    UNION ALL
+    SELECT a.deputy, c.depth + 1
+      FROM chain c JOIN approval_away a ON a.person_id = c.who
+     WHERE a.away_until > clock_timestamp() AND c.depth < 8)
+  SELECT coalesce((
+    SELECT c.who FROM chain c
+     WHERE NOT EXISTS (SELECT FROM approval_away a
+                        WHERE a.person_id = c.who AND a.away_until > clock_timestamp())
+     LIMIT 1), '')
 $$;
 
 -- Give a role its seat, from the approval's own row and its action's.
@@ -167,10 +175,12 @@ END
 $$;
 
 -- Take an approval to work on it, or keep it for longer. Returns {"word": claimed | held
--- | closed | full | unknown, "by", "until"}. A claim ends by itself, and only ever keeps
--- another person's yes waiting for so long.
+-- | closed | full | spent | unknown, "by", "until"}. A claim ends by itself, and only ever
+-- keeps another person's yes waiting for so long: for p_total_s after a person first
+-- claimed this, however often they do it again.
 CREATE FUNCTION approval_claim(
-  p_approval uuid, p_person text, p_lease_s integer, p_held_max integer
+  p_approval uuid, p_person text, p_lease_s integer, p_total_s integer,
+  p_held_max integer
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -194,7 +204,14 @@ BEGIN
             AND b.approval_id <> p_approval) >= p_held_max THEN
     RETURN jsonb_build_object('word', 'full');
   END IF;
-  until := clock_timestamp() + p_lease_s * interval '1 second';
+  SELECT least(clock_timestamp() + p_lease_s * interval '1 second',
+               min(n.made_at) + p_total_s * interval '1 second') INTO until
+    FROM approval_notice n
+   WHERE n.approval_id = p_approval AND n.person_id = p_person
+     AND n.kind IN ('claimed', 'handed_over');
+  IF until <= clock_timestamp() THEN
+    RETURN jsonb_build_object('word', 'spent');
+  END IF;
   UPDATE approval SET claimed_by = p_person, claimed_until = until
    WHERE approval_id = p_approval;
   IF asked.claimed_by <> p_person OR asked.claimed_until <= clock_timestamp() THEN
