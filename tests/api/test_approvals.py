@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,32 @@ async def test_a_person_lists_looks_signs_and_the_state_follows(
     late = await voted(office, "bob", record.approval_id, VoteWord.REJECT)
     assert late.status_code == 409
     assert late.json()["code"] == "conflict"
+
+
+async def test_fifty_clicks_that_send_one_vote_are_one_vote_and_one_refund(
+    office: Office,
+) -> None:
+    record = await large_refund(office.house)
+    path = f"/v1/approvals/{record.approval_id}"
+    card = (await office.call("alice", "GET", path)).json()
+    vote = signed_vote(
+        "alice",
+        VoteWord.APPROVE,
+        approval_id=record.approval_id,
+        at=office.house.ports.clock.now(),
+        digest=card["asked"]["digest"],
+        shown=card["shown"],
+    )
+    body = {"vote": vote}
+    answers = await asyncio.gather(
+        *(office.call("alice", "POST", f"{path}/votes", json=body) for _ in range(50))
+    )
+    assert {(one.status_code, one.json().get("state")) for one in answers} == {
+        (200, "approved")
+    }
+    await flow.settle(office.house.ports, record.request.action_id)
+    assert office.house.executor.amounts() == [LARGE]
+    assert await office.house.database.value("SELECT count(*) FROM vote") == 1
 
 
 async def test_a_signature_over_something_else_is_stale(office: Office) -> None:

@@ -66,6 +66,24 @@ async def test_an_approval_from_the_console_is_executed_once_and_says_who_signed
     assert "has ended" in late.text
 
 
+async def test_fifty_presses_of_one_button_are_one_vote_and_one_refund(
+    browser: Browser,
+) -> None:
+    record = await large_refund(browser.house)
+    await browser.sign_in()
+    _, fields = await browser.card(record)
+    answers = await asyncio.gather(
+        *(browser.send(record, "approve", fields) for _ in range(50))
+    )
+    # Whoever comes late is told that it has ended, and by nothing worse.
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert 200 in {answer.status_code for answer in answers}
+    await flow.settle(browser.house.ports, record.request.action_id)
+    assert browser.house.executor.amounts() == [LARGE]
+    counted = "SELECT count(*) FROM vote"
+    assert await browser.house.database.value(counted) == 1
+
+
 @pytest.mark.control("6.3")
 async def test_where_the_row_does_not_let_the_console_vote_it_does_not(
     browser: Browser,
