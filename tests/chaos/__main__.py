@@ -18,7 +18,7 @@ from broker.cli.demo.command import Teller, fresh_stack
 from tests.support.chaos import killing
 from tests.support.chaos.acting import Cast, Wish, open_cast
 from tests.support.chaos.schedule import RUNS_MAX, Kind, Run, Step, Upstream, schedule
-from tests.support.chaos.verdict import Verdict, judge
+from tests.support.chaos.verdict import Verdict, judge, turn_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,7 @@ async def _play(state: Path, runs: Sequence[Run]) -> Verdict:
         await _rest(cast, wishes)
         verdict = await judge(cast, wishes, state)
     verdict.kills = _killed(runs)
+    verdict.turned = sum(run.turns_key for run in runs)
     return verdict
 
 
@@ -96,6 +97,8 @@ async def _run(state: Path, cast: Cast, run: Run, wishes: Sequence[Wish]) -> Non
     await asyncio.gather(*(cast.ask(wish) for wish in wishes))
     if run.step is Step.AFTER_SUBMIT:
         await strike(delay_s)
+    if run.turns_key:
+        await turn_key(state)
     if run.step is Step.BEFORE_VOTE:
         await strike()
     if run.step is Step.IN_VOTE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.core.approvals.codec import CODEC_KEYS_MAX
 from tests.support.chaos.schedule import (
     LARGE,
     PARTS,
@@ -36,6 +37,16 @@ def test_two_hundred_runs_kill_every_part_alone_and_in_pairs_at_every_step() -> 
     paired = {part for run in runs if len(run.parts) == 2 for part in run.parts}
     assert alone == paired == {*PARTS}
     assert {want.kind for run in runs for want in run.wants} == {*Kind}
+
+
+def test_the_codecs_key_is_rotated_while_approvals_wait_as_often_as_it_can_be() -> None:
+    turned = [run for run in schedule(5, RUNS_MAX) if run.turns_key]
+    # The ring holds the first key and what was rotated within a month.
+    assert 0 < len(turned) < CODEC_KEYS_MAX
+    for run in turned:
+        assert {want.kind for want in run.wants} > {Kind.APPROVED}
+        assert "codec key rotated" in run.line()
+    assert any(run.turns_key for run in schedule(5, 40))
 
 
 def test_so_many_runs_fit_into_the_policys_day_and_no_more_are_played() -> None:

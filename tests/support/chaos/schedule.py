@@ -12,6 +12,9 @@ RUNS_MAX = 260
 CUSTOMERS = 40
 """Customers, each with one order, among whom the runs go round."""
 
+TURNED_EVERY, TURNED_AT = 100, 20
+"""In one run of so many the key of what goes to Temporal is rotated."""
+
 ALONE, PAIR = 0.6, 0.9
 """Below the first one part dies, below the second two do, above it none."""
 
@@ -89,12 +92,19 @@ class Run:
     delay_ms: int
     upstream: Upstream
 
+    @property
+    def turns_key(self) -> bool:
+        """Return whether the codec's key is rotated while its approvals wait."""
+        return self.number % TURNED_EVERY == TURNED_AT
+
     def line(self) -> str:
         """Return it as one line of the schedule."""
         wants = " ".join(f"{one.kind}:{one.amount}x{one.clicks}" for one in self.wants)
         parts = "+".join(self.parts) or "nothing"
         at = f"{self.step} +{self.delay_ms} ms"
-        return f"{self.number:>3}  {parts:<20} {at:<42} {self.upstream:<18} {wants}"
+        turn = " codec key rotated" if self.turns_key else ""
+        said = f"{self.number:>3}  {parts:<20} {at:<42} {self.upstream:<18} {wants}"
+        return said + turn
 
 
 def schedule(seed: int, runs: int) -> tuple[Run, ...]:

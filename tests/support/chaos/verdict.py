@@ -8,13 +8,14 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.bootstrap import STANDING_TOTAL
-from tests.support.chaos.acting import ENDED
+from tests.support.chaos.acting import ENDED, PATIENCE_S
 from tests.support.chaos.schedule import Kind
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Verdict:
     kills: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
     met_unknown: int = 0
+    turned: int = 0
     double: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     against: list[str] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Verdict:
         yield "executions by the CRM's journal", self.executions, None
         yield "entries in the log, all of them verified", self.entries, None
         yield "outcomes that were unknown meanwhile", self.met_unknown, None
+        yield "codec keys rotated with approvals open", self.turned, None
         yield "double executions", len(self.double), self.double
         yield "lost approvals", len(self.lost), self.lost
         yield "executions against a no", len(self.against), self.against
@@ -192,6 +195,19 @@ def _entry(line: bytes) -> dict[str, Any]:
     text = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     entry: dict[str, Any] = json.loads(text)
     return entry
+
+
+async def turn_key(state: Path) -> None:
+    """Rotate the codec's key, as often as it takes until a broker has it logged."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            await _command("codec", "rotate", "--as", "carol", "--state", str(state))
+        except AssertionError:
+            assert time.monotonic() < until, "no broker had it logged"
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 async def _command(*words: str) -> dict[str, Any]:
