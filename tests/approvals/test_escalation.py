@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from broker import flow
-from broker.approving import ending, listing, voting
+from broker.approving import claiming, ending, listing, voting
 from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState, VoteWord
 from broker.core.words.decision import Quorum, Rung
-from broker.core.words.errors import ForbiddenError, NotFoundError
+from broker.core.words.errors import (
+    ApprovalClaimedError,
+    ForbiddenError,
+    NotFoundError,
+)
 from tests.support.approvals.voters import (
     LARGE,
     approve,
@@ -168,6 +172,25 @@ async def test_an_escalation_during_a_vote_loses_neither(
         assert len({*told}) == len(told)
         assert [told[0][0], told[-1][0]] == ["asked", "ended"]
         await ending.withdraw(house.ports, record)
+
+
+async def test_a_claim_neither_stops_an_escalation_nor_outlasts_itself(
+    house: House,
+) -> None:
+    record = await passed_on(house, hours_ago=3)
+    approval_id = record.approval_id
+    await claiming.claim(house.ports, voter(house, "alice"), approval_id)
+    await ending.expire(house.ports, approval_id)
+    told = await notices(house, approval_id)
+    # The reminder is for who works on it, the further role hears of it all the same.
+    assert ("reminder", "supervisor", PEOPLE["alice"]) in told
+    assert ("escalated", "compliance", "") in told
+    with pytest.raises(ApprovalClaimedError):
+        await approve(house, "carol", approval_id)
+    async with house.admin() as owner:
+        await owner.execute("UPDATE approval SET claimed_until = now()")
+    counted = await approve(house, "carol", approval_id)
+    assert counted.state is ApprovalState.APPROVED
 
 
 async def test_two_roles_that_vote_while_it_is_passed_on_are_one_approval(
