@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from broker import flow, sweeper
+from broker import explain, flow, sweeper
 from broker.api.actions import own_action, own_actions
 from broker.approving import asking
 from broker.approving.voting import card
 from broker.core.words.action import ActionState
-from broker.core.words.decision import Deny
+from broker.core.words.decision import Deny, Escalate
+from broker.core.words.entry import EntryKind
 from broker.core.words.errors import ConflictError, ForbiddenError, NotFoundError
 from broker.undo import undo
 from tests.support.approvals.voters import (
@@ -198,3 +199,23 @@ async def test_all_that_was_paid_is_refunded_and_taken_back(house: House) -> Non
     record = await ordered(house, first)
     await approve(house, "bob", record.approval_id)
     assert await settled(house, record) is ActionState.DONE
+
+
+async def test_a_new_policy_carries_an_order_although_the_agent_was_revoked(
+    house: House,
+) -> None:
+    first = await refunded(house)
+    await end_agent(house)
+    record = await ordered(house, first)
+    row = await house.registry.get("policy", "main")
+    assert row is not None
+    await change_row(house, row, version=int(row.body["version"]) + 1)
+    explained = await explain.explained(
+        house.ports, await explain.of_action(house.ports, record.request.action_id)
+    )
+    assert isinstance(explained.decision, Escalate)
+    await sweeper.outdated(house.ports)
+    await approve(house, "bob", record.approval_id)
+    assert await settled(house, record) is ActionState.DONE
+    kinds = [one["kind"] for one in await house.entries(record.request.action_id)]
+    assert EntryKind.CARRIED in kinds
