@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 STANDING_RULE = "standing"
 _STOPPED = Reason("stopped", "the kill switch is on: no agent acts")
+_INACTIVE = Reason("agent_inactive", "agent or interaction is not active any more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +160,11 @@ async def reopened(
     if isinstance(view, Reason):
         return view
     tool = ports.shelf.tool(stored.request.tool)
-    if view.stopped and not to_record:
-        return _STOPPED
+    ended = None if to_record else _ended(view)
+    if ended is not None or interaction is None:
+        return ended or _INACTIVE
     if tool is None or (tool.digest != stored.manifest and not to_record):
         return Reason("manifest_changed", "the tool changed after the decision")
-    if interaction is None or (view.agent is None and not to_record):
-        return Reason("agent_inactive", "agent or interaction is not active any more")
-    if view.broken and not to_record:
-        return Reason("chain_broken", view.broken)
     try:
         bound = guard.bind(tool, stored.request.arguments)
     except InvalidError:
@@ -186,6 +184,15 @@ async def reopened(
     # What one standing approval has paid for, no other one covers.
     only = stored.standing_approval
     return case if stored.approval_id else _with_standing(ports, case, only=only)
+
+
+def _ended(view: AuthorityView) -> Reason | None:
+    """Return why nobody acts on this authority any more, or None."""
+    if view.stopped:
+        return _STOPPED
+    if view.agent is None:
+        return _INACTIVE
+    return Reason("chain_broken", view.broken) if view.broken else None
 
 
 async def _view(ports: Ports, ask: Ask) -> AuthorityView | Reason:
