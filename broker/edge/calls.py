@@ -1,8 +1,8 @@
 """Serve one call: a child's requests under one spent warrant, until it ends.
 
 Every request passes the same steps, in this order: rules and budget, the warrant's
-expiry, epochs, the credential, the journal (if effectful), the dial, epochs again at
-the first byte if they have aged, the answer, its scan, the receipt's values.
+expiry, epochs, the credential, the journal (if effectful), the dial; epochs (if they
+have aged) and expiry again at the first byte; the answer, its scan, receipt values.
 """
 
 from __future__ import annotations
@@ -187,6 +187,9 @@ async def _forward(
 
     async def guard() -> None:
         await _check_epochs(call, means, age_s_max=EPOCHS_AGE_S_MAX)
+        # Credential, journal, name and connection may each have taken seconds.
+        if means.expired(call.order):
+            raise _RefusedError(EXPIRED, "the warrant ran out before the first byte")
 
     began = time.monotonic()
     outgoing = _outgoing(call, allowed, access=access, deadline=deadline)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -267,6 +268,42 @@ async def test_a_database_that_goes_while_dialling_stops_the_first_byte(lab) -> 
     assert lab.upstream.seen == []
     lab.disk.delay_s = 0
     assert (await lab.receipt(order)).state is SentState.NOT_SENT
+
+
+async def slow_credential(lab: Any) -> None:
+    current = lab.rows.current
+
+    async def later(connector: str) -> Any:
+        await asyncio.sleep(0.4)
+        return await current(connector)
+
+    lab.rows.current = later
+
+
+async def slow_disk(lab: Any) -> None:
+    lab.disk.delay_s = 0.4
+
+
+async def slow_epochs(lab: Any) -> None:
+    async def meanwhile() -> None:
+        await asyncio.sleep(0.4)
+
+    lab.store.before_epochs = meanwhile
+    await asyncio.sleep(EPOCHS_FRESH_S + 0.1)
+
+
+@pytest.mark.parametrize("slow", [slow_credential, slow_disk, slow_epochs])
+async def test_nothing_leaves_once_the_warrant_ran_out_on_the_way(lab, slow) -> None:
+    lives_s = EPOCHS_FRESH_S + 0.4 if slow is slow_epochs else 0.3
+    order = lab.order(expires_at=lab.now() + timedelta(seconds=lives_s))
+    child = await lab.call(order)
+    await slow(lab)
+    answer = await child.refund()
+    assert (answer.status, answer.json["code"]) == (403, "warrant_expired")
+    assert lab.upstream.seen == []
+    lab.disk.delay_s = 0
+    receipt = await lab.receipt(order)
+    assert receipt.state is SentState.NOT_SENT
 
 
 async def test_a_credential_that_does_not_open_lets_nothing_out_and_is_said(
