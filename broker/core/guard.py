@@ -12,21 +12,23 @@ Source: DESIGN, chapters 2 and 3 (invariants 7 and 8).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from jsonschema import Draft202012Validator, validators
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from broker.core.words.action import Bound
 from broker.core.words.decision import Finding, FindingKind, Verdict, VerdictWord
 from broker.core.words.errors import InvalidError
 from broker.core.words.labels import Integrity
 from broker.core.words.money import AMOUNT_MINOR_UNITS_MAX, Money
+from broker.core.words.tool import PATTERNED_CHARS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from jsonschema.protocols import Validator
 
@@ -215,8 +217,20 @@ def _is_integer(_checker: object, instance: object) -> bool:
     return type(instance) is int
 
 
+def _pattern(
+    _validator: object, pattern: str, instance: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """Try a pattern on no longer text than it was counted for when it was loaded."""
+    if not isinstance(instance, str):
+        return
+    most = schema.get("maxLength", PATTERNED_CHARS_MAX)
+    if len(instance) > most or not re.search(pattern, instance):
+        yield ValidationError(f"does not match {pattern}")
+
+
 _Strict = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
+    validators={"pattern": _pattern},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 

@@ -37,6 +37,7 @@ from broker.registry.fields import integer as _int
 from broker.registry.fields import only as _only
 from broker.registry.fields import statuses as _statuses
 from broker.registry.fields import text as _text
+from broker.registry.patterns import check_schema
 from broker.registry.review import check_review, read_accepted
 
 if TYPE_CHECKING:
@@ -227,6 +228,7 @@ def _arguments(data: Mapping[str, Any]) -> Mapping[str, Any]:
     ):
         msg = "[arguments] must be an object schema with additionalProperties = false"
         raise ValueError(msg)
+    check_schema(schema)
     return schema
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from broker.core.words.labels import Integrity, Label
 
+PATTERNED_CHARS_MAX = 4_096
+"""How long a text with a pattern may be whose schema does not say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectBinding:

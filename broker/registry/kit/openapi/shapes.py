@@ -6,13 +6,13 @@ person is asked.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from broker.registry.kit.openapi import names
 from broker.registry.kit.openapi.spec import SCHEMA_DEPTH_MAX, SpecError
+from broker.registry.patterns import PatternError, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ WORD_CHARS_MAX: Final = 64
 STATED_CHARS_MAX: Final = 10_000
 ITEMS_MAX: Final = 20
 ENUM_MAX: Final = 64
-PATTERN_CHARS_MAX: Final = 200
+UNSTATED_CHARS: Final = 254
 LEAVES_MAX: Final = 48
 INTEGER_MAX: Final = 2**53 - 1
 
@@ -169,7 +169,7 @@ def _string(schema: Mapping[str, Any], name: str, notes: Notes) -> dict[str, Any
         return {"type": "string", "enum": list(dict.fromkeys(enum))}
     made: dict[str, Any] = {"type": "string"}
     pattern = schema.get("pattern") or _FORMATS.get(str(schema.get("format")))
-    if isinstance(pattern, str) and _usable(pattern):
+    if isinstance(pattern, str) and _usable(pattern, schema):
         made["pattern"] = pattern
     elif names.is_id(name):
         notes.patterns.append(name)
@@ -184,7 +184,7 @@ def _string(schema: Mapping[str, Any], name: str, notes: Notes) -> dict[str, Any
         long = names.is_text(name)
         made["maxLength"] = TEXT_CHARS_MAX if long else WORD_CHARS_MAX
     else:
-        made["maxLength"] = 254
+        made["maxLength"] = UNSTATED_CHARS
     return made
 
 
@@ -287,16 +287,17 @@ def strings(value: object) -> list[str]:
     return [one for one in found if isinstance(one, str)]
 
 
-def _usable(pattern: str) -> bool:
-    """Return whether a pattern holds a whole value, and Python reads it as well."""
-    if (
-        not (pattern.startswith("^") and pattern.endswith("$"))
-        or len(pattern) > PATTERN_CHARS_MAX
-    ):
+def _usable(pattern: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a pattern holds a whole value, and costs little to try."""
+    if not (pattern.startswith("^") and pattern.endswith("$")):
         return False
+    high = schema.get("maxLength")
+    most = UNSTATED_CHARS
+    if type(high) is int and high > 0:
+        most = min(high, STATED_CHARS_MAX)
     try:
-        re.compile(pattern)
-    except re.error:
+        check_pattern(pattern, chars_max=most)
+    except PatternError:
         return False
     return True
 

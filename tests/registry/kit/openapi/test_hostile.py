@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tomlkit
 
+from broker.registry import patterns
 from broker.registry.kit.openapi import shapes, spec
 from broker.registry.kit.openapi.code import PROSE_CHARS_MAX, connector_code
 from broker.registry.kit.openapi.names import SENTENCE_CHARS_MAX
@@ -146,7 +147,7 @@ def test_limits_of_a_schema_hold_at_the_limit_and_one_past_it():
     assert text(minLength=most)["minLength"] == most
     assert "minLength" not in text(minLength=most + 1)
     assert text()["maxLength"] == shapes.TEXT_CHARS_MAX
-    pattern = "^" + "a" * (shapes.PATTERN_CHARS_MAX - 2) + "$"
+    pattern = "^" + "a" * (patterns.PATTERN_CHARS_MAX - 2) + "$"
     assert text(pattern=pattern)["pattern"] == pattern
     assert "pattern" not in text(pattern=f"^a{pattern[1:]}")
     enum = [f"e{n}" for n in range(shapes.ENUM_MAX)]
