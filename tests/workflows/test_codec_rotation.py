@@ -179,3 +179,17 @@ def test_no_key_seals_before_somebody_has_it_in_the_log_that_it_does(
         rotate_codec_keys(tmp_path, now=NOW, announce=refused)
     assert load_codec_keys(ours).keys[0] == load_codec_keys(theirs).keys[0] == old
     assert rotated(tmp_path).keys[0].kid == said[0]
+
+
+def test_of_two_rotations_at_once_one_is_refused_and_no_key_in_use_is_dropped(
+    tmp_path: Path,
+) -> None:
+    [old] = generate_codec_keys(tmp_path).keys
+
+    def another(_kid: str) -> None:
+        with pytest.raises(KeyFileError, match="somebody else rotates"):
+            rotated(tmp_path)
+
+    newest = rotate_codec_keys(tmp_path, now=NOW, announce=another).keys
+    assert newest[1:] == (old,)
+    assert len(rotated(tmp_path).keys) == 3

@@ -5,10 +5,12 @@ Each process can read its own folder only; whoever sets a state up writes both.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import secrets
 from base64 import urlsafe_b64encode
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +27,7 @@ from broker.core.authorize import EXPIRES_S_MAX
 from broker.effects.keyfiles import KeyFileError, read_secret, write_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 CODEC_FILE: Final = "codec.key"
@@ -99,9 +101,40 @@ def rotate_codec_keys(
             host first; the next call goes on with it.
 
     Raises:
-        KeyFileError: The files cannot be read, or the ring is full of keys that open
-            approvals may need.
+        KeyFileError: The files cannot be read, somebody else rotates them, or the ring
+            is full of keys that open approvals may need.
     """
+    with _alone(state):
+        return _rotated(state, now=now, announce=announce, only_known=only_known)
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the broker's folder: of two rotations at once one would drop a key in use.
+
+    Raises:
+        KeyFileError: Somebody else rotates, or the folder cannot be opened.
+    """
+    folder = state / "broker"
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        msg = f"{folder}: {error.strerror}"
+        raise KeyFileError(msg) from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"somebody else rotates the key in {folder} at the moment"
+            raise KeyFileError(msg) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def _rotated(
+    state: Path, *, now: datetime, announce: Callable[[str], None], only_known: bool
+) -> CodecKeys:
     ours, theirs = state / "broker" / CODEC_FILE, state / "worker" / CODEC_FILE
     keys, replaced = load_codec_keys(ours), _replaced(ours)
     other = load_codec_keys(theirs)
