@@ -64,7 +64,6 @@ async def keep_decision(
         more={
             "standing_approval": new_record.standing_approval or None,
             "approval": approval.approval_id if approval else None,
-            **record.ordered_by(case.request.asked_by),
             "approval_digest": approval.digest if approval else None,
             "quorum": approval.quorum.approvers_min if approval else None,
             "reserved": reserved(lines),
@@ -198,7 +197,9 @@ def entry_about(
             "customer_ref": action.customer_ref or None,
         },
         action={"action_id": action.request.action_id, "tool": action.request.tool},
-        detail=dict(detail) | delegation_of(action.requester),
+        detail=dict(detail)
+        | record.ordered_by(action.request.asked_by)
+        | delegation_of(action.requester),
         payloads=tuple(sealed.ref for sealed in payloads),
         replica=ports.replica,
     )
@@ -330,7 +331,11 @@ async def entry_of(
         action=record.action_of(
             case.request, tool=case.tool, bound=case.bound, arguments_hmac=arguments
         ),
-        detail={**detail, **delegation_of(who)},
+        detail={
+            **detail,
+            **record.ordered_by(case.request.asked_by),
+            **delegation_of(who),
+        },
         payloads=tuple(sealed.ref for sealed in payloads),
         replica=ports.replica,
     )

@@ -142,7 +142,7 @@ def context_of(
 
 def ordered_by(person_id: str) -> dict[str, str]:
     """Return what an entry says of the person who ordered it; nothing for an agent."""
-    return {"by": f"person:{person_id}"} if person_id else {}
+    return {"ordered_by": f"person:{person_id}"} if person_id else {}
 
 
 def action_of(

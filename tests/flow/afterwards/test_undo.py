@@ -81,7 +81,10 @@ async def test_what_a_person_wants_undone_is_signed_by_another_and_done_once(
     [decision, *_] = await house.entries(action_id)
     assert decision["action"]["action_kind"] == "undo"
     assert decision["action"]["reversal_of"] == first
-    assert decision["detail"]["by"] == f"person:{PEOPLE['alice']}"
+    alice = f"person:{PEOPLE['alice']}"
+    assert {one["detail"]["ordered_by"] for one in await house.entries(action_id)} == {
+        alice
+    }
     assert EntryKind.CLAIM in [e["kind"] for e in await house.entries(action_id)]
 
 

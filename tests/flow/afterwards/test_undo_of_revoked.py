@@ -80,7 +80,7 @@ async def test_what_an_agent_did_is_taken_back_after_it_was_stopped(
     assert warrant.person_id == PEOPLE["alice"]
     assert {scope for scope, _ in warrant.epochs} == {"global:dev", ALICE}
     decision, *_ = await house.entries(record.request.action_id)
-    assert decision["detail"]["by"] == ALICE
+    assert decision["detail"]["ordered_by"] == ALICE
 
 
 async def test_an_order_goes_on_when_the_agent_is_revoked_in_the_middle(
