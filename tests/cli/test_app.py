@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -30,10 +32,45 @@ def test_a_command_that_operates_the_stack_loads_only_those() -> None:
 
 
 def test_without_a_command_everything_is_offered() -> None:
-    assert COMMAND_MODULES[0] == OPERATE
+    assert next(iter(COMMAND_MODULES)) == OPERATE
     offered = names(make_app())
     assert {*OPERATE_COMMANDS} < offered
     assert {"agents", "people", "audit"} <= offered
+
+
+def told(command: Any) -> Any:
+    """Return all that a command offers below it, by name."""
+    if isinstance(command, typer.core.TyperGroup):
+        return {name: told(below) for name, below in command.commands.items()}
+    return command.get_short_help_str(), [one.opts for one in command.params]
+
+
+def test_a_command_that_is_named_offers_what_it_does_among_all_others() -> None:
+    # A process each: what a module adds to another's commands stays added.
+    whole = told(typer.main.get_command(make_app()))
+    words = {word for words in COMMAND_MODULES.values() for word in words}
+    assert words == {*whole}
+    code = "import sys; from tests.cli.test_app import alone; alone(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *sorted(words)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert dict(found) == json.loads(json.dumps(whole))
+
+
+def alone(words: list[str]) -> None:
+    """Print what each word offers where nothing else was loaded before it."""
+    for word in words:
+        if os.fork() == 0:
+            offered = typer.main.get_command(make_app(word))
+            sys.stdout.write(f"{json.dumps([word, told(offered)[word]])}\n")
+            sys.stdout.flush()
+            os._exit(0)
+        assert os.wait()[1] == 0
 
 
 def test_exit_codes_are_what_scripts_rely_on() -> None:
