@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 from typer._completion_shared import Shells, get_completion_script
@@ -18,6 +18,7 @@ from broker.cli.stack import start
 from broker.cli.stack.events import Down, Failed
 from broker.cli.stack.machine import sandbox as sandboxes
 from broker.cli.stack.machine.doctor import Finding, Health, examine
+from broker.cli.stack.machine.following import Tail, follow_logs
 from broker.cli.stack.planning.plan import BROKER_PORT, CRM_PORT, REPLICAS_MAX
 from broker.cli.stack.process import tail
 from broker.cli.stack.running import measured, running
@@ -37,7 +38,10 @@ COMPLETE_VARIABLE = "_COUNTERFOIL_COMPLETE"
 
 DOWN_S_MAX = 60.0
 POLL_S = 0.05
-FOLLOW_POLL_S = 0.2
+LINES_OF_EACH = 5
+"""How many lines of each part's past begin a following of all."""
+
+NOTHING_RAN = "nothing has run there; start it with `counterfoil up`"
 
 StateOption = Annotated[
     Path,
@@ -175,30 +179,38 @@ def logs(
     state: StateOption = STATE_DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the end of a part's log; without a part, name the logs there are."""
+    """Show the end of a part's log; without a part, name the logs, or follow all."""
     folder = state / "logs"
     names = sorted(path.stem for path in folder.glob("*.log"))
-    if not part:
-        for name in names:
-            write_line(json.dumps({"part": name}) if as_json else name)
-        return
-    if part not in names:
+    if part not in {"", *names} or not names:
         _fail(
-            f"there is no log of {part!r}",
-            hint=f"there are: {', '.join(names) or 'none'}",
+            f"there is no log of {part!r}" if names else f"{state} has no logs",
+            hint=f"there are: {', '.join(names)}" if names else NOTHING_RAN,
             code=Exit.NOT_FOUND,
             as_json=as_json,
         )
-    path = folder / f"{part}.log"
+    if not (part or follow):
+        for name in names:
+            write_line(json.dumps({"part": name}) if as_json else name)
+        return
+    width = max(map(len, names))
 
-    def write(line: str) -> None:
-        write_line(json.dumps({"part": part, "line": line}) if as_json else line)
+    def write(name: str, line: str) -> None:
+        if as_json:
+            write_line(json.dumps({"part": name, "line": line}))
+        else:
+            write_line(line if part else f"{name:<{width}} | {line}")
 
-    end = path.stat().st_size
-    for line in tail(path, lines_max=lines, before=end).splitlines():
-        write(line)
+    tails = {}
+    for name in [part] if part else names:
+        path = folder / f"{name}.log"
+        end = path.stat().st_size
+        shown = lines if part else min(lines, LINES_OF_EACH)
+        for line in tail(path, lines_max=shown, before=end).splitlines():
+            write(name, line)
+        tails[name] = Tail(path, position=end)
     if follow:
-        _follow(path, end, write)
+        follow_logs(folder, tails, write, all_=not part)
 
 
 def reset(
@@ -240,12 +252,14 @@ def doctor(
 ) -> None:
     """Check what the stack needs from this machine."""
     findings: tuple[Finding, ...]
+    found = running(state)
     if sandbox:
         findings = tuple(sandboxes.examine(os.environ))
     else:
         ports = (BROKER_PORT, CRM_PORT)
-        findings = tuple(examine(state.absolute(), wanted_ports=ports))
-    found = running(state)
+        urls = (found.issuer, found.crm_url) if found else ()
+        own = frozenset(urlsplit(url).port or 0 for url in urls)
+        findings = tuple(examine(state.absolute(), wanted_ports=ports, own_ports=own))
     said = sandboxes.of_runner(Path(found.sockets["runner"])) if found else None
     if said is not None:
         finding = sandboxes.told(said)
@@ -271,25 +285,6 @@ def completion(
         prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell.value
     )
     typer.echo(script)
-
-
-def _follow(path: Path, position: int, write: Callable[[str], None]) -> None:
-    """Write what is appended to a log until interrupted; start over if it is new."""
-    rest = ""
-    try:
-        while True:
-            if path.stat().st_size < position:
-                position = 0
-            with path.open("rb") as file:
-                file.seek(position)
-                new = file.read()
-            position += len(new)
-            *whole, rest = (rest + new.decode("utf-8", "replace")).split("\n")
-            for line in whole:
-                write(line)
-            time.sleep(FOLLOW_POLL_S)
-    except KeyboardInterrupt:
-        return
 
 
 def _fail(

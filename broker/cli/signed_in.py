@@ -90,10 +90,19 @@ class Desk:
         try:
             key = read_key(path)
         except KeyFileError as error:
-            self.fail(str(error), code=Exit.NOT_FOUND)
+            self.fail(str(error), hint=self._known(), code=Exit.NOT_FOUND)
         if not key.client_id.startswith("person:"):
             self.fail(f"{path} is no person's key", code=Exit.USAGE)
         return key
+
+    def _known(self) -> str:
+        """Return whose keys there are, or how to get some."""
+        if self.key_file is not None:
+            return ""
+        names = sorted(path.stem for path in self.people().glob("*.jwk"))
+        if not names:
+            return "`counterfoil up` makes a demo state with people; else --key FILE"
+        return f"there are: {', '.join(names)}"
 
     def broker(self) -> str:
         """Return the broker's base URL, or end the command."""

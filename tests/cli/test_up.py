@@ -196,6 +196,29 @@ def test_a_log_is_followed_as_it_is_written(running) -> None:
         assert following.wait(30) == 0
 
 
+def test_all_logs_are_followed_by_part_also_one_that_begins_later(running) -> None:
+    logs = running.state / "logs"
+    with running.started("logs", "-f") as following:
+        assert following.stdout is not None
+        assert " | " in following.stdout.readline()
+        (logs / "later.log").write_text("it began\n")
+        for line in following.stdout:
+            name, _, text = line.partition(" | ")
+            if name.strip() == "later":
+                break
+        assert text == "it began\n"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(5) == 0
+
+
+def test_where_nothing_ran_there_are_no_logs_and_that_is_said(stack) -> None:
+    for words in ((), ("-f",), ("broker-0",)):
+        done = stack.run("logs", *words)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "has no logs" in done.stderr
+        assert "counterfoil up" in done.stderr
+
+
 def test_every_part_that_is_killed_recovers_by_itself(running) -> None:
     for part, pid in running.pids().items():
         before = running.pids()

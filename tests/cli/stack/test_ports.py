@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from broker.cli.stack.machine.doctor import Health, examine
 from broker.cli.stack.machine.ports import (
     TRIES_MAX,
     NoFreePortError,
@@ -46,6 +47,15 @@ def test_the_owner_of_a_taken_port_is_named(reserved, taken) -> None:
     assert choice.note == (
         f"port {taken} is taken by {choice.taken_by}, so {choice.port} is used"
     )
+
+
+def test_the_doctor_tells_a_strangers_port_from_its_own_stacks(taken, tmp_path) -> None:
+    for own, health in (({taken}, Health.OK), (set(), Health.WARNING)):
+        found = examine(tmp_path, wanted_ports=(taken,), own_ports=frozenset(own))
+        [told] = [one for one in found if one.check == f"port {taken}"]
+        assert told.health is health
+        assert f"process {os.getpid()} (" in told.found
+        assert ("this stack's" in told.found) == bool(own)
 
 
 def test_two_stacks_that_start_at_once_do_not_choose_the_same_port(reserved) -> None:

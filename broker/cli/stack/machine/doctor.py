@@ -19,7 +19,6 @@ from broker.cli.stack.state import (
     LONGEST_SOCKET,
     SOCKET_PATH_BYTES_MAX,
     needed,
-    running_pid,
 )
 
 DISK_BYTES_MIN = 1024**3
@@ -56,8 +55,16 @@ class Finding:
     hint: str = ""
 
 
-def examine(state: Path, *, wanted_ports: tuple[int, ...]) -> Iterator[Finding]:
-    """Yield a finding per check; nothing is changed."""
+def examine(
+    state: Path,
+    *,
+    wanted_ports: tuple[int, ...],
+    own_ports: frozenset[int] = frozenset(),
+) -> Iterator[Finding]:
+    """Yield a finding per check; nothing is changed.
+
+    ``own_ports`` are those that the stack of this state has taken itself.
+    """
     yield _platform()
     yield _python()
     yield from _programs()
@@ -71,9 +78,8 @@ def examine(state: Path, *, wanted_ports: tuple[int, ...]) -> Iterator[Finding]:
     yield _disk(state)
     yield _memory()
     yield _open_files()
-    running = running_pid(state) is not None
     for port in wanted_ports:
-        yield _port(port, running=running)
+        yield _port(port, own=port in own_ports)
 
 
 def _platform() -> Finding:
@@ -281,14 +287,14 @@ def _open_files() -> Finding:
     )
 
 
-def _port(port: int, *, running: bool) -> Finding:
+def _port(port: int, *, own: bool) -> Finding:
     name = f"port {port}"
     if ports.is_free(port):
         return Finding(name, Health.OK, "free")
     by = ports.owner(port)
     found = f"taken by {by}" if by else "taken"
-    if running:
-        return Finding(name, Health.OK, f"{found}; the stack is running")
+    if own:
+        return Finding(name, Health.OK, f"{found}, which is this stack's")
     return Finding(name, Health.WARNING, found, "the next free port will be used")
 
 
