@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tests.interop.console.conftest import ROOT
+from tests.support.source import TOP as ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,9 +80,7 @@ SEEN_BY: Final[dict[tuple[str, str], str]] = {
         "tests/cli/registry/test_notifications.py"
     ),
     ("docs/notifications.md", "edge credentials"): "tests/edge/vault/test_command.py",
-    # They change who may approve: played below the command line. That commands and
-    # options exist, tests/cli/test_documented.py sees to.
-    ("docs/canaries.md", "canaries"): "tests/vigilance/test_switch.py",
+    ("docs/canaries.md", "canaries"): "tests/cli/approvals/test_canaries.py",
     ("docs/catalogue.md", "edge credentials"): "tests/edge/vault/test_command.py",
     ("docs/credentials.md", "edge credentials"): "tests/edge/vault/test_command.py",
     ("docs/connectors.md", "tools import"): "tests/cli/tools/test_importing.py",
@@ -91,6 +89,38 @@ SEEN_BY: Final[dict[tuple[str, str], str]] = {
     ("docs/connectors.md", "infra.helpdesk"): "tests/tools/test_helpdesk.py",
 }
 """Commands that another test gives, with names of its own: by page and words."""
+
+READ_BY: Final[dict[tuple[str, str], str]] = {
+    ("docs/budgets.md", 'id = "agent-day"'): "tests/cli/test_pages.py",
+    ("docs/budgets.md", 'unit = "customers"'): "tests/cli/test_pages.py",
+    ("docs/connectors.md", "[[accepted]]"): "tests/cli/test_pages.py",
+    ("docs/errors.md", '"approval-stale"'): "tests/cli/test_pages.py",
+    ("docs/manifests.md", "[tool]"): "tests/registry/test_tools.py",
+    ("docs/manifests.md", "the body differs at"): "tests/cli/test_pages.py",
+    ("docs/notifications.md", "TOLERANCE_S"): "tests/edge/notices/test_courier.py",
+    ("docs/policy.md", "schema = 1"): "tests/cli/policy/test_docs.py",
+    ("docs/policy.md", "[hold]"): "tests/cli/policy/test_docs.py",
+    ("docs/policy.md", "[given]"): "tests/cli/policy/test_docs.py",
+    ("docs/policy.md", "appetite.toml line"): "tests/cli/policy/test_docs.py",
+    ("docs/policy.md", "would wi"): "tests/cli/policy/test_docs.py",
+    ("docs/policy.md", '@id("night")'): "tests/cli/policy/test_docs.py",
+    ("docs/policy.md", 'remind = "1h"'): "tests/cli/test_pages.py",
+    ("docs/policy.md", "customer_confirms"): "tests/cli/test_pages.py",
+    ("docs/policy.md", "approvals_per_hour"): "tests/cli/test_pages.py",
+    ("docs/tokens.md", "requests_oauth2client"): "tests/interop/test_snippets.py",
+    ("docs/tokens.md", "openid-client"): "tests/interop/test_snippets.py",
+    ("docs/tokens.md", '"counterfoil", "tools"'): "tests/cli/test_pages.py",
+}
+"""Snippets that are no commands, and the test that reads each off its page."""
+
+SHOWN: Final = {
+    ("README.md", "broker-0"),
+    ("docs/approvals.md", "stateDiagram"),
+    ("docs/flow.md", "submit"),
+    ("docs/policy-rollout.md", "policy check"),
+    ("docs/threat-model.md", "agent"),
+}
+"""Pictures in letters, and what a terminal answers: nobody pastes them."""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -114,6 +144,30 @@ def seen_by(page: str, text: str) -> str:
     for (where, words), test in SEEN_BY.items():
         if where == page and words in text:
             return test
+    return ""
+
+
+def read_by(page: str, text: str) -> str:
+    """Return the test that reads a snippet off its page, empty if none does."""
+    return next(
+        (t for (where, words), t in READ_BY.items() if where == page and words in text),
+        "",
+    )
+
+
+def sees_to(page: str, language: str, text: str) -> str:
+    """Return what sees to a block: "run", the test of it, "shown", or nothing."""
+    played = language in {"sh", "console", "python"} or "mcpServers" in text
+    if seen_by(page, text):
+        return seen_by(page, text)
+    if page in PLAYED and played:
+        return "run"
+    if shows_a_command(language, text):
+        return ""
+    if read_by(page, text):
+        return read_by(page, text)
+    if any(page == where and text.strip().startswith(begin) for where, begin in SHOWN):
+        return "shown"
     return ""
 
 

@@ -13,12 +13,10 @@ import pytest
 from tests.interop.console.conftest import ROOT
 from tests.interop.console.pages import (
     PLAYED,
-    SEEN_BY,
     blocks,
     is_make,
     pages,
     script_of,
-    seen_by,
     shows_a_command,
 )
 from tests.interop.console.test_browser import ask
@@ -78,23 +76,3 @@ def test_a_block_that_is_only_make_names_targets_that_are_there() -> None:
                         check=False,
                     )
                     assert done.returncode == 0, line
-
-
-def test_every_command_on_a_page_is_run_or_its_test_is_named() -> None:
-    used: set[tuple[str, str]] = set()
-    for page in pages():
-        for language, text in blocks(page):
-            if page not in PLAYED and shows_a_command(language, text):
-                assert seen_by(page, text), f"{page}: nobody runs\n{text}"
-            used |= {one for one in SEEN_BY if one[0] == page and one[1] in text}
-    assert used == {*SEEN_BY}
-
-
-def test_every_test_that_is_named_is_there_and_gives_the_command() -> None:
-    for (page, words), test in SEEN_BY.items():
-        text = (ROOT / test).read_text(encoding="utf-8")
-        # One of them reads its commands off a page.
-        for read in (one for one in pages() if f'"{one.partition("/")[2]}"' in text):
-            text += (ROOT / read).read_text(encoding="utf-8")
-        for word in words.replace("FOLDER", "").replace("'", "").split():
-            assert word in text, f"{test} says nothing of {word} ({page})"
