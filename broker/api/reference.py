@@ -6,6 +6,7 @@ sign in.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request
@@ -54,6 +55,7 @@ def _operation(
         "description": _words(found),
         "parameters": [(one["name"], one["in"], _words(one)) for one in parameters],
         "fields": list(_fields(document, found)),
+        "examples": list(_examples(document, found)),
         "answers": [
             (status, _words(_resolved(document, answer)))
             for status, answer in found.get("responses", {}).items()
@@ -72,6 +74,27 @@ def _fields(
         for name, raw in schema.get("properties", {}).items():
             field = _resolved(document, raw)
             yield name, _type(field), name in needed, _words(field)
+
+
+def _examples(
+    document: Mapping[str, Any], found: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Give a name and the text of each example: what is sent, and what comes back."""
+    bodies = [("request", _resolved(document, found.get("requestBody", {})))]
+    bodies += [
+        (status, _resolved(document, answer))
+        for status, answer in found.get("responses", {}).items()
+    ]
+    for where, body in bodies:
+        for content in body.get("content", {}).values():
+            if "example" in content:
+                yield where, _shown(content["example"])
+            for name, one in content.get("examples", {}).items():
+                yield f"{where}, {name.replace('_', ' ')}", _shown(one["value"])
+
+
+def _shown(example: object) -> str:
+    return example if isinstance(example, str) else json.dumps(example, indent=2)
 
 
 def _words(described: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 
@@ -144,6 +144,17 @@ def check_objects(inspection: Inspection) -> tuple[Finding, ...]:
     )
 
 
+_WRITTEN_BY: Final = {
+    Integrity.MODEL_AUTHORED: "what a model wrote",
+    Integrity.THIRD_PARTY: "what anybody may have written",
+    Integrity.UNVERIFIED_CUSTOMER: "the word of a customer whom nobody verified",
+    Integrity.VERIFIED_CUSTOMER: "the word of the verified customer",
+    Integrity.SYSTEM_OF_RECORD: "the system of record",
+    Integrity.APPROVED_POLICY: "an approved policy",
+}
+"""Labels as approvers read them."""
+
+
 def check_provenance(inspection: Inspection) -> tuple[Finding, ...]:
     """Hold arguments whose best origin is below what the manifest demands."""
     findings = []
@@ -164,8 +175,8 @@ def check_provenance(inspection: Inspection) -> tuple[Finding, ...]:
                     FindingKind.PROVENANCE,
                     "tainted_argument",
                     pointer,
-                    f"comes from {best.source} ({best.integrity.word}); "
-                    f"{least.word} is needed",
+                    f"comes from {best.source}: {_WRITTEN_BY[best.integrity]}; "
+                    f"needed is {_WRITTEN_BY[least]}",
                     origin=best.source,
                 )
             )

@@ -159,7 +159,7 @@ def test_one_more_origin_never_makes_an_argument_worse(levels: list[Integrity]) 
 
 def test_an_argument_from_nowhere_is_the_models_own() -> None:
     [finding] = check_provenance(inspection(origins=()))
-    assert "model_authored" in finding.text
+    assert "what a model wrote; needed is the word of the" in finding.text
 
 
 def test_findings_are_capped() -> None:

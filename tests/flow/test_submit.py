@@ -79,7 +79,7 @@ async def test_a_payment_method_from_a_note_is_held_and_named(house: House) -> N
     assert isinstance(answer.decision, Escalate)
     finding = answer.verdict.findings[0]
     assert finding.pointer == "/payment_method_id"
-    assert "third_party" in finding.text
+    assert "what anybody may have written; needed is" in finding.text
     assert house.executor.moved == []
 
 

@@ -71,6 +71,12 @@ def plain(text: object) -> str:
     )
 
 
+def sentence(text: object) -> str:
+    """Return what a problem says as a sentence of a page: its code marks left out."""
+    said = plain(text).replace("`", "").strip()
+    return f"{said[:1].upper()}{said[1:]}{'' if said[-1:] in '.?!' else '.'}"
+
+
 def units(number: int, unit: str) -> str:
     """Return an amount of a budget for people."""
     return str(number) if unit == "count" else f"{number / 100:,.2f} {unit}"
@@ -155,6 +161,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "plain": plain,
         "lasting": lasting,
+        "sentence": sentence,
         "hour": hour,
         "field_name": field_name,
     }

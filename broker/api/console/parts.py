@@ -171,10 +171,38 @@ def card(seen: console.Seen) -> dict[str, Any]:
         "open": seen.card is not None and not ended and not lapsed,
         "changed": False,
         "error": None,
-        "counted": None,
         "reason": "",
         "question": "",
         "told": "",
         "question_chars_max": QUESTION_CHARS_MAX,
         "questions_max": QUESTIONS_MAX,
     }
+
+
+async def answered(
+    request: Request, session: Session, approval_id: str, said: dict[str, Any]
+) -> Response:
+    """Return the card after a form: alone to a script, else as a page.
+
+    Args:
+        request: The form's.
+        session: Whose form it is.
+        approval_id: The card's.
+        said: What the card says of the form; ``shown`` is what the card was before, if
+            it counts that it is another one now, ``error`` why nothing was done.
+    """
+    scripted, failed = bool(request.headers.get("hx-request")), said["error"]
+    if not scripted and failed is None:
+        # What a browser loads again must not be sent again.
+        address = f"/console/approvals/{approval_id}"
+        return RedirectResponse(address, 303, drawing.security_headers())
+    seen = await console.look(
+        ports_of(request), session.caller, approval_id, session=session.ticket
+    )
+    before, status = said.pop("shown", ""), failed.status if failed else 200
+    changed = seen.card is not None and before not in {"", seen.card["shown"]}
+    values = card(seen) | who(session) | {"changed": changed} | said
+    if scripted:
+        return drawing.page("card.html", values, status=status)
+    around = await queue(request, session, selected=approval_id)
+    return drawing.page("card_page.html", around | values, status=status)

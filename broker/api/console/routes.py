@@ -58,7 +58,7 @@ async def sign_in(request: Request) -> Response:
     room = parts.room_of(request)
     try:
         secret, life_s = await sessions.use_link(
-            room, parts.desk_of(request), form.get("link", "")
+            room, parts.desk_of(request), _secret_of(form.get("link", ""))
         )
     except BrokerError as error:
         values = {"demo": room.key is not None, "error": error}
@@ -156,20 +156,16 @@ async def vote(request: Request, approval_id: str) -> Response:
         session = await sessions.changing(request, form.get("csrf", ""))
     except UnauthenticatedError:
         return parts.way_in(request)
-    ports, status = parts.ports_of(request), 200
-    said: dict[str, Any] = {}
+    ports, mine = parts.ports_of(request), parts.checked_id(approval_id)
+    said: dict[str, Any] = {"error": None}
     try:
-        choice = _choice(parts.checked_id(approval_id), form)
-        counted = await console.vote(ports, session.caller, session.ticket, choice)
-        said["counted"] = {"word": choice.word.value, "state": counted.state.value}
+        choice = _choice(mine, form)
+        await console.vote(ports, session.caller, session.ticket, choice)
     except BrokerError as error:
-        status, said["error"] = error.status, error
         # What they wrote is not lost; what they looked at is not what is asked.
-        said["reason"] = form.get("reason", "")
+        said = {"error": error, "reason": form.get("reason", "")}
         said["changed"] = isinstance(error, ApprovalStaleError)
-    seen = await console.look(ports, session.caller, parts.checked_id(approval_id))
-    values = parts.card(seen) | said | parts.who(session)
-    return drawing.page("card.html", values, status=status)
+    return await parts.answered(request, session, mine, said)
 
 
 @router.get("/console/events", include_in_schema=False)
@@ -190,6 +186,14 @@ async def show_asset(tag: str, name: str) -> Response:
         raise NotFoundError(msg, hint="load the page again")
     headers = drawing.security_headers() | {"Cache-Control": FOREVER}
     return Response(found[1], media_type=found[0], headers=headers)
+
+
+def _secret_of(link: str) -> str:
+    """Return what stands after the # of a link, or the whole if there is none.
+
+    The page's script sends the secret alone; without one, people paste the link.
+    """
+    return link.strip().rpartition("#")[2]
 
 
 def _choice(approval_id: str, form: dict[str, str]) -> console.Choice:

@@ -1,15 +1,14 @@
 """How people share the work at the console: claims, questions, many noes at once.
 
-Nothing here says yes. Each form has an address of its own, so that it works without a
-script as well; with one, the card is swapped for what it is afterwards.
+Nothing here says yes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from broker.api.console import drawing, parts, sessions
 from broker.approving import asking, claiming, console
@@ -19,9 +18,6 @@ from broker.core.words.errors import (
     RequestError,
     UnauthenticatedError,
 )
-
-if TYPE_CHECKING:
-    from broker.api.console.sessions import Session
 
 MARKED_MAX: Final = 50
 """How many of the queue one press rejects."""
@@ -53,7 +49,7 @@ async def share(request: Request, approval_id: str) -> Response:
         failed = error
     said = {"told": told, "error": failed, "reason": form.get("reason", "")}
     said["shown"] = form.get("shown", "")
-    return await _card(request, session, mine, said)
+    return await parts.answered(request, session, mine, said)
 
 
 @router.post("/console/approvals/{approval_id}/questions")
@@ -79,7 +75,7 @@ async def ask(request: Request, approval_id: str) -> Response:
     said = {"error": failed, "shown": shown, "question": text if failed else ""}
     told = "" if failed else "asked"
     said |= {"told": told, "reason": form.get("reason", "")}
-    return await _card(request, session, mine, said)
+    return await parts.answered(request, session, mine, said)
 
 
 @router.post("/console/rejections")
@@ -114,23 +110,3 @@ async def reject_marked(request: Request) -> Response:
     values = await parts.queue(request, session)
     values |= {"rejected": rejected, "left": left}
     return drawing.page("queue_page.html", values)
-
-
-async def _card(
-    request: Request, session: Session, approval_id: str, said: dict[str, Any]
-) -> Response:
-    """Return the card as it is now; ``shown`` is what it was before, if that counts."""
-    scripted, failed = bool(request.headers.get("hx-request")), said["error"]
-    if not scripted and failed is None:
-        address = f"/console/approvals/{approval_id}"
-        return RedirectResponse(address, 303, drawing.security_headers())
-    seen = await console.look(
-        parts.ports_of(request), session.caller, approval_id, session=session.ticket
-    )
-    before, status = said.pop("shown"), failed.status if failed else 200
-    changed = seen.card is not None and before not in {"", seen.card["shown"]}
-    values = parts.card(seen) | said | parts.who(session) | {"changed": changed}
-    if scripted:
-        return drawing.page("card.html", values, status=status)
-    around = await parts.queue(request, session, selected=approval_id)
-    return drawing.page("card_page.html", around | values, status=status)

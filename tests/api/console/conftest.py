@@ -76,7 +76,7 @@ class Browser:
         self, record: ActionRecord, word: str, fields: dict[str, str]
     ) -> httpx.Response:
         path = f"/console/approvals/{record.approval_id}/votes"
-        headers = SAME_SITE
+        headers = SAME_SITE | {"HX-Request": "true"}
         return await self.http.post(
             path, data={"word": word, **fields}, headers=headers
         )

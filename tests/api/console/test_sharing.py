@@ -13,7 +13,7 @@ from broker.approving import asking, claiming
 from broker.core.approvals.questions import QUESTION_CHARS_MAX, QUESTIONS_MAX
 from broker.core.words.action import ActionState
 from tests.api.console.conftest import SAME_SITE, csrf_of
-from tests.support.approvals.voters import large_refund, state_of, voter
+from tests.support.approvals.voters import VERY_LARGE, large_refund, state_of, voter
 
 if TYPE_CHECKING:
     import httpx
@@ -85,6 +85,33 @@ async def test_without_a_script_the_same_forms_lead_back_to_the_card(
     assert "printable characters" in empty.text
 
 
+async def test_without_a_script_a_vote_leads_back_to_the_card_or_says_why_not(
+    browser: Browser,
+) -> None:
+    record = await large_refund(browser.house, VERY_LARGE)
+    await browser.sign_in()
+    card = f"/console/approvals/{record.approval_id}"
+    page, fields = await browser.card(record)
+    assert f'<form method="post" action="{card}/votes"' in page
+    changed = {"word": "approve", "reason": "kept", "digest": "0" * 64}
+    wrong = await press(browser, record, "votes", headers=SAME_SITE, **changed)
+    assert wrong.status_code == 409
+    assert "<html" in wrong.text
+    assert ">kept</textarea>" in wrong.text
+    fields |= {"word": "approve", "reason": "kept"}
+    for headers in ({}, SAME_SITE | {"Sec-Fetch-Site": "cross-site"}):
+        foreign = await browser.http.post(f"{card}/votes", data=fields, headers=headers)
+        assert foreign.status_code == 403
+    sent = await press(browser, record, "votes", headers=SAME_SITE, word="approve")
+    assert (sent.status_code, sent.headers["location"]) == (303, card)
+    page, _ = await browser.card(record)
+    assert "Your yes is signed for you, and counted. 1 more signature is needed" in (
+        words_of(page)
+    )
+    await press(browser, record, "votes", headers=SAME_SITE, word="reject")
+    assert await state_of(browser.house, record) is ActionState.REFUSED
+
+
 async def test_what_somebody_else_claimed_waits_for_a_yes_and_never_for_a_no(
     browser: Browser,
 ) -> None:
@@ -103,7 +130,7 @@ async def test_what_somebody_else_claimed_waits_for_a_yes_and_never_for_a_no(
     # Whoever still has the old card on the screen is told in words.
     taken = await press(browser, record, "claim", word="claim")
     assert taken.status_code == 409
-    assert "somebody else works on this approval: wait until" in taken.text
+    assert "Somebody else works on this approval. Wait until" in taken.text
     assert (await browser.vote(record, "approve")).status_code == 409
     async with house.admin() as owner:
         await owner.execute("UPDATE approval SET claimed_until = now()")
@@ -273,7 +300,7 @@ async def test_one_press_rejects_up_to_a_limit(browser: Browser, marked: int) ->
     sent = await browser.http.post("/console/rejections", data=data, headers=SAME_SITE)
     fits = marked == MARKED_MAX
     assert sent.status_code == (200 if fits else 422)
-    assert (f"mark 1 to {MARKED_MAX} of them" in sent.text) == (not fits)
+    assert (f"Mark 1 to {MARKED_MAX} of them." in sent.text) == (not fits)
 
 
 def test_a_moment_reads_as_its_hour() -> None:

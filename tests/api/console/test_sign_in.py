@@ -33,6 +33,18 @@ async def test_a_link_lets_its_person_in_once(browser: Browser) -> None:
     assert secret not in again.text
 
 
+async def test_without_a_script_the_whole_link_is_pasted_and_lets_in_once(
+    browser: Browser,
+) -> None:
+    page = (await browser.get("/console/sign-in")).text
+    pasted = page.partition("<noscript>")[2].partition("</noscript>")[0]
+    assert '<form method="post" action="/console/sign-in"' in pasted
+    link = f" {browser.office.app.state.issuer}/console/sign-in#{await browser.link()} "
+    answer = await browser.post("/console/sign-in", link=link)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console")
+    assert (await browser.post("/console/sign-in", link=link)).status_code == 401
+
+
 async def test_behind_https_the_cookie_belongs_to_this_host_alone(
     browser: Browser,
 ) -> None:
