@@ -61,11 +61,16 @@ def unreleased(
     totals: Mapping[BudgetKey, Total], released: Mapping[str, Mapping[str, int]]
 ) -> dict[BudgetKey, Total]:
     """Return the totals; what nobody signed for is frozen still."""
+    # Hardly one was ever frozen, and every decision comes by here.
     return {
-        (budget_id, since): replace(
-            one,
-            frozen=one.frozen
-            or one.freezes > released.get(budget_id, {}).get(write_moment(since), 0),
-        )
-        for (budget_id, since), one in totals.items()
+        key: one
+        if one.frozen or not one.freezes
+        else replace(one, frozen=one.freezes > _signed_for(key, released))
+        for key, one in totals.items()
     }
+
+
+def _signed_for(key: BudgetKey, released: Mapping[str, Mapping[str, int]]) -> int:
+    """Return up to which freeze of a window somebody has looked, 0 if to none."""
+    budget_id, since = key
+    return released.get(budget_id, {}).get(write_moment(since), 0)
