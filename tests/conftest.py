@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytest.register_assert_rewrite("tests.contracts", "tests.support")
-pytest_plugins = ("tests.support.controls", "tests.support.servers")
+pytest_plugins = (
+    "tests.support.controls",
+    "tests.support.identity.examples",
+    "tests.support.servers",
+)
 
 PURE_ROOMS = ("core", "registry", "watch")
 

@@ -39,6 +39,7 @@ router = APIRouter(tags=["identity"])
 
 _NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _CACHED: Final = {"Cache-Control": f"public, max-age={METADATA_AGE_S}"}
+_JWK_SET: Final = "application/jwk-set+json"
 _FORM: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -103,13 +104,18 @@ async def about_resource(request: Request, path: str = "") -> Response:
     return JSONResponse(found, headers=_CACHED)
 
 
-@router.get(JWKS_PATH, summary="Keys that access tokens are signed with")
+@router.get(
+    JWKS_PATH,
+    summary="Keys that access tokens are signed with",
+    response_class=Response,
+    responses={200: {"content": {_JWK_SET: {"schema": {"type": "object"}}}}},
+)
 async def jwks(request: Request) -> Response:
     """Return the public keys. RFC 7517."""
     return JSONResponse(
         _desk(request).keys.jwks(),
         headers=_CACHED,
-        media_type="application/jwk-set+json",
+        media_type=_JWK_SET,
     )
 
 

@@ -11,11 +11,21 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from broker.api.app import create_app
-from broker.api.document.build import PROBLEM, codes, operations, problem_schema
+from broker.api.bodies import Body, documented
+from broker.api.document.build import operations
 from broker.api.document.examples import ANSWERS, REQUESTS
+from broker.api.document.refusals import PROBLEM, codes, problem_schema
+from broker.api.document.variants import MORE_ANSWERS
+from tests.support.identity.shown import difference, examples_in, with_examples
 
 if TYPE_CHECKING:
     from tests.support.door import Door
+
+
+class NewBody(Body):
+    """What a new operation takes."""
+
+    name: str
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +64,11 @@ def test_every_operation_says_what_it_does_who_may_and_what_can_go_wrong(
         for status, answer in answers.items():
             assert answer["description"], f"{where} {status}"
             if status >= "400":
-                assert PROBLEM in answer["content"], f"{where} {status}"
+                [content] = answer["content"].values()
+                form = content["schema"]["$ref"].rpartition("/")[2]
+                assert document["components"]["schemas"][form]["examples"]
+                elsewhere = {"/oauth": "OAuthError", "/mcp": "RpcError"}
+                assert form in {"Problem", elsewhere.get("/" + path.split("/")[1])}
     assert "HTTPValidationError" not in str(document)
 
 
@@ -69,36 +83,72 @@ def test_every_example_belongs_to_an_operation_and_fits_its_schema(
         jsonschema.validate(example, whole)
     for (method, path, status), example in ANSWERS.items():
         [content] = known[method, path]["responses"][status]["content"].values()
-        assert content["example"] == example
+        assert example in examples_in(content)
         if status >= "400":
             jsonschema.validate(example, problem_schema())
 
 
-GOVERNED = (
-    "/v1/policy",
-    "/v1/admin/kill-switch",
-    "/v1/admin/budgets",
-    "/v1/admin/limits",
-    "/v1/admin/reservations",
-    "/v1/admin/standing",
-)
-SPOKEN_ELSEWHERE = {"/mcp", "/oauth/introspect"}
-"""Their bodies are those of the Model Context Protocol and of RFC 7662."""
-
-
-def test_every_json_body_has_an_example_and_what_is_governed_shows_its_answers(
-    document: dict[str, Any],
-) -> None:
+def without_examples(document: dict[str, Any]) -> list[str]:
+    """Return what a reader would have to guess: bodies and answers with no example."""
     missing = []
     for method, path, operation in operations(document):
-        asks = "requestBody" in operation and path not in SPOKEN_ELSEWHERE
-        if asks and (method, path) not in REQUESTS:
-            missing.append(f"{method} {path}: no request")
-        answered = {status for *where, status in ANSWERS if where == [method, path]}
-        shows = path.startswith(GOVERNED)
-        if shows and not any(status < "300" for status in answered):
-            missing.append(f"{method} {path}: no answer")
-    assert missing == []
+        bodies = {"request": operation.get("requestBody", {}).get("content", {})}
+        for status, answer in operation["responses"].items():
+            # Refusals have the examples of their schema.
+            if status < "300":
+                bodies[status] = answer.get("content", {})
+        missing += [
+            f"{method} {path}: {what}"
+            for what, contents in bodies.items()
+            for content in contents.values()
+            if not examples_in(content)
+        ]
+    return missing
+
+
+def test_every_body_and_every_answer_has_an_example(document: dict[str, Any]) -> None:
+    assert without_examples(document) == []
+    for where, more in MORE_ANSWERS.items():
+        assert where in ANSWERS
+        assert more
+
+
+def test_a_new_operation_without_an_example_is_refused() -> None:
+    app = create_app(lambda _: None)  # type: ignore[arg-type,return-value]
+
+    @app.post("/v1/new", openapi_extra=documented(NewBody))
+    async def new() -> dict[str, Any]:
+        """Do something new."""
+        return {}
+
+    assert without_examples(app.openapi()) == [
+        "POST /v1/new: request",
+        "POST /v1/new: 200",
+    ]
+    # It does not pass with an example either until a test compared it, in `make test`.
+    assert ("POST", "/v1/actions", "202") in {*with_examples()}
+
+
+def test_an_answer_of_another_form_than_its_examples_is_told_where_it_differs() -> None:
+    one: dict[str, Any] = {
+        "a": {"b": [{"c": 1}]},
+        "at": "2026-11-26T09:15:00.120000Z",
+        "n": None,
+    }
+    two = {**one, "more": "text"}
+    for answer in (one, two, {**one, "n": {"what": "ever"}}, {**one, "a": None}):
+        assert difference([one, two], answer) == ""
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({**one, "a": {"b": [{"c": 1}, {"c": "1"}]}}, "/a/b[]/c: example is number"),
+        ({**one, "a": {"b": [{"d": 1}]}}, "/a/b[]: example has {'c'}"),
+        ({"a": one["a"], "at": one["at"]}, "/: example has {'n'}"),
+        ({**one, "other": 1}, "answer has {'other'}"),
+        ({**one, "at": "2026-11-26T09:15:00Z"}, "moment Z without fraction"),
+        ({**one, "a": []}, "/a: example is dict, answer list"),
+    ]
+    for answer, where in wrong:
+        assert where in difference([one, two], answer)
+    assert difference([{"a": []}], {"a": [1]}) == "/a: the examples show none"
 
 
 async def test_a_problem_that_is_answered_has_the_documented_form(door: Door) -> None:

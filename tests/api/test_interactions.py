@@ -26,6 +26,7 @@ from tests.support.flow.house import (
     open_house,
 )
 from tests.support.identities import key_of
+from tests.support.identity.shown import compared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +45,9 @@ async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
     app = application(house)
     app.include_router(interactions.router)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url=ISSUER, event_hooks={"response": [compared]}
+    ) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import httpx
 from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
 
 from broker.api import admin, internal, notices, oauth, policy, problems
 from broker.api.identity.desk import Desk
@@ -53,7 +54,7 @@ from tests.support.identity.doorstep import (
     put,
     slots,
 )
-from tests.support.identity.shown import compared
+from tests.support.identity.shown import STANDS_IN, compared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -251,29 +252,30 @@ def application() -> FastAPI:
     app.include_router(internal.router)
     app.state.issuer = ISSUER
 
-    async def seen(who: Caller) -> dict[str, Any]:
-        return {
+    async def seen(who: Caller) -> JSONResponse:
+        found = {
             "subject": f"{who.kind.value}:{who.subject_id}",
             "proof": who.proof_of_possession,
             "tools": sorted(who.grant.tools),
             "interaction": who.grant.interaction_id,
         }
+        return JSONResponse(found, headers={STANDS_IN: "yes"})
 
     @app.api_route("/v1/tools", methods=["GET", "POST"])
-    async def tools(who: Annotated[Caller, Depends(agent)]) -> dict[str, Any]:
+    async def tools(who: Annotated[Caller, Depends(agent)]) -> JSONResponse:
         return await seen(who)
 
     @app.post("/mcp")
     @app.post("/mcp/{interaction}")
-    async def mcp(who: Annotated[Caller, Depends(agent)]) -> dict[str, Any]:
+    async def mcp(who: Annotated[Caller, Depends(agent)]) -> JSONResponse:
         return await seen(who)
 
     @app.get("/v1/approvals")
-    async def approvals(who: Annotated[Caller, Depends(person)]) -> dict[str, Any]:
+    async def approvals(who: Annotated[Caller, Depends(person)]) -> JSONResponse:
         return await seen(who)
 
     @app.post("/internal/settle")
-    async def inside(who: Annotated[Caller, Depends(service)]) -> dict[str, Any]:
+    async def inside(who: Annotated[Caller, Depends(service)]) -> JSONResponse:
         return await seen(who)
 
     return app

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from broker.api.approvals.votes import checked_id, counted_json, ports_of
 from broker.api.bodies import Body, documented, read
@@ -63,7 +63,12 @@ class AwayBody(Body):
     until: str = Field(max_length=MOMENT_CHARS_MAX, examples=["2026-11-30T08:00:00Z"])
 
 
-@router.get("/events", summary="Follow what changes")
+@router.get(
+    "/events",
+    summary="Follow what changes",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 async def follow(request: Request, who: Someone) -> Response:
     """Return a stream that says when to look again, until the token ends."""
     clock = ports_of(request).clock

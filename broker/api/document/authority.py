@@ -22,6 +22,7 @@ _KEY: Final = {
     "not_before": None,
     "not_after": None,
 }
+_KEY_USED: Final = _KEY | {"last_used": _AT}
 _JWK: Final = {
     "kty": "EC",
     "crv": "P-256",
@@ -40,8 +41,38 @@ _AGENT: Final = {
     "status": "active",
     "revision": 1,
     "keys": [_KEY],
-    "delegates": [],
-    "federations": [],
+    "delegates": ["0197a000-0000-7000-8000-0000000000e9"],
+    "federations": [
+        {
+            "name": "our-idp",
+            "issuer": "https://idp.example",
+            "subject": "system:serviceaccount:care:agent",
+            "audience": "http://127.0.0.1:8400",
+            "life_s_max": 600,
+            "reusable": False,
+            "jwks_url": "https://idp.example/keys",
+            "networks": ["10.20.0.0/16"],
+        },
+        {
+            "name": "on-prem",
+            "issuer": "https://idp.shop.example",
+            "subject": "agent@shop.example",
+            "audience": "http://127.0.0.1:8400",
+            "life_s_max": 600,
+            "reusable": False,
+            "keys": [
+                _JWK,
+                {
+                    "kty": "RSA",
+                    "n": "sXchDaQebHnPiGvyDOAT4saGEUetSyo9MKLOoWFsueri23bOdgWp4Dy1Wl",
+                    "e": "AQAB",
+                    "kid": "2026-11",
+                    "alg": "RS256",
+                    "use": "sig",
+                },
+            ],
+        },
+    ],
 }
 _PERSON: Final = {
     "id": PERSON,
@@ -158,7 +189,18 @@ AUTHORITY_ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     ("GET", "/v1/admin/agents", "200"): {"agents": [_AGENT]},
     ("POST", "/v1/admin/agents", "202"): _AGENT_CHANGE,
     ("GET", _AGENTS, "200"): _AGENT
-    | {"instances": [{"id": "f88ead4d-f244-858e-b020-253ea839642e"}]},
+    | {
+        "keys": [_KEY_USED],
+        "instances": [
+            {
+                "id": "f88ead4d-f244-858e-b020-253ea839642e",
+                "jkt": KID,
+                "first_seen": _AT,
+                "last_seen": _AT,
+                "tokens": 12,
+            }
+        ],
+    },
     **{
         ("POST", f"{_AGENTS}/{verb}", "200"): _AGENT | {"revision": 2, "status": status}
         for verb, status in (
@@ -188,12 +230,21 @@ AUTHORITY_ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     },
     ("GET", "/v1/admin/people", "200"): {"people": [_PERSON]},
     ("POST", "/v1/admin/people", "202"): _PERSON_CHANGE,
-    ("GET", _PEOPLE, "200"): _PERSON,
+    ("GET", _PEOPLE, "200"): _PERSON | {"keys": [_KEY_USED]},
     ("POST", f"{_PEOPLE}/suspend", "200"): _PERSON | {"status": "suspended"},
     ("POST", f"{_PEOPLE}/roles", "200"): _PERSON | {"roles": [], "revision": 2},
     ("POST", f"{_PEOPLE}/limits", "200"): _PERSON | {"revision": 2},
     ("POST", f"{_PEOPLE}/remove", "200"): _PERSON | {"status": "removed"},
-    ("POST", f"{_PEOPLE}/resume", "202"): _PERSON_CHANGE | {"what": "person.resume"},
+    **{
+        ("POST", f"{_PEOPLE}/{verb}", "202"): _PERSON_CHANGE | {"what": what}
+        for verb, what in (
+            ("resume", "person.resume"),
+            ("roles", "person.roles"),
+            ("limits", "person.limits"),
+            ("suspend", "person.suspend"),
+            ("remove", "person.remove"),
+        )
+    },
     ("GET", "/v1/admin/changes", "200"): {"changes": [_AGENT_CHANGE]},
     ("GET", "/v1/admin/changes/{change_id}", "200"): _AGENT_CHANGE,
     ("POST", "/v1/admin/changes/{change_id}/approve", "200"): _AGENT_CHANGE
@@ -206,7 +257,19 @@ AUTHORITY_ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     ("GET", _CHANNELS, "200"): {"channels": [_CHANNEL]},
     ("POST", f"{_CHANNELS}/{{channel_id}}/suspend", "200"): _CHANNEL
     | {"status": "suspended", "revision": 2},
-    ("GET", "/v1/admin/keys", "200"): {"keys": [_SIGNING_KEY], "own": []},
+    ("GET", "/v1/admin/keys", "200"): {
+        "keys": [_SIGNING_KEY],
+        "own": [
+            {
+                "name": "entry",
+                "kid": KID,
+                "algorithm": "ES256",
+                "made_at": _AT,
+                "age_days": 12,
+                "too_old": False,
+            }
+        ],
+    },
     ("POST", "/v1/admin/keys/rotate", "200"): {"keys": [_SIGNING_KEY]},
     ("POST", "/v1/admin/keys/{kid}/compromised", "200"): {"keys": [_SIGNING_KEY]},
     ("GET", _NOTICES, "200"): {"subscriptions": [_SUBSCRIPTION]},

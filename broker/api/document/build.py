@@ -6,17 +6,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.openapi.utils import get_openapi
 
-from broker.api.document.examples import ANSWERS, PROBLEM_EXAMPLE, REQUESTS
+from broker.api.document.examples import ANSWERS, REQUESTS
 from broker.api.document.parameters import describe
+from broker.api.document.refusals import (
+    REFUSALS_FROM,
+    form_of,
+    refusal_schemas,
+    statuses,
+    success_words,
+    words,
+)
 from broker.api.document.tidy import hoist, name_shortly
-from broker.core.words import errors
+from broker.api.document.variants import MORE_ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fastapi import FastAPI
 
-PROBLEM: Final = "application/problem+json"
+_JSON: Final = "application/json"
+_THEIR_WORDS: Final = "Successful Response"
 METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 
 # By the beginning of a path, the longest that fits: who calls, and how they show it.
@@ -43,7 +52,6 @@ _TAGS: Final = [
     {"name": "decisions", "description": "For agents: what would be decided."},
     {"name": "identity", "description": "Tokens (RFC 6749, 7523, 8707, 9396, 9449)."},
 ]
-_PROBLEMS_FROM: Final = "400"
 _SCHEMES: Final = {
     "agent_dpop": {
         "type": "http",
@@ -95,7 +103,7 @@ def _complete(made: dict[str, Any]) -> None:
     for ours in ("HTTPValidationError", "ValidationError"):
         # FastAPI's own answer to a wrong parameter is never given.
         schemas.pop(ours, None)
-    schemas["Problem"] = problem_schema()
+    schemas.update(refusal_schemas())
     name_shortly(operations(made))
     for method, path, operation in operations(made):
         for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -106,49 +114,16 @@ def _complete(made: dict[str, Any]) -> None:
         answers = operation["responses"]
         if _is_theirs(answers.get("422")):
             del answers["422"]
-        declared = {int(status) for status in answers if status >= _PROBLEMS_FROM}
-        for status in declared | _statuses(method, path, operation):
-            answer = answers.setdefault(str(status), {"description": _words(status)})
-            answer["content"] = {PROBLEM: {"schema": _ref("Problem")}}
+        for status, answer in answers.items():
+            if answer["description"] == _THEIR_WORDS:
+                answer["description"] = success_words(method, status)
+        declared = {int(status) for status in answers if status >= REFUSALS_FROM}
+        for status in declared | statuses(method, path, operation):
+            answer = answers.setdefault(str(status), {"description": words(status)})
+            if status >= int(REFUSALS_FROM):
+                answer["content"] = form_of(path, status)
         _examples(method, path, operation)
         operation["responses"] = dict(sorted(answers.items()))
-
-
-def problem_schema() -> dict[str, Any]:
-    """Return the schema of every problem that is answered (RFC 9457)."""
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "description": "What happened, and what to do next (RFC 9457). docs/errors.md "
-        "has a section for each stable `code`.",
-        "required": ["type", "title", "status", "code", "detail"],
-        "properties": {
-            "type": text | {"format": "uri-reference"},
-            "title": text,
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "code": text | {"enum": codes()},
-            "detail": text,
-            "hint": text,
-            "pointer": text | {"description": "JSON pointer of the field at fault."},
-            "reasons": {
-                "type": "array",
-                "items": {"type": "object", "properties": {"code": text}},
-                "description": "Of a denial: stable codes, no numbers.",
-            },
-        },
-        "examples": [PROBLEM_EXAMPLE],
-    }
-
-
-def codes() -> list[str]:
-    """Return every code that a problem can have."""
-    found = {"denied"}
-    waiting = [errors.BrokerError]
-    while waiting:
-        kind = waiting.pop()
-        found.add(kind.code)
-        waiting += kind.__subclasses__()
-    return sorted(found)
 
 
 def _security(path: str) -> list[dict[str, list[str]]]:
@@ -156,43 +131,8 @@ def _security(path: str) -> list[dict[str, list[str]]]:
     return _CALLERS[max(fits, key=len)] if fits else []
 
 
-def _statuses(method: str, path: str, operation: Mapping[str, Any]) -> set[int]:
-    """Return the problems that this operation may answer with."""
-    found = {503}
-    if operation["security"]:
-        found |= {401, 403}
-    if "{" in path:
-        found.add(404)
-    if operation.get("parameters"):
-        found.add(422)
-    if method in {"POST", "PUT", "PATCH"}:
-        found |= {400, 413, 422} if "requestBody" in operation else {400}
-    if path.startswith("/v1/") and method in {"POST", "DELETE", "PUT"}:
-        found.add(409)
-    if path in {"/v1/actions", "/mcp"} and method == "POST":
-        found.add(429)
-    if path.startswith(("/oauth", "/.well-known")):
-        # OAuth has a form of its own for its errors (RFC 6749, section 5.2).
-        found &= {413, 503}
-    return found
-
-
 def _is_theirs(answer: Mapping[str, Any] | None) -> bool:
     return answer is not None and "HTTPValidationError" in str(answer)
-
-
-def _words(status: int) -> str:
-    return {
-        400: "The body is not what it has to be: media type, encoding, JSON or form.",
-        401: "A valid token, or a valid proof, is needed.",
-        403: "Known, and not allowed; or denied, with reasons.",
-        404: "There is no such thing for this caller.",
-        409: "It is not in a state that allows this, or it changed meanwhile.",
-        413: "It is longer or deeper than the limits allow.",
-        422: "A field is missing, unknown or of the wrong form; `pointer` names it.",
-        429: "Too many calls; `Retry-After` and `RateLimit` say when again.",
-        503: "It cannot be decided now, and nothing was done; `Retry-After` says when.",
-    }[status]
 
 
 def _examples(method: str, path: str, operation: dict[str, Any]) -> None:
@@ -201,11 +141,13 @@ def _examples(method: str, path: str, operation: dict[str, Any]) -> None:
         for content in operation["requestBody"]["content"].values():
             content["example"] = asked
     for key, answer in ANSWERS.items():
-        if key[:2] == (method, path):
-            content = operation["responses"][key[2]].setdefault("content", {})
-            kind = PROBLEM if key[2] >= _PROBLEMS_FROM else "application/json"
-            content.setdefault(kind, {})["example"] = answer
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
+        if key[:2] != (method, path):
+            continue
+        contents = operation["responses"][key[2]].setdefault("content", {})
+        [content] = contents.values() or [contents.setdefault(_JSON, {})]
+        more = MORE_ANSWERS.get(key, {})
+        if more:
+            shown = {"usual": answer} | more
+            content["examples"] = {name: {"value": one} for name, one in shown.items()}
+        else:
+            content["example"] = answer

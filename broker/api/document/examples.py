@@ -12,6 +12,7 @@ from broker.api.document.authority import (
 )
 from broker.api.document.governing import GOVERNING_ANSWERS, GOVERNING_REQUESTS
 from broker.api.document.limits import LIMIT_ANSWERS, LIMIT_REQUESTS
+from broker.api.document.watching import WATCHING_ANSWERS, WATCHING_REQUESTS
 
 ACTION, APPROVAL = (
     "0197a000-0000-7000-8000-0000000000e1",
@@ -68,6 +69,8 @@ _WAITING: Final = {
     "created_at": "2026-11-26T09:15:00.120000Z",
     "expires_at": "2026-11-27T09:15:00.120000Z",
     "expires_in_s": 86_400,
+    "findings": ["/payment_method_id"],
+    "simulated": False,
     "may_approve": True,
     "why_not": None,
 }
@@ -84,7 +87,14 @@ _CARD: Final = {
             "verification": "matched",
             "channel": "webchat",
         },
-        "findings": [],
+        "findings": [
+            {
+                "code": "argument_from_third_party",
+                "argument": "/payment_method_id",
+                "value": "gift_card_7245904",
+                "text": "stands in a note that anybody can write",
+            }
+        ],
         "reasons": [
             {
                 "code": "needs_approval",
@@ -114,7 +124,20 @@ _CARD: Final = {
             }
         ],
         "agent_said": [],
-        "questions": [],
+        "questions": [
+            {
+                "number": 1,
+                "asked_by": "0197a000-0000-7000-8000-0000000000e5",
+                "at": "2026-11-26T09:16:00.000000Z",
+                "question": "Which of the two parcels arrived broken?",
+                "answer": {
+                    "at": "2026-11-26T09:17:00.000000Z",
+                    "text": "The customer wrote that it was the second one.",
+                    "label": "model_authored",
+                },
+            }
+        ],
+        "simulated": False,
         "agent": AGENT,
         "agent_reason": "the goods arrived broken",
     },
@@ -123,7 +146,7 @@ _CARD: Final = {
     "now": {
         "state": "pending",
         "action": "pending_approval",
-        "approved_by": [],
+        "approved_by": ["0197a000-0000-7000-8000-0000000000e5"],
         "votes_missing": 1,
         "customer_confirmed": None,
         "claim": None,
@@ -148,6 +171,7 @@ REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     **AUTHORITY_REQUESTS,
     **APPROVAL_REQUESTS,
     **GOVERNING_REQUESTS,
+    **WATCHING_REQUESTS,
     ("POST", "/oauth/token"): {
         "grant_type": "client_credentials",
         "client_assertion_type": _ASSERTION_TYPE,
@@ -185,6 +209,30 @@ REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     },
 }
 
+_AT: Final = "2026-11-26T09:15:00.120000Z"
+_PERMITTED: Final = {
+    "tool": "orders.get",
+    "effect": "read",
+    "requests": [
+        {
+            "method": "GET",
+            "path": "/orders/{args.order_id}",
+            "scopes": ["orders:read"],
+        }
+    ],
+    "agents": [],
+    "uses": 0,
+    "last_used": "",
+}
+_SCOPED: Final = {
+    "scope": "orders:read",
+    "tools": ["orders.get"],
+    "granted": False,
+    "uses": 0,
+    "last_used": "",
+}
+_HOLDS: Final = {"id": AGENT, "name": "care-agent", "uses": 12, "last_used": _AT}
+_HELD: Final = _HOLDS | {"uses": 0, "last_used": ""}
 PROBLEM_EXAMPLE: Final = {
     "type": "/errors/approval-stale",
     "title": "The approval no longer matches the action",
@@ -210,6 +258,7 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     **AUTHORITY_ANSWERS,
     **APPROVAL_ANSWERS,
     **GOVERNING_ANSWERS,
+    **WATCHING_ANSWERS,
     ("POST", "/oauth/token", "200"): {
         "access_token": _JWS,
         "token_type": "DPoP",
@@ -236,14 +285,18 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     ("GET", "/v1/actions", "200"): {"actions": [_DONE, _PENDING]},
     ("GET", "/v1/actions/{action_id}", "200"): _DONE,
     ("POST", "/v1/actions/{action_id}/answers", "200"): _PENDING,
+    ("POST", "/v1/admin/actions/{action_id}/undo", "200"): _DONE
+    | {"tool": "orders.reverse_refund"},
     ("POST", "/v1/admin/actions/{action_id}/undo", "202"): _PENDING
     | {"tool": "orders.reverse_refund"},
     ("DELETE", "/v1/actions/{action_id}", "200"): _ACTION | {"status": "cancelled"},
     ("POST", "/v1/decisions", "200"): {
         "decision": "escalate",
         "reasons": [{"code": "needs_approval"}],
-        "approvers_min": 1,
-        "findings": [],
+        "findings": [
+            {"code": "argument_from_third_party", "argument": "/payment_method_id"}
+        ],
+        "next": "You may ask for it; it then waits for a person.",
     },
     ("POST", "/v1/interactions", "201"): {
         "interaction": INTERACTION,
@@ -297,30 +350,22 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "order": "eyJhbGciOiJFZERTQSIsInR5cCI6ImNvdW50ZXJmb2lsLXByb2JlK2p3dCJ9...",
         "order_id": ACTION,
         "edge": "019a7d3e-1f04-7c55-9a1b-6f2d0c4b8e11",
-        "expires_at": "2026-11-26T09:02:00Z",
+        "expires_at": "2026-11-26T09:02:00.120000Z",
     },
     ("GET", "/v1/admin/permissions", "200"): {
-        "since": "2026-08-28T09:00:00Z",
+        "since": "2026-08-28T09:00:00.120000Z",
         "connectors": [
             {
                 "connector": "retail",
                 "tools": [
-                    {
-                        "tool": "orders.get",
-                        "effect": "read",
-                        "requests": [
-                            {
-                                "method": "GET",
-                                "path": "/orders/{args.order_id}",
-                                "scopes": [],
-                            }
-                        ],
-                        "agents": [],
-                        "uses": 0,
-                        "last_used": "",
-                    }
+                    _PERMITTED
+                    | {"agents": [_HOLDS, _HELD], "uses": 12, "last_used": _AT},
+                    _PERMITTED,
                 ],
-                "scopes": [],
+                "scopes": [
+                    _SCOPED | {"granted": True, "uses": 12, "last_used": _AT},
+                    _SCOPED,
+                ],
             }
         ],
         "drop": [

@@ -115,7 +115,7 @@ _SAME: Final[dict[str, list[str]]] = {"added": [], "removed": [], "changed": []}
 _DIFFERS: Final = {
     "rules": _SAME | {"changed": ["company.C1"]},
     "rates": _SAME,
-    "budgets": _SAME,
+    "budgets": _SAME | {"changed": ["agent-day"]},
     "other": [],
 }
 _TALLY: Final = {

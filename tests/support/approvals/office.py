@@ -43,6 +43,7 @@ from tests.support.flow.house import (
     put_row,
 )
 from tests.support.identities import key_of
+from tests.support.identity.shown import compared
 from tests.support.notices.mailrooms import FakeCourier, mailroom
 from tests.support.vigilance.plants import vigil
 from workflows.broker import ASSERTION_TYPE, Identity
@@ -175,7 +176,9 @@ async def open_office(house: House) -> AsyncIterator[Office]:
     await register_worker(house)
     app = application(house)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
+    async with httpx.AsyncClient(
+        transport=transport, base_url=ISSUER, event_hooks={"response": [compared]}
+    ) as http:
         yield Office(house, app, http)
 
 

@@ -34,6 +34,7 @@ from tests.support.identities import (
     compact,
     signed_token,
 )
+from tests.support.identity.shown import compared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -187,7 +188,9 @@ async def open_api(house: House) -> AsyncIterator[McpHouse]:
     """Open the tool API before a house."""
     app = application(house)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
+    async with httpx.AsyncClient(
+        transport=transport, base_url=ISSUER, event_hooks={"response": [compared]}
+    ) as http:
         yield McpHouse(house, app, http)
 
 
