@@ -230,6 +230,10 @@ WATCHING_ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
             {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJ2IjoxfQ=="}
         ]
     },
+    ("POST", "/v1/admin/codec/rotations", "200"): {
+        "seals": "codec-2",
+        "sealed_before": "codec-1",
+    },
     ("GET", "/v1/admin/restore", "200"): {"waits_for": None},
     ("POST", "/v1/admin/restore/agree", "200"): {
         "origin": "counterfoil.example/dev/2",
