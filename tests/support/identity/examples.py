@@ -24,29 +24,30 @@ class Examples:
     def __init__(self, *, asked: bool) -> None:
         """Start with nothing compared; ``asked`` is whether all have to be."""
         self.asked = asked
-        self.seen: set[tuple[str, str, str]] = set()
+        self.seen: set[str] = set()
         self.missing: list[str] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterable[None]:
         """Write what this test compared where its report carries it along."""
         yield
-        item.user_properties += [(PROPERTY, one) for one in sorted(shown.SEEN)]
+        item.user_properties += [
+            (PROPERTY, " ".join(one)) for one in sorted(shown.SEEN)
+        ]
         shown.SEEN.clear()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test compared; xdist makes lists of pairs and triples."""
+        """Keep what a test compared."""
         for name, one in report.user_properties:
             if name == PROPERTY:
-                method, path, status = map(str, one)  # type: ignore[arg-type]
-                self.seen.add((method, path, status))
+                self.seen.add(str(one))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run that passed and left examples out."""
         if self.asked:
-            left = {*shown.with_examples()} - self.seen
-            self.missing = [" ".join(one) for one in sorted(left)]
+            wanted = {" ".join(one) for one in shown.with_examples()}
+            self.missing = sorted(wanted - self.seen)
             if self.missing and session.exitstatus == 0:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
