@@ -194,12 +194,13 @@ class MemoryStore:
         self,
         action_id: str,
         *,
-        owner: str,
+        claim: Claim | None,
         state: ActionState,
         code: str,
         entry: AuditEntry,
     ) -> bool:
         """End an action of which nothing was sent."""
+        del claim
         self.money.end(action_id, "voided", None)
         self._move(action_id, state, code=code)
         ended = {
