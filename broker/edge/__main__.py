@@ -34,12 +34,12 @@ from broker.edge.egress.upstreams import Upstreams
 from broker.edge.identity import (
     IdentityError,
     load_identity,
-    load_public,
     lock,
     publish,
 )
 from broker.edge.journal import Journal, JournalError, read_records
 from broker.edge.notices import Courier
+from broker.edge.pins import WarrantKeys
 from broker.edge.server import Server
 from broker.edge.settings import Settings, SettingsError, from_environment
 from broker.edge.store import Store, StoreError
@@ -54,7 +54,6 @@ from broker.registry.tools import ManifestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.core.jws import PublicKey
     from broker.edge.identity import Identity
     from broker.edge.vault.keeper import Vault
 
@@ -188,7 +187,7 @@ async def _credentials(settings: Settings, asked: argparse.Namespace) -> int:
             keyring=keyring_of(vault, upstreams),
             upstreams=upstreams,
             gate=Gate(
-                keys=lambda: _warrant_keys(settings),
+                keys=lambda: WarrantKeys(settings.public),
                 edge=identity.edge,
                 tenant=settings.tenant,
                 environment=settings.environment,
@@ -198,11 +197,6 @@ async def _credentials(settings: Settings, asked: argparse.Namespace) -> int:
             ),
         )
         return await run(asked, bench)
-
-
-def _warrant_keys(settings: Settings) -> dict[str, PublicKey]:
-    pinned = load_public(settings.public / "warrant.jwk")
-    return {pinned.kid: pinned}
 
 
 def _user() -> str:
@@ -253,7 +247,7 @@ async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]
     await store.open()
     after.push_async_callback(store.close)
     vault = open_vault(settings, store, identity, by="edge", now=_now)
-    pinned = await _pinned(settings.public / "warrant.jwk")
+    pinned = await _pinned(settings.public)
     await _seal_demo(settings, vault)
     here = Here(
         edge=identity.edge,
@@ -264,7 +258,7 @@ async def _post(settings: Settings, after: AsyncExitStack) -> tuple[Post, Vault]
     post = Post(
         identity=identity,
         here=here,
-        keys={pinned.kid: pinned},
+        keys=pinned,
         tools=load_catalogue(settings.catalog),
         journal=journal,
         store=store,
@@ -287,13 +281,13 @@ def _store(settings: Settings) -> Store:
     return Store(settings.database_url, password_file=settings.database_password_file)
 
 
-async def _pinned(path: Path) -> PublicKey:
-    """Return the broker's warrant key, which the broker may still be making."""
+async def _pinned(folder: Path) -> WarrantKeys:
+    """Return the broker's warrant keys, which the broker may still be making."""
     for _ in range(int(START_S_MAX / _AGAIN_S)):
         with suppress(FileNotFoundError):
-            return load_public(path)
+            return WarrantKeys(folder)
         await asyncio.sleep(_AGAIN_S)
-    return load_public(path)
+    return WarrantKeys(folder)
 
 
 async def _seal_demo(settings: Settings, vault: Vault) -> None:

@@ -68,7 +68,7 @@ class SocketExecutor:
         place: str | TlsRunner,
         *,
         issuer: str,
-        key: PrivateKey,
+        key: PrivateKey | Callable[[], PrivateKey],
         receipt_key: Path,
         consequential: Callable[[str], bool] = lambda _: True,
         on_sandbox: Callable[[Sandbox], Awaitable[None]] | None = None,
@@ -78,7 +78,8 @@ class SocketExecutor:
         Args:
             place: Path of the runner's socket, or where it is reached over TLS.
             issuer: Our issuer identifier, the ``iss`` of warrants.
-            key: The warrant key; its public half is pinned at the edge.
+            key: The warrant key, or what gives the present one; its public half is
+                pinned at the edge.
             receipt_key: Public JWK file of the edge's receipt key; read when needed,
                 because the edge makes it at its first start.
             consequential: Says whether a tool is of Tier 3; all are if nobody says.
@@ -87,7 +88,7 @@ class SocketExecutor:
         """
         self._line = Line(place)
         self._issuer = issuer
-        self._key = key
+        self._key = key if callable(key) else (lambda: key)
         self._receipt_key = PublicKeyFile(receipt_key)
         self._consequential = consequential
         self._on_sandbox = on_sandbox
@@ -129,7 +130,7 @@ class SocketExecutor:
     def order(self, order: ProbeOrder) -> str:
         """Return an order to try a credential, signed for the edge."""
         claims = probe_claims(order, issuer=self._issuer)
-        return sign(claims, key=self._key, typ=PROBE_TYP)
+        return sign(claims, key=self._key(), typ=PROBE_TYP)
 
     async def run(self, warrant: Warrant, *, timeout_s: int) -> Ran:
         """Execute one warrant; the receipt in the answer is verified.
@@ -141,7 +142,9 @@ class SocketExecutor:
             msg = "the sandbox is switched off, and Tier 3 never runs without one"
             raise ExecutorUnavailableError(msg, hint=NO_SANDBOX_HINT)
         token = sign(
-            warrant_claims(warrant, issuer=self._issuer), key=self._key, typ=WARRANT_TYP
+            warrant_claims(warrant, issuer=self._issuer),
+            key=self._key(),
+            typ=WARRANT_TYP,
         )
         message = {"op": "run", "warrant": token, "deadline_ms": timeout_s * 1_000}
         try:
@@ -213,7 +216,7 @@ class SocketExecutor:
                 ordered again.
         """
         token = sign(
-            order_claims(order, issuer=self._issuer), key=self._key, typ=NOTICE_TYP
+            order_claims(order, issuer=self._issuer), key=self._key(), typ=NOTICE_TYP
         )
         message = {"op": "notice", "order": token}
         try:

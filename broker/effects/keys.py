@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ from broker.effects.keyfiles import (
     save_key,
     write_secret,
 )
+from broker.effects.replacing.files import PublishedHalves, SigningFile, finish
 from broker.registry.keys.ages import OwnKey
 
 if TYPE_CHECKING:
@@ -45,16 +47,28 @@ class KeyRing:
     """Every key that a broker process holds.
 
     ``console`` signs sessions of people at the console, and votes on their behalf.
-    ``entries`` verify entries: the present key's half, and those of earlier ones.
+    ``entries`` verify entries: the present key's half, those of earlier ones, and of
+    the next. Warrant and entry key are replaced while the process runs: what signs for
+    long asks their file for each signature.
     """
 
-    warrant: PrivateKey
-    entry: PrivateKey
+    warrant_file: SigningFile
+    entry_file: SigningFile
     authority: PrivateKey
     console: PrivateKey
     entries: Mapping[str, PublicKey]
     payload_kek: bytes = field(repr=False)
     nonce_secret: bytes = field(repr=False)
+
+    @property
+    def warrant(self) -> PrivateKey:
+        """Return the key that signs warrants now."""
+        return self.warrant_file()
+
+    @property
+    def entry(self) -> PrivateKey:
+        """Return the key that signs entries now."""
+        return self.entry_file()
 
 
 def generate_keys(state: Path, *, signing_kek: bool = True) -> KeyRing:
@@ -77,6 +91,9 @@ def generate_keys(state: Path, *, signing_kek: bool = True) -> KeyRing:
                 msg = f"{path} is gone; restore it, or reset this state"
                 raise KeyFileError(msg)
             save_key(path, make_key(algorithm))
+        # A replacement that was cut short after the next key began to sign.
+        with suppress(KeyFileError):
+            finish(state, name)
         key = load_key(path)
         if not half.exists():
             publish_key(half, key.public())
@@ -108,12 +125,14 @@ def load_keys(folder: Path) -> KeyRing:
     if len({key.kid for key in keys.values()}) != len(keys):
         msg = f"{folder}: one key must not do the work of two"
         raise KeyFileError(msg)
+    entry_file = SigningFile(folder / "entry.jwk", _ALGORITHMS["entry"])
+    public = folder.parent / "public"
     return KeyRing(
-        warrant=keys["warrant"],
-        entry=keys["entry"],
+        warrant_file=SigningFile(folder / "warrant.jwk", _ALGORITHMS["warrant"]),
+        entry_file=entry_file,
         authority=keys["authority"],
         console=keys["console"],
-        entries=_entry_keys(keys["entry"].public(), folder.parent / "public"),
+        entries=PublishedHalves(public, "entry", present=entry_file),
         payload_kek=load_secret(folder / "payload.kek"),
         nonce_secret=load_secret(folder / "nonce.key"),
     )
@@ -144,16 +163,6 @@ def _make_signing_kek(path: Path, made: Path) -> None:
         _make_secret(path)
     if not made.exists():
         write_secret(made, b"")
-
-
-def _entry_keys(present: PublicKey, public: Path) -> Mapping[str, PublicKey]:
-    """Return every key that has signed entries: ``entry*.jwk`` among the public ones.
-
-    An earlier one verifies what was staged before it was replaced, and what it signed
-    for as long as anybody reads the log.
-    """
-    earlier = [load_public_key(path) for path in sorted(public.glob("entry*.jwk"))]
-    return {key.kid: key for key in (*earlier, present)}
 
 
 def own_keys(folder: Path) -> tuple[OwnKey, ...]:

@@ -38,17 +38,18 @@ class Scribe:
         self,
         ledger: PostgresLedger,
         *,
-        key: PrivateKey,
+        key: PrivateKey | Callable[[], PrivateKey],
         keeper: CheckpointKeeper,
         gate: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Keep the log, the key that signs entries, and who asks for checkpoints.
 
+        ``key`` may be asked for each entry, because the key can be replaced.
         ``gate`` may refuse to let anything be decided, for a reason of its own.
         """
         self.gate = gate
         self._ledger = ledger
-        self._key = key
+        self._key = key if callable(key) else (lambda: key)
         self._keeper = keeper
 
     def signed(self, entries: Sequence[AuditEntry]) -> list[dict[str, str]]:
@@ -121,4 +122,4 @@ class Scribe:
             # Said where every other alarm is: nobody watches single entries.
             for word in entry.detail.get("alarms", ()):
                 _log.error("alarm", alarm=word, action=entry.action.get("action_id"))
-        return seal_entry(envelope(entry), key=self._key)
+        return seal_entry(envelope(entry), key=self._key())

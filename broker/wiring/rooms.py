@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -73,7 +74,7 @@ def log_room(
             place=(settings.tenant, settings.environment, settings.part),
         ),
     )
-    scribe = Scribe(ledger, key=keys.entry, keeper=keeper)
+    scribe = Scribe(ledger, key=keys.entry_file, keeper=keeper)
     scribe_of.append(scribe)
     # Whoever asks whether anything may be decided hears of a restore.
     scribe.gate = Restored(logbook, origins=keeper, entries=scribe).require_agreed
@@ -109,7 +110,7 @@ def identity(  # noqa: PLR0913  (rooms, by name)
         past=IdentityPast(database, keys.entries),
         tools=tuple(ports.shelf.tools()),
         issuers=IssuerKeys(),
-        own_keys=own_keys(settings.state / "broker"),
+        own_keys=partial(own_keys, settings.state / "broker"),
     )
     return desk, KeyTender(settings, desk, ring)
 
@@ -213,7 +214,7 @@ def executor(
     return SocketExecutor(
         told.runner_tls or told.runner_socket,
         issuer=told.issuer,
-        key=keys.warrant,
+        key=keys.warrant_file,
         receipt_key=told.receipt_key,
         consequential=known.consequential,
         on_sandbox=known.record,

@@ -27,6 +27,7 @@ from broker.notices.post import post_for_ever
 from broker.settings import read_settings
 from broker.sweeper import sweep_for_ever
 from broker.wiring import rooms
+from broker.wiring.own_keys import OwnKeyTender
 from broker.wiring.replica import Replica, build
 
 if TYPE_CHECKING:
@@ -102,14 +103,14 @@ def _lifespan(settings: Settings) -> Lifespan:
         app.state.books = Books(
             replica.database,
             replica.ledger,
-            key=replica.keys.entry,
+            key=replica.keys.entry_file,
             keeper=replica.keeper,
         )
         app.state.restored = Restored(
             replica.database,
             origins=replica.keeper,
             entries=Scribe(
-                replica.ledger, key=replica.keys.entry, keeper=replica.keeper
+                replica.ledger, key=replica.keys.entry_file, keeper=replica.keeper
             ),
         )
         app.state.issuer = settings.issuer
@@ -144,15 +145,19 @@ async def _running(replica: Replica) -> AsyncIterator[None]:
         stack.push_async_callback(replica.tender.close)
         await replica.outbox.start()
         stack.push_async_callback(replica.outbox.close)
-        scribe = Scribe(replica.ledger, key=replica.keys.entry, keeper=replica.keeper)
+        entry_key = replica.keys.entry_file
+        scribe = Scribe(replica.ledger, key=entry_key, keeper=replica.keeper)
         events = EdgeEvents(
             replica.database, replica.ports, scribe=scribe, told=replica.settings
         )
+        told = replica.settings
+        own = OwnKeyTender(told.state, replica.identity, replica.keys)
         sweeping = sweep_for_ever(
             replica.ports,
             beside=(
                 events.record_new,
                 replica.tender.tend,
+                own.tend,
                 partial(canaries.watch, replica.ports, replica.vigil),
             ),
         )

@@ -107,15 +107,15 @@ def test_a_token_key_that_was_a_file_is_found_until_it_is_in_the_ring(tmp_path):
 
 
 def test_an_entry_key_is_replaced_and_what_it_signed_verifies_on(tmp_path):
-    before = generate_keys(tmp_path)
-    old = seal_entry(an_entry(1), key=before.entry)
-    # As the page for operators says: keep the public half, and let a new key be made.
+    before = generate_keys(tmp_path).entry
+    old = seal_entry(an_entry(1), key=before)
+    # Everything is stopped: the public half is kept, and a new key made at the start.
     public = tmp_path / "public"
     (public / "entry.jwk").rename(public / "entry-2026.jwk")
     (tmp_path / "broker" / "entry.jwk").unlink()
     after = generate_keys(tmp_path)
-    assert after.entry.kid != before.entry.kid
-    assert {*after.entries} == {before.entry.kid, after.entry.kid}
+    assert after.entry.kid != before.kid
+    assert {*after.entries} == {before.kid, after.entry.kid}
     assert open_entry(old, after.entries) == an_entry(1)
     new = seal_entry(an_entry(2), key=after.entry)
     assert open_entry(new, load_keys(tmp_path / "broker").entries) == an_entry(2)

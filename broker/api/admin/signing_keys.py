@@ -35,7 +35,7 @@ async def list_keys(request: Request, who: Someone) -> dict[str, Any]:
     check_may_see(await person_row(desk, who))
     _, ring = await signing.the_ring(desk)
     now = desk.clock.now()
-    own = [_own_json(key, now) for key in desk.own_keys]
+    own = [_own_json(key, now) for key in desk.own_keys()]
     return _json(desk, ring) | {"own": own}
 
 

@@ -13,7 +13,7 @@ from broker.api.identity.refusals import HolderRefusals, Refusals
 from broker.core.authenticate import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from broker.core.authenticate import ClientId, NonceRule
@@ -174,7 +174,7 @@ class Desk:
 
     ``origins`` are the public origins of all replicas, as `origin_of` writes them;
     ``replica`` names this process in entries; ``tools`` are those that are loaded;
-    ``own_keys`` are the broker's that are files.
+    ``own_keys`` gives the broker's that are files.
     """
 
     issuer: str
@@ -193,7 +193,7 @@ class Desk:
     journal: Journal
     past: Past
     tools: tuple[Tool, ...] = ()
-    own_keys: tuple[OwnKey, ...] = ()
+    own_keys: Callable[[], tuple[OwnKey, ...]] = tuple
     issuers: Issuers = field(default_factory=NoIssuers)
     refusals: Refusals = field(default_factory=Refusals)
     holders: HolderRefusals = field(default_factory=HolderRefusals)

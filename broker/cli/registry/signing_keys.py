@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,16 @@ import typer
 from broker.cli.exits import Exit
 from broker.cli.signed_in import (
     Desk,
+    JsonOption,
     ReasonOption,
+    StateOption,
     as_person,
+    desk,
 )
+from broker.cli.stack.state import STATE_DEFAULT
+from broker.core.words.errors import NotFoundError
+from broker.effects.keyfiles import KeyFileError
+from broker.effects.replacing import files
 
 if TYPE_CHECKING:
     from broker.client.person import PersonClient
@@ -78,6 +86,49 @@ def compromised(
 
     found = at.run(work)
     at.show(found, lines=_lines(found))
+
+
+@app.command()
+def replace(
+    name: Annotated[str, typer.Argument(help="entry or warrant.")],
+    *,
+    only_known: Annotated[
+        bool,
+        typer.Option(
+            "--only-known",
+            help="Publish it and do not use it yet: copy it to every host, then call "
+            "this again.",
+        ),
+    ] = False,
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once",
+            help="Wait for nothing, because somebody else has the present one.",
+        ),
+    ] = False,
+    state: StateOption = STATE_DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace a key that is a file while everything runs, on the host that holds it."""
+    at = desk(state, "", None, "", as_json=as_json)
+    try:
+        said = files.make_known(at.state, name)
+        if not only_known:
+            time.sleep(0 if at_once else files.KNOWN_S)
+            files.let_sign(at.state, name)
+            waits = name == "warrant" and not at_once
+            time.sleep(files.RETIRED_S if waits else 0)
+            files.finish(at.state, name)
+    except NotFoundError as error:
+        at.fail(error.detail, hint=error.hint, code=Exit.USAGE)
+    except (KeyFileError, OSError) as error:
+        at.fail(str(error), hint="run it on the host that holds the state")
+    state_of = "is known, and signs after the next call" if only_known else "signs"
+    at.show(
+        {"name": name, "was": said.before, "kid": said.after, "signs": not only_known},
+        lines=[f"{name:<12} {said.after}  {state_of}", f"before       {said.before}"],
+    )
 
 
 def _lines(found: Mapping[str, Any]) -> list[str]:

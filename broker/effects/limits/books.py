@@ -13,7 +13,7 @@ from broker.effects.scribe import Scribe
 from broker.watch.books import Account, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from broker.core.jwk import PrivateKey
     from broker.core.words.budget import BudgetRow, ReservationRow, ReservationState
@@ -49,7 +49,7 @@ class Books:
         database: Database,
         ledger: PostgresLedger,
         *,
-        key: PrivateKey,
+        key: PrivateKey | Callable[[], PrivateKey],
         keeper: CheckpointKeeper,
         kept_max: int = ACCOUNT_KEPT_MAX,
     ) -> None:

@@ -200,7 +200,7 @@ async def test_the_list_shows_states_and_other_keys_past_their_age(door, rings):
     old = NOW.replace(year=NOW.year - 2)
     door.desk = replace(
         door.desk,
-        own_keys=(
+        own_keys=lambda: (
             OwnKey("entry", "kid-1", "EdDSA", NOW),
             OwnKey("warrant", "kid-2", "EdDSA", old),
         ),

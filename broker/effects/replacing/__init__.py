@@ -1,0 +1,1 @@
+"""Keys that are files: read as they are now, and replaced while everything runs."""
