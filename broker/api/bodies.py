@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect
 
 from broker.api.problems import malformed
 from broker.core.canonical import CanonicalError, parse_json
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 65_536
 BODY_DEPTH_MAX = 16
+BODY_S_MAX = 10.0
+"""How long a body may take to arrive: until then its connection is one of few."""
 
 
 class Body(BaseModel):
@@ -69,18 +73,27 @@ def checked(document: dict[str, Any], model: type[Model]) -> Model:
         raise InvalidError(msg, pointer=pointer) from None
 
 
-async def read_bytes(request: Request, *, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+async def read_bytes(
+    request: Request, *, bytes_max: int = BODY_BYTES_MAX, within_s: float = BODY_S_MAX
+) -> bytes:
     """Return the raw body, and stop reading at the limit.
 
     Raises:
         TooLargeError: it is longer.
+        MalformedError: it has not arrived in time, or never will.
     """
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > bytes_max:
-            msg = f"the body is longer than {bytes_max} bytes"
-            raise TooLargeError(msg, hint="Send less at once.")
+    try:
+        async with asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > bytes_max:
+                    msg = f"the body is longer than {bytes_max} bytes"
+                    raise TooLargeError(msg, hint="Send less at once.")
+    except (TimeoutError, ClientDisconnect):
+        msg = f"the body did not arrive within {within_s:g} s"
+        hint = "Send as many bytes as Content-Length says."
+        raise MalformedError(msg, hint=hint) from None
     return bytes(data)
 
 

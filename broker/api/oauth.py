@@ -30,7 +30,7 @@ from broker.api.identity.metadata import (
     resource_metadata,
     server_metadata,
 )
-from broker.core.words.errors import NotFoundError, TooLargeError
+from broker.core.words.errors import MalformedError, NotFoundError, TooLargeError
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
@@ -132,7 +132,7 @@ async def _form(request: Request) -> dict[str, str] | Answer:
         # RFC 8707 has an error of its own for a resource that cannot be served.
         code = "invalid_target" if error.field == "resource" else "invalid_request"
         return _invalid(error.detail, code=code)
-    except TooLargeError as error:
+    except (TooLargeError, MalformedError) as error:
         return _invalid(error.detail)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,15 @@ from fastapi import FastAPI, Request
 from pydantic import Field
 
 from broker.api import problems
-from broker.api.bodies import BODY_BYTES_MAX, BODY_DEPTH_MAX, Body, read
+from broker.api.bodies import (
+    BODY_BYTES_MAX,
+    BODY_DEPTH_MAX,
+    BODY_S_MAX,
+    Body,
+    read,
+    read_bytes,
+)
+from broker.core.words.errors import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -148,3 +157,26 @@ async def test_a_body_is_as_deep_as_the_limit_and_not_one_level_deeper(http) -> 
     assert (await post(http, deep(BODY_DEPTH_MAX))).status_code == 200
     answer = await post(http, deep(BODY_DEPTH_MAX + 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+
+
+async def test_a_body_that_does_not_come_is_waited_for_a_bounded_time():
+    """Else a thousand connections that send nothing are all that there are."""
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    pieces = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def drips():
+        return pieces.pop() if pieces else await asyncio.Event().wait()
+
+    with pytest.raises(MalformedError, match="did not arrive"):
+        await read_bytes(Request(scope, drips), within_s=0.01)
+    assert BODY_S_MAX <= 10
+
+
+async def test_a_body_whose_sender_is_gone_is_malformed_and_no_crash():
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(MalformedError):
+        await read_bytes(Request(scope, gone))

@@ -188,13 +188,18 @@ async def test_a_name_that_leads_where_nothing_was_declared_sees_no_connection(
     named = cluster(keys=(), jwks_url=f"https://localhost:{opened.port}/keys")
     with pytest.raises(FetchError):
         await fetch(named)
+    for host in ("[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::1]", "[::]"):
+        url = f"https://{host}:{opened.port}/keys"
+        with pytest.raises(FetchError):
+            await fetch(cluster(keys=(), jwks_url=url, networks=networks))
     assert opened.asked == []
 
 
 async def test_metadata_addresses_are_asked_under_no_declaration() -> None:
-    url = "https://169.254.169.254/keys"
-    with pytest.raises(FetchError, match="no address"):
-        await fetch(cluster(keys=(), jwks_url=url, networks=("0.0.0.0/0",)))
+    for host in ("169.254.169.254", "[::ffff:169.254.169.254]", "[fd00:ec2::254]"):
+        url, everything = f"https://{host}/keys", ("0.0.0.0/0", "::/0")
+        with pytest.raises(FetchError, match="no address"):
+            await fetch(cluster(keys=(), jwks_url=url, networks=everything))
 
 
 async def test_a_certificate_of_somebody_else_is_not_believed(server, tmp_path) -> None:

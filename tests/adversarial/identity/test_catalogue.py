@@ -81,7 +81,11 @@ CATALOGUE = {
     "C keys": "proofs::a_proof_with_another_sort_of_key_is_refused",
     "C extra members": "proofs::what_a_client_adds_to_its_key_does_not_change_its_name",
     "C nonce": "proofs::a_nonce_that_is_not_ours_or_is_old_is_refused_and_replaced",
-    "C body swap": "proofs::the_same_id_and_key_in_a_new_proof_is_the_same_use",
+    "C replay, new proof": "proofs::the_same_id_and_key_in_a_new_proof_is_the_same_use",
+    "C body swap": "proofs::"
+    "a_proof_that_was_shown_with_one_body_is_not_good_with_another",
+    "C dot segments, escapes, absolute form, on the wire": "api/wire/"
+    "test_request_lines.py::a_request_line_of_any_form_is_the_address_that_is_served",
     "D duplicates": "token_endpoint::a_field_that_stands_twice_is_refused",
     "D methods": "token_endpoint::another_method_is_refused",
     "D JSON": "token_endpoint::json_in_the_body_is_refused",
@@ -93,6 +97,10 @@ CATALOGUE = {
     "D resources": "token_endpoint::two_resources_are_an_invalid_target",
     "D audience": "token_endpoint::"
     "an_audience_that_differs_from_the_resource_is_refused",
+    "D content length lies": "api/wire/test_request_lines.py::"
+    "a_length_that_lies_gets_no_token",
+    "D slow body": "api/test_bodies.py::"
+    "a_body_that_does_not_come_is_waited_for_a_bounded_time",
     "D large body": "token_endpoint::"
     "a_megabyte_is_refused_without_being_read_to_the_end",
     "E widening": "exchange::asking_for_more_gives_what_the_parent_has",
@@ -113,6 +121,8 @@ CATALOGUE = {
     "E forged act": "exchange::an_act_of_the_callers_own_making_changes_nothing",
     "E actor disabled": "exchange_ends::"
     "a_child_whose_own_agent_is_revoked_has_nothing_left",
+    "E re-exchange after an actor is disabled": "exchange_ends::"
+    "a_row_that_changes_above_ends_the_child_at_the_next_call",
     "E refresh, id_token": "exchange::"
     "other_types_of_tokens_are_neither_taken_nor_given",
     "E delegated as own": "exchange::"
@@ -125,6 +135,10 @@ CATALOGUE = {
     "the_holder_and_our_services_learn_about_a_token_and_nobody_else",
     "F revoke other's": "api/test_oauth_revoke.py::"
     "another_clients_token_stays_as_it_is_and_the_answer_does_not_tell",
+    "F timing": "core/identity/test_assertions.py::"
+    "a_refusal_takes_the_same_work_whoever_is_named_and_whatever_keys_they_have",
+    "F timing, workloads": "core/identity/test_workload.py::"
+    "a_refusal_takes_the_same_work_whether_or_not_a_row_trusts_the_issuer",
     "F hints": "lifecycle::a_token_type_hint_decides_nothing",
     "F cache": "api/test_oauth_revoke.py::answers_about_tokens_are_kept_by_nobody",
     "F JWT response": "lifecycle::introspection_is_json_whatever_else_is_asked_for",
@@ -152,6 +166,8 @@ CATALOGUE = {
     "an_agent_that_is_not_active_neither_gets_nor_uses_a_token",
     "I one instance": "lifecycle::"
     "one_revoked_instance_leaves_the_rest_of_the_fleet_alone",
+    "I one instance, for good": "lifecycle::"
+    "the_key_of_an_ended_instance_gets_no_token_again",
     "I rotation in flight": "api/admin/test_rotation_under_load.py::"
     "no_call_fails_while_keys_rotate_three_times",
     "I old kid": "lifecycle::a_token_of_the_earlier_key_is_active_while_both_keys_are",

@@ -59,11 +59,18 @@ async def test_whatever_ends_the_parent_ends_child_and_grandchild(door, what):
 )
 async def test_a_row_that_changes_above_ends_the_child_at_the_next_call(door, change):
     """Also where no epoch moved: every link is looked at on every call."""
-    await lends(door)
+    await more_agents(door)
     child = await lent(door, await own_token(door, "agent"))
+    grandchild = await lent(door, child, by="a10")
     assert (await as_child(door, child)).status_code == 200
+    assert (await as_child(door, grandchild, by="a10")).status_code == 200
     await door.change("agent", AGENT_ID, **change)
     assert (await as_child(door, child)).status_code == 401
+    assert (await as_child(door, grandchild, by="a10")).status_code == 401
+    # Nor is what was lent under it lent on, by anybody below.
+    for subject, by in ((child, "a10"), (grandchild, "a11")):
+        answer = await exchange(door, subject, by=by)
+        assert answer.json()["error"] == "invalid_grant"
 
 
 async def test_a_child_that_revokes_its_token_leaves_its_parents_alone(door):

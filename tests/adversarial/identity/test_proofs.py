@@ -179,6 +179,19 @@ async def test_a_proof_is_good_once_whatever_is_changed_around_it(door):
         assert answer.status_code == 401
 
 
+async def test_a_proof_that_was_shown_with_one_body_is_not_good_with_another(door):
+    token = await door.token()
+    proof = door.proof("POST", URL, token=token)
+    first = await door.call("POST", "/v1/tools", token, proof=proof, json={"n": 1})
+    assert first.status_code == 200
+    again = await door.call("POST", "/v1/tools", token, proof=proof, json={"n": 2})
+    assert again.json()["detail"] == "the proof was used before"
+    used = door.proof()
+    assert (await door.ask(door.form(), proof=used)).status_code == 200
+    swapped = door.form(resource=f"{ISSUER}/mcp")
+    assert (await door.ask(swapped, proof=used)).json()["error"] == "invalid_dpop_proof"
+
+
 async def test_the_same_id_and_key_in_a_new_proof_is_the_same_use(door):
     token = await door.token()
     one = door.proof("GET", URL, token=token, jti="chosen")
