@@ -12,6 +12,7 @@ import pytest_asyncio
 from broker.cli.history.load import world_of
 from broker.core.jwk import Algorithm
 from broker.effects.database import Database
+from broker.effects.keyfiles import save_key
 from broker.effects.keys import KeyRing, generate_keys
 from broker.registry.authority import Realm
 from tests.support.flow.house import ENVIRONMENT, TENANT, House, open_house
@@ -37,9 +38,10 @@ async def house(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[House]:
 @pytest.fixture
 def keys(tmp_path: Path) -> KeyRing:
     """Return the keys that the house works with, among others."""
+    made = generate_keys(tmp_path)
+    save_key(tmp_path / "broker" / "entry.jwk", key_of("entry", Algorithm.EDDSA))
     return replace(
-        generate_keys(tmp_path),
-        entry=key_of("entry", Algorithm.EDDSA),
+        made,
         authority=key_of("authority", Algorithm.EDDSA),
         payload_kek=b"k" * 32,
     )
