@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from broker.api.identity.desk import Registry
     from tests.support.fake_registry import FakeRegistry
 
 PEOPLE = {
@@ -184,7 +185,7 @@ def slots(*names: str) -> list[dict[str, Any]]:
 
 
 async def put(
-    registry: FakeRegistry, kind: str, row_id: str, body: Any, *, after: int = 0
+    registry: Registry, kind: str, row_id: str, body: Any, *, after: int = 0
 ) -> None:
     """Put a row."""
     change = Change(
