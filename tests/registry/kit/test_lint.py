@@ -112,7 +112,6 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("free-path", argument("order_id", {"type": "string", "pattern": "^.{1,9}$"})),
     ("free-path", argument("order_id", {"type": "string", "pattern": "^(a|)$"})),
     ("free-path", argument("order_id", {"type": "string", "pattern": "^[0-9]+$"})),
-    ("free-path", argument("order_id", {"type": "string", "pattern": "^("})),
     ("free-query", in_query({"type": "string", "maxLength": 20})),
     ("unbounded-text", argument("note", {"type": "string"})),
     ("unbounded-list", argument("lines", {"type": "array", "items": dict(ID)})),
