@@ -32,7 +32,7 @@ async def test_somebody_without_javascript_signs_in_and_votes(stack: Stack) -> N
         await page.click(f"#queue a[href$='{tainted}']")
         # What is tainted takes no yes without a reason, and says so.
         await page.click("#buttons .careful")
-        assert "reason" in str(await page.text_content("#banner"))
+        assert "say why" in str(await page.text_content("#banner"))
         await page.fill("#reason", "the customer never asked for that")
         await page.click("#buttons .reject")
         assert "Rejected." in str(await page.text_content("#banner"))
