@@ -75,6 +75,7 @@ SEEN_BY: Final[dict[tuple[str, str], str]] = {
     ("docs/tokens.md", "agents delegate"): "tests/cli/registry/test_lending.py",
     ("docs/tokens.md", "agents federate"): "tests/cli/registry/test_lending.py",
     ("docs/security.md", "people first"): "tests/cli/registry/test_first.py",
+    ("docs/security.md", "keys replace"): "tests/effects/replacing/test_files.py",
     ("docs/security.md", ""): "tests/cli/registry/test_security_page.py",
     ("docs/notifications.md", "notifications add"): (
         "tests/cli/registry/test_notifications.py"
