@@ -18,6 +18,7 @@ from broker.core.identity.channel import (
     verify_turn,
 )
 from broker.core.sealed import interaction as interactions
+from broker.core.warrants.orders import is_id
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import (
     ForbiddenError,
@@ -113,7 +114,8 @@ async def where(
         NotFoundError: there is no such interaction for this channel.
     """
     channel = await channel_of(ports, assertion)
-    interaction = await ports.store.interaction(interaction_id)
+    known = is_id(interaction_id)
+    interaction = await ports.store.interaction(interaction_id) if known else None
     if interaction is None or interaction.channel_id != channel.channel_id:
         msg = "there is no such interaction for this channel"
         raise NotFoundError(msg)

@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 from asyncpg.connect_utils import SessionAttribute
 
-from broker.core.words.errors import StoreUnavailableError
+from broker.core.words.errors import InvalidError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +49,9 @@ LATER: Final = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})
 _OURS: Final = frozenset({"55000"})
 """What our own functions raise, in one of those classes, about a state of rows."""
 
+_UNSTORABLE: Final = frozenset({"22021", "22P05"})
+"""What PostgreSQL says of U+0000, in a text and in JSON."""
+
 _log = structlog.get_logger("database")
 
 
@@ -56,6 +59,14 @@ def may_pass_later(error: asyncpg.PostgresError) -> bool:
     """Tell whether PostgreSQL refused for a reason that has nothing to do with rows."""
     state = error.sqlstate or "XX000"
     return state[:2] in LATER and state not in _OURS
+
+
+def unstorable(error: asyncpg.PostgresError) -> InvalidError | None:
+    """Return the error for a caller's text that no database can keep, or None."""
+    if error.sqlstate not in _UNSTORABLE:
+        return None
+    msg = "a text holds a character that cannot be stored"
+    return InvalidError(msg, hint="leave out U+0000")
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc, type-arg, unused-ignore]
@@ -92,6 +103,7 @@ class Database:
         """Lend a connection.
 
         Raises:
+            InvalidError: A text that was handed in holds U+0000.
             StoreUnavailableError: PostgreSQL does not answer, went away meanwhile, or
                 cannot do it now. What it was asked to write may be stored, unless it
                 was never connected or said itself why not.
@@ -110,6 +122,8 @@ class Database:
         except (*_GONE, asyncpg.PostgresError) as error:
             gone = silent or _gone(error)
             if isinstance(error, asyncpg.PostgresError):
+                if text := unstorable(error):
+                    raise text from None
                 if not (gone or may_pass_later(error)):
                     raise
                 _log.warning("database_refused", sqlstate=error.sqlstate)

@@ -161,6 +161,16 @@ async def test_a_channels_client_brings_a_customers_no(house, http) -> None:
     assert await state_of(house, record) is ActionState.REFUSED
 
 
+async def test_what_is_no_interaction_is_not_found(house, http) -> None:
+    real = (await house.interaction()).interaction_id
+    for where in ("x", "%00", "0" * 36, f"{real}%00", real.upper()):
+        body = {"assertion": turn(interaction=where, **claims(house))}
+        for what in ("turns", "confirmations", "confirmations/waiting"):
+            answer = await http.post(f"{URL}/{where}/{what}", json=body)
+            said = (answer.status_code, answer.json()["code"])
+            assert said == (404, "not-found"), (where, what)
+
+
 @pytest.mark.parametrize(
     "path",
     [URL]

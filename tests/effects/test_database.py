@@ -16,7 +16,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from broker.api import problems
-from broker.core.words.errors import StoreUnavailableError
+from broker.core.words.errors import InvalidError, StoreUnavailableError
 from broker.effects.database import (
     ANSWER_S_MAX,
     CONNECT_S_MAX,
@@ -75,6 +75,13 @@ async def test_a_row_that_is_refused_is_no_outage(database) -> None:
         await database.value(raising("23505"))
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
         await database.value(raising("55000"))
+
+
+async def test_a_text_that_no_database_keeps_is_the_callers_mistake(database) -> None:
+    for sql, text in (("SELECT $1::text", "a\0b"), ("SELECT $1::jsonb", {"a": "\0"})):
+        with pytest.raises(InvalidError, match="cannot be stored") as caught:
+            await database.value(sql, text)
+        assert caught.value.__cause__ is None
 
 
 PASSING = {

@@ -239,9 +239,11 @@ async def test_a_caller_that_goes_away_takes_nobody_along(real):
 
 async def test_a_call_that_cannot_work_is_told_to_its_caller_alone(real):
     bad = real.ledger.append_with([leaf(0)], SqlCall("no_such_function", (1,)))
+    text = real.ledger.append_with([leaf(2)], SqlCall("octet_length", ("a\0b",)))
     good = real.ledger.append([leaf(1)])
-    answers = await asyncio.gather(bad, good, return_exceptions=True)
+    answers = await asyncio.gather(bad, text, good, return_exceptions=True)
     assert isinstance(answers[0], asyncpg.UndefinedFunctionError)
+    assert answers[1] is not None
     assert await whole(real) == [leaf(1)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.transparency.entry_leaf import EntryError
 from broker.core.words.errors import LedgerUnavailableError
+from broker.effects.database import unstorable
 from broker.effects.ledger.group_commit import GroupCommit
 from broker.effects.ledger.history import History
 from broker.effects.ledger.integration import Integrator, RowsRefusedError, all_found
@@ -115,6 +116,7 @@ class PostgresLedger:
         Raises:
             EntryError: One is no entry of ours, or another entry has its id.
             LedgerUnavailableError: The log cannot take them now.
+            InvalidError: A text of this caller's rows holds U+0000.
             asyncpg.PostgresError: PostgreSQL refused this caller's rows.
         """
         return await self._done(self._job(self._read(leaves), call=call))
@@ -208,7 +210,7 @@ class PostgresLedger:
         if places is not None:
             _settle(job, places)
         elif refused.by_call:
-            _fail(job, refused.cause)
+            _fail(job, unstorable(refused.cause) or refused.cause)
         else:
             detail = "the log has another entry with this id"
             _fail(job, EntryError(problem="duplicate", detail=detail))
