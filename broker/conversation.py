@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from broker.core import record
 from broker.core.identity.channel import (
     claimed_channel,
+    verify_ending,
     verify_interaction_assertion,
     verify_turn,
 )
@@ -21,7 +22,9 @@ from broker.core.sealed import interaction as interactions
 from broker.core.warrants.orders import is_id
 from broker.core.words.entry import AuditEntry, EntryKind
 from broker.core.words.errors import (
+    ConflictError,
     ForbiddenError,
+    InteractionEndedError,
     NotFoundError,
     UnauthenticatedError,
 )
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from broker.ports import Ports, Sealed
 
 PURPOSE = "interaction"
+ENDINGS_MAX = 3
+"""How often an ending is tried again because the customer was bound meanwhile."""
 
 
 async def open_interaction(ports: Ports, assertion: str, *, issuer: str) -> Interaction:
@@ -75,6 +80,7 @@ async def add_turn(
     Raises:
         UnauthenticatedError: not signed by the channel that opened the interaction.
         NotFoundError: there is no such interaction for this channel.
+        InteractionEndedError: it is over.
     """
     await ports.journal.ready()
     channel, interaction = await where(ports, interaction_id, assertion)
@@ -86,6 +92,9 @@ async def add_turn(
         now=ports.clock.now(),
     )
     await only_once(ports, turn.one_use)
+    if interaction.ended(ports.clock.now()):
+        msg = "this interaction has ended"
+        raise InteractionEndedError(msg, hint="open a new one")
     turn_id = ports.ids.new()
     payload = await ports.vault.seal(
         {"text": turn.text, "assertion": assertion},
@@ -102,6 +111,55 @@ async def add_turn(
         NewTurn(turn_id, interaction, turn.speaker, turn.at, payload, entry)
     )
     return turn_id
+
+
+async def end_interaction(
+    ports: Ports, interaction_id: str, assertion: str, *, issuer: str
+) -> Interaction:
+    """End an interaction for good; one that its channel ended before stays as it is.
+
+    No agent begins anything in it any more. What people were asked before stays asked:
+    they end it, or policy and time do.
+
+    Raises:
+        UnauthenticatedError: not signed by the channel that opened it, or used before.
+        NotFoundError: there is no such interaction for this channel.
+        ConflictError: the customer was bound meanwhile, each time.
+    """
+    await ports.journal.ready()
+    channel, interaction = await where(ports, interaction_id, assertion)
+    use = verify_ending(
+        assertion,
+        interaction_id=interaction_id,
+        channel=channel,
+        issuer=issuer,
+        now=ports.clock.now(),
+    )
+    await only_once(ports, use)
+    for _ in range(ENDINGS_MAX):
+        if interaction.closed_at is not None:
+            return interaction
+        closed = replace(interaction, closed_at=ports.clock.now())
+        payload = await ports.vault.seal(
+            interactions.to_payload(closed), _draft(ports, closed, "interaction")
+        )
+        evidence = await ports.vault.seal(
+            {"assertion": assertion}, _draft(ports, closed, "assertion")
+        )
+        entry = _entry(
+            ports,
+            closed,
+            EntryKind.INTERACTION,
+            (payload, evidence),
+            detail={"ended_by": closed.channel_id},
+        )
+        if await ports.store.end(
+            closed, payload=payload, also=(evidence,), entry=entry
+        ):
+            return closed
+        _, interaction = await where(ports, interaction_id, assertion)
+    msg = "the interaction changed meanwhile"
+    raise ConflictError(msg, hint="sign its ending once more")
 
 
 async def where(

@@ -10,6 +10,7 @@ from pydantic import Field
 from broker import conversation
 from broker.api.bodies import Body, documented, read
 from broker.approving import confirming
+from broker.core.words.moment import write_moment
 
 if TYPE_CHECKING:
     from broker.ports import Ports
@@ -59,6 +60,25 @@ async def add_turn(request: Request, interaction_id: str) -> dict[str, Any]:
         ports, interaction_id, body.assertion, issuer=request.app.state.issuer
     )
     return {"turn": turn_id}
+
+
+@router.post(
+    "/{interaction_id}/end",
+    summary="End an interaction",
+    openapi_extra=documented(AssertionBody),
+)
+async def end_interaction(request: Request, interaction_id: str) -> dict[str, Any]:
+    """End it for good: no agent begins anything in it any more."""
+    body = await read(request, AssertionBody)
+    ports: Ports = request.app.state.ports
+    ended = await conversation.end_interaction(
+        ports, interaction_id, body.assertion, issuer=request.app.state.issuer
+    )
+    assert ended.closed_at is not None  # noqa: S101  (it was just closed)
+    return {
+        "interaction": ended.interaction_id,
+        "ended_at": write_moment(ended.closed_at),
+    }
 
 
 @router.post(

@@ -112,6 +112,8 @@ def hint_for(code: str) -> str:
         "over_budget": "Ask a person; the same call will not pass today.",
         "stopped": "Everything is stopped by people; wait until they let it go on.",
         "revoked": "This identity was revoked; ask whoever runs it.",
+        "interaction_closed": "It is over; act in one that your channel opens anew.",
+        "interaction_expired": "It is over; act in one that your channel opens anew.",
         "no_such_interaction": "Use the interaction that your channel opened for you.",
     }.get(code, "Do not repeat the call unchanged; ask a person if it matters.")
 

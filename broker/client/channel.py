@@ -1,4 +1,4 @@
-"""A channel's client: opens interactions, reports turns and what customers confirm."""
+"""A channel's client: opens and ends interactions, reports what customers say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from broker.client.session import TIMEOUT_S
 from broker.client.trust import authorities
 from broker.core.jws import sign
 from broker.core.words.approval import CONFIRMATION_TYP
-from broker.core.words.identity import ASKING_TYP, INTERACTION_TYP, TURN_TYP
+from broker.core.words.identity import (
+    ASKING_TYP,
+    ENDING_TYP,
+    INTERACTION_TYP,
+    TURN_TYP,
+)
 from broker.core.words.moment import write_moment
 
 if TYPE_CHECKING:
@@ -113,6 +118,11 @@ class ChannelClient:
         }
         signed = await self._signed(TURN_TYP, claims)
         return await self._post(f"/v1/interactions/{interaction}/turns", signed)
+
+    async def end(self, interaction: str) -> Answer:
+        """Say that a conversation is over: no agent begins anything in it any more."""
+        signed = await self._signed(ENDING_TYP, {"interaction": interaction})
+        return await self._post(f"/v1/interactions/{interaction}/end", signed)
 
     async def waiting(self, interaction: str) -> Answer:
         """Ask what the customer has to confirm."""

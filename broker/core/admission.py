@@ -158,6 +158,8 @@ def _checks(
     )
     closed = interaction.closed_at is not None and interaction.closed_at <= now
     yield closed, Reason("interaction_closed", "the interaction has ended")
+    silent = "nothing was said in the interaction for too long"
+    yield interaction.silent(now), Reason("interaction_expired", silent)
     bearer = not caller.proof_of_possession and not bound_to
     text = "a bearer token must be bound to one interaction"
     yield bearer, Reason("bearer_unbound", text)

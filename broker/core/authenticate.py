@@ -25,6 +25,7 @@ from broker.core.identity.assertions import (
 from broker.core.identity.channel import (
     ChannelFacts,
     claimed_channel,
+    verify_ending,
     verify_interaction_assertion,
     verify_turn,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "verify_access_token",
     "verify_client_assertion",
     "verify_dpop",
+    "verify_ending",
     "verify_interaction_assertion",
     "verify_turn",
 ]

@@ -298,6 +298,16 @@ class Store(Protocol):
     async def add_turn(self, turn: NewTurn) -> None:
         """Store what was said and integrate its entry."""
 
+    async def end(
+        self,
+        interaction: Interaction,
+        *,
+        payload: Sealed,
+        also: Sequence[Sealed],
+        entry: AuditEntry,
+    ) -> bool:
+        """Store an interaction as closed; False if it is, or its customer changed."""
+
     async def newest(self, *, agent_id: str, limit: int) -> Sequence[str]:
         """Return ids of an agent's newest actions, newest first."""
 

@@ -12,11 +12,11 @@ from broker.api import interactions
 from broker.api.interactions import ASSERTION_CHARS_MAX
 from broker.client.channel import ChannelClient
 from broker.core.words.action import ActionState
-from broker.core.words.moment import write_moment
+from broker.core.words.moment import read_moment, write_moment
 from tests.support.approvals.customers import asks_the_customer, said
 from tests.support.approvals.office import application
 from tests.support.approvals.voters import approve, state_of
-from tests.support.channels import asking, opening, turn
+from tests.support.channels import asking, ending, opening, turn
 from tests.support.flow.executor import CUSTOMER
 from tests.support.flow.house import (
     AGENT_ID,
@@ -82,6 +82,23 @@ async def test_a_channel_opens_an_interaction_and_reports_what_was_said(
     reported = await http.post(path, json={"assertion": said})
     assert reported.status_code == 201
     assert reported.json()["turn"]
+
+
+async def test_a_channel_ends_what_it_opened_and_nothing_more_is_said_there(
+    house, http
+) -> None:
+    where = (await house.interaction()).interaction_id
+    path = f"{URL}/{where}"
+    over = ending(interaction=where, **claims(house))
+    answer = await http.post(f"{path}/end", json={"assertion": over})
+    assert answer.status_code == 200
+    assert answer.json()["interaction"] == where
+    assert read_moment(answer.json()["ended_at"]) <= house.ports.clock.now()
+    now = write_moment(house.ports.clock.now())
+    late = turn(interaction=where, at=now, **claims(house))
+    answer = await http.post(f"{path}/turns", json={"assertion": late})
+    assert (answer.status_code, answer.json()["code"]) == (409, "interaction-ended")
+    assert answer.json()["hint"]
 
 
 async def test_a_forged_assertion_is_answered_401_with_a_challenge(house, http) -> None:
@@ -165,7 +182,7 @@ async def test_what_is_no_interaction_is_not_found(house, http) -> None:
     real = (await house.interaction()).interaction_id
     for where in ("x", "%00", "0" * 36, f"{real}%00", real.upper()):
         body = {"assertion": turn(interaction=where, **claims(house))}
-        for what in ("turns", "confirmations", "confirmations/waiting"):
+        for what in ("turns", "end", "confirmations", "confirmations/waiting"):
             answer = await http.post(f"{URL}/{where}/{what}", json=body)
             said = (answer.status_code, answer.json()["code"])
             assert said == (404, "not-found"), (where, what)
@@ -176,7 +193,7 @@ async def test_what_is_no_interaction_is_not_found(house, http) -> None:
     [URL]
     + [
         f"{URL}/{'0' * 36}/{what}"
-        for what in ("turns", "confirmations", "confirmations/waiting")
+        for what in ("turns", "end", "confirmations", "confirmations/waiting")
     ],
 )
 async def test_an_assertion_is_as_long_as_the_limit_and_not_longer(http, path) -> None:

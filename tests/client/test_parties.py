@@ -14,6 +14,7 @@ from broker.client.person import PersonClient
 from broker.core.approvals.votes import Voter, verify_vote
 from broker.core.authenticate import (
     ChannelFacts,
+    verify_ending,
     verify_interaction_assertion,
     verify_turn,
 )
@@ -123,7 +124,7 @@ async def test_waiting_ends_with_the_action_or_with_the_time(broker, http):
     assert answer.body["status"] == "executing"
 
 
-async def test_what_a_channel_sends_verifies_as_an_opening_and_a_turn(broker, http):
+async def test_what_a_channel_sends_verifies_as_what_it_is(broker, http):
     channel = ChannelClient(
         ISSUER, channel_id=CHANNEL_ID, key=CHANNEL_KEY, http=http, now=lambda: NOW
     )
@@ -152,6 +153,14 @@ async def test_what_a_channel_sends_verifies_as_an_opening_and_a_turn(broker, ht
         now=NOW,
     )
     assert (said.speaker, said.text) == ("customer", "It broke.")
+    await channel.end(INTERACTION_ID)
+    assert verify_ending(
+        broker.body["assertion"],
+        interaction_id=INTERACTION_ID,
+        channel=facts,
+        issuer=ISSUER,
+        now=NOW,
+    )
 
 
 async def test_a_vote_covers_what_was_shown_and_is_signed_by_the_person(broker, http):

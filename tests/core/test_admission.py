@@ -14,7 +14,13 @@ from broker.core.admission import (
     requester_of,
     requester_of_order,
 )
-from broker.core.words.subject import Caller, Epochs, Grant, SubjectKind
+from broker.core.words.subject import (
+    INTERACTION_SILENT_S_MAX,
+    Caller,
+    Epochs,
+    Grant,
+    SubjectKind,
+)
 from tests.support.cases import AGENT_ID, INTERACTION_ID, NOW, interaction
 
 CALLER = Caller(
@@ -31,6 +37,10 @@ CALLER = Caller(
     epochs=Epochs((("global:dev", 3),)),
     grant=Grant(),
 )
+
+
+def ages(count: int) -> timedelta:
+    return count * timedelta(seconds=INTERACTION_SILENT_S_MAX)
 
 
 def code(caller: Caller = CALLER, *, epoch: int = 3, **changes: Any) -> str:
@@ -74,6 +84,16 @@ def test_a_closed_interaction_is_closed() -> None:
     assert code(closed_at=NOW + timedelta(seconds=1)) == ""
 
 
+def test_an_interaction_in_which_nothing_was_said_for_too_long_has_ended() -> None:
+    still = NOW - ages(1) + timedelta(seconds=1)
+    assert code(opened_at=still) == ""
+    assert code(opened_at=NOW - ages(1)) == "interaction_expired"
+    # What counts is the newest of what was said in it.
+    assert code(opened_at=NOW - ages(9), heard_at=still) == ""
+    aged = code(opened_at=NOW - ages(9), heard_at=NOW - ages(1))
+    assert aged == "interaction_expired"
+
+
 def test_unknown_and_foreign_interactions_look_the_same() -> None:
     unknown = admit(CALLER, None, epochs={}, now=NOW)
     foreign = admit(CALLER, interaction(agent_id="x"), epochs={}, now=NOW)
@@ -96,6 +116,7 @@ def order(caller: Caller = PERSON, *, person: int = 1, **changes: Any) -> str:
 
 def test_a_person_may_order_something_about_a_conversation_that_is_over() -> None:
     assert order(closed_at=NOW - timedelta(days=1), agent_id="anybody") == ""
+    assert order(opened_at=NOW - ages(2)) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from broker.core.jws import sign
 from broker.core.words.approval import CONFIRMATION_TYP
 from broker.core.words.identity import (
     ASKING_TYP,
+    ENDING_TYP,
     INTERACTION_TYP,
     TURN_TYP,
     RegisteredKey,
@@ -74,6 +75,14 @@ def asking(
 ) -> str:
     """Return a question what waits; keyword arguments replace or remove claims."""
     base = _COMMON | {"jti": "asking-1", "interaction": INTERACTION_ID}
+    return sign(edited(base, claims), key=key, typ=typ)
+
+
+def ending(
+    *, key: PrivateKey = CHANNEL_KEY, typ: str = ENDING_TYP, **claims: Any
+) -> str:
+    """Return an ending; keyword arguments replace or (...) remove claims."""
+    base = _COMMON | {"jti": "ending-1", "interaction": INTERACTION_ID}
     return sign(edited(base, claims), key=key, typ=typ)
 
 

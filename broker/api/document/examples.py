@@ -196,6 +196,7 @@ REQUESTS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     },
     ("POST", "/v1/interactions"): {"assertion": _JWS},
     ("POST", "/v1/interactions/{interaction_id}/turns"): {"assertion": _JWS},
+    ("POST", "/v1/interactions/{interaction_id}/end"): {"assertion": _JWS},
     ("POST", "/v1/interactions/{interaction_id}/confirmations"): {"assertion": _JWS},
     ("POST", "/v1/interactions/{interaction_id}/confirmations/waiting"): {
         "assertion": _JWS
@@ -305,6 +306,10 @@ ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "verification_level": 2,
     },
     ("POST", "/v1/interactions/{interaction_id}/turns", "201"): {"turn": ACTION},
+    ("POST", "/v1/interactions/{interaction_id}/end", "200"): {
+        "interaction": INTERACTION,
+        "ended_at": "2026-11-26T09:45:00.000000Z",
+    },
     ("POST", "/v1/interactions/{interaction_id}/confirmations", "201"): {
         "approval": APPROVAL,
         "confirmation": ACTION,

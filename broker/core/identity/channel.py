@@ -1,6 +1,6 @@
-"""Channel assertions: a conversation began, somebody said something.
+"""Channel assertions: a conversation began, somebody said something, it is over.
 
-A channel signs both with its own key; an agent has no part in them. That is why the
+A channel signs each with its own key; an agent has no part in them. That is why the
 customer of an interaction, its level and the customer's words can be believed as far as
 the channel can be.
 
@@ -28,6 +28,7 @@ from broker.core.jwk import JwsError
 from broker.core.jws import claims_of, unpack, verify
 from broker.core.words.errors import ForbiddenError, InvalidError, UnauthenticatedError
 from broker.core.words.identity import (
+    ENDING_TYP,
     INTERACTION_TYP,
     TURN_TYP,
     InteractionOpening,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.core.jwk import PublicKey
-    from broker.core.words.identity import RegisteredKey
+    from broker.core.words.identity import OneUse, RegisteredKey
 
 WORD_CHARS_MAX: Final = 100
 """Longest short text in an opening: channel, topic, purpose, version, locale."""
@@ -78,6 +79,7 @@ _OPENING_FIELDS = frozenset(
         "use_case",
     }
 )
+_ENDING_FIELDS = frozenset({"iss", "aud", "iat", "exp", "jti", "interaction"})
 _TURN_FIELDS = frozenset(
     {"iss", "aud", "iat", "exp", "jti", "interaction", "speaker", "text", "at"}
 )
@@ -206,6 +208,31 @@ def verify_turn(
         at=at,
         one_use=one_use("turn", key=kid, jti=jti_of(claims), until=times.expires_at),
     )
+
+
+def verify_ending(
+    assertion: str,
+    *,
+    interaction_id: str,
+    channel: ChannelFacts,
+    issuer: str,
+    now: datetime,
+) -> OneUse:
+    """Verify that a channel says that one interaction is over.
+
+    Raises:
+        UnauthenticatedError: Not this channel's, not for us, or not for now.
+        ForbiddenError: It was signed for another interaction.
+        InvalidError: A claim is missing, unknown, too long or of the wrong type.
+    """
+    claims, kid = verified(assertion, ENDING_TYP, channel, now=now)
+    only(claims, _ENDING_FIELDS)
+    check_audience(claims, issuer)
+    times = check_times(claims, now=now, life_s_max=ASSERTION_LIFE_S_MAX)
+    if claims.get("interaction") != interaction_id:
+        msg = "the ending was signed for another interaction"
+        raise ForbiddenError(msg, pointer="/interaction")
+    return one_use("ending", key=kid, jti=jti_of(claims), until=times.expires_at)
 
 
 def verified(

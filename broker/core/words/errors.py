@@ -12,7 +12,8 @@ BrokerError
 │   ├── NotFoundError           404  no such thing for this caller
 │   ├── ConflictError           409  the same key was used for something else
 │   ├── ApprovalStaleError      409  the action changed after the approver saw it
-│   └── ApprovalClaimedError    409  somebody else works on it now
+│   ├── ApprovalClaimedError    409  somebody else works on it now
+│   └── InteractionEndedError   409  the conversation is over
 ├── IdentityError           who asks is not established
 │   ├── UnauthenticatedError    401
 │   ├── ProofError              401  DPoP proof missing, wrong or replayed
@@ -130,6 +131,14 @@ class ApprovalClaimedError(RequestError):
     code = "approval-claimed"
     status = 409
     title = "Somebody else works on this approval"
+
+
+class InteractionEndedError(RequestError):
+    """The interaction has ended, and nothing opens it again."""
+
+    code = "interaction-ended"
+    status = 409
+    title = "The interaction has ended"
 
 
 class IdentityError(BrokerError):

@@ -21,6 +21,7 @@ ACCESS_TOKEN_TYP = "at+jwt"  # noqa: S105  (a media type, RFC 9068)
 INTERACTION_TYP = "counterfoil-interaction+jwt"
 TURN_TYP = "counterfoil-turn+jwt"
 ASKING_TYP = "counterfoil-asking+jwt"
+ENDING_TYP = "counterfoil-ending+jwt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime  # noqa: TC003  (dataclass fields are inspected)
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 
@@ -85,9 +85,19 @@ class Caller:
     counts: tuple[tuple[str, int], ...] = ()
 
 
+INTERACTION_SILENT_S_MAX = 3 * 86_400
+"""How long after it was opened, or anything was said in it, an interaction ends.
+
+Who asked people on a Friday can tell the customer on Monday what came of it.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Interaction:
     """One conversation with one customer, opened by a channel, never by an agent.
+
+    It ends when its channel says so, or when nothing was said for too long; nothing
+    opens it again. ``heard_at`` is when the newest turn was said, if there is one.
 
     ``customer_id`` is the upstream's own id of the customer, empty while unbound;
     ``customer_ref`` is the opaque reference that entries and tokens carry.
@@ -114,6 +124,17 @@ class Interaction:
     opened_at: datetime
     closed_at: datetime | None = None
     customer_flags: tuple[str, ...] = ()
+    heard_at: datetime | None = None
+
+    def silent(self, now: datetime) -> bool:
+        """Return whether nothing was said for so long that it has ended by itself."""
+        since = max(self.opened_at, self.heard_at or self.opened_at)
+        return now >= since + timedelta(seconds=INTERACTION_SILENT_S_MAX)
+
+    def ended(self, now: datetime) -> bool:
+        """Return whether no agent may begin anything in it any more."""
+        closed = self.closed_at is not None and self.closed_at <= now
+        return closed or self.silent(now)
 
     @property
     def bound(self) -> bool:

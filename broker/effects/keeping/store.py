@@ -18,6 +18,7 @@ from broker.core.words.action import ActionState
 from broker.core.words.approval import ApprovalState
 from broker.core.words.effect import is_consequential
 from broker.effects.keeping import rows
+from broker.effects.keeping.conversations import Conversations
 from broker.effects.keeping.rows import ASKING_LEASE_S, lease_s
 from broker.effects.limits.budgets import (
     current,
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
     from broker.core.words.approval import ApprovalRequest, Vote
     from broker.core.words.budget import BudgetKey, Line, Total
     from broker.core.words.entry import AuditEntry
-    from broker.core.words.subject import Interaction
     from broker.effects.database import Database
     from broker.effects.scribe import Scribe
     from broker.effects.vault import PayloadVault
-    from broker.ports import Clock, Finish, NewAction, NewTurn, Sealed, Shelf
+    from broker.ports import Clock, Finish, NewAction, Shelf
 
 _ACTION = """
 SELECT a.*,
@@ -50,10 +50,6 @@ SELECT a.*,
   JOIN payload r ON r.payload_id = a.request_payload
   LEFT JOIN payload o ON o.payload_id = a.outcome_payload
  WHERE a.action_id = $1
-"""
-_INTERACTION = """
-SELECT p.*, i.customer_ref FROM interaction i JOIN payload p USING (payload_id)
- WHERE i.interaction_id = $1
 """
 # Claims whose owner is gone; a permit is stored as one.
 _INTERRUPTED = """
@@ -93,7 +89,7 @@ class VerifiedVotes(Protocol):
         """Return an approval and its votes whose signatures verify, or None."""
 
 
-class PostgresStore:
+class PostgresStore(Conversations):
     """The Store port over PostgreSQL and the ledger."""
 
     def __init__(  # noqa: PLR0913  (the composition root fills them by name)
@@ -107,21 +103,10 @@ class PostgresStore:
         clock: Clock,
     ) -> None:
         """Keep the adapters that rows, payloads, entries and votes go through."""
-        self._database = database
-        self._vault = vault
-        self._scribe = scribe
+        super().__init__(database, vault=vault, scribe=scribe)
         self._shelf = shelf
         self._votes = votes
         self._clock = clock
-
-    async def interaction(self, interaction_id: str) -> Interaction | None:
-        """Return an interaction from its sealed row, or None."""
-        row = await self._database.row(_INTERACTION, interaction_id)
-        if row is None:
-            return None
-        sealed = await self._vault.open(rows.draft_from(row), row["sealed"])
-        found = interactions.from_payload(sealed)
-        return found if found.interaction_id == interaction_id else None
 
     async def earlier(self, dedupe: str) -> tuple[str, str] | None:
         """Return (action id, fingerprint) stored under this key, or None."""
@@ -290,33 +275,6 @@ class PostgresStore:
         """Return ids of claims whose lease has lapsed."""
         found = await self._database.rows(_INTERRUPTED, limit)
         return [str(row["action_id"]) for row in found]
-
-    async def open(
-        self,
-        interaction: Interaction,
-        *,
-        payload: Sealed,
-        also: Sequence[Sealed],
-        entry: AuditEntry,
-    ) -> None:
-        """Store a new interaction and integrate its entry."""
-        document = {
-            "interaction": rows.interaction_json(interaction, payload),
-            "payloads": [rows.payload_json(sealed) for sealed in (payload, *also)],
-            "entries": self._scribe.signed((entry,)),
-        }
-        await self._database.value("SELECT interaction_open($1)", document)
-        await self._scribe.integrated((entry,))
-
-    async def add_turn(self, turn: NewTurn) -> None:
-        """Store what was said and integrate its entry."""
-        document = {
-            "turn": rows.turn_json(turn),
-            "payloads": [rows.payload_json(turn.payload)],
-            "entries": self._scribe.signed((turn.entry,)),
-        }
-        await self._database.value("SELECT turn_add($1)", document)
-        await self._scribe.integrated((turn.entry,))
 
     async def newest(self, *, agent_id: str, limit: int) -> Sequence[str]:
         """Return ids of an agent's newest actions, newest first."""

@@ -615,12 +615,13 @@ BEGIN
            data_class text, integrity smallint, confidentiality text, source text)
       ON CONFLICT DO NOTHING;
   IF p -> 'bind' <> 'null' THEN
-    -- Once bound, always bound: a second customer changes nothing.
+    -- Once bound, always bound: a second customer changes nothing. Nor does anything
+    -- what has ended: its newest sealed form says so.
     UPDATE interaction
        SET customer_ref = p #>> '{bind,customer_ref}',
            verification = (p #>> '{bind,verification}')::smallint,
            payload_id = (p #>> '{bind,payload_id}')::uuid, revision = revision + 1
-     WHERE interaction_id = p_interaction
+     WHERE interaction_id = p_interaction AND closed_at IS NULL
        AND customer_ref IN ('', p #>> '{bind,customer_ref}');
   END IF;
 END
@@ -751,6 +752,34 @@ BEGIN
 END
 $$;
 
+-- Close an interaction under its new sealed form. False, and nothing is stored, if it is
+-- closed already, or if its customer is another one than in that form by now.
+CREATE FUNCTION interaction_end(p jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+  said record;
+BEGIN
+  SELECT * INTO said
+    FROM jsonb_to_record(p -> 'interaction') AS i(interaction_id uuid,
+           customer_ref text, verification smallint, payload_id uuid,
+           closed_at timestamptz);
+  PERFORM FROM interaction i
+    WHERE i.interaction_id = said.interaction_id AND i.closed_at IS NULL
+      AND i.customer_ref = said.customer_ref AND i.verification = said.verification
+      FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM keep(p -> 'payloads', p -> 'entries');
+  UPDATE interaction i
+     SET closed_at = said.closed_at, payload_id = said.payload_id,
+         revision = i.revision + 1
+   WHERE i.interaction_id = said.interaction_id;
+  RETURN true;
+END
+$$;
+
 CREATE FUNCTION turn_add(p jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -788,7 +817,7 @@ REVOKE ALL ON FUNCTION
   action_claim, action_take_over, action_rearm, action_pause, action_refuse,
   action_finish, action_end, action_show, ceilings_keep, unknown_take, unknown_said,
   unknown_again, vote_cast,
-  outbox_revive, interaction_open, turn_add, subject_key_for
+  outbox_revive, interaction_open, interaction_end, turn_add, subject_key_for
   FROM PUBLIC;
 GRANT SELECT ON subject_key, payload, interaction, turn, action, released_value,
   object_ceiling, approval, vote, outbox TO cf_broker;
@@ -797,5 +826,6 @@ GRANT UPDATE (started_at) ON approval TO cf_broker;
 GRANT EXECUTE ON FUNCTION
   action_submit, action_claim, action_take_over, action_rearm,
   action_pause, action_refuse, action_finish, unknown_take, unknown_said,
-  unknown_again, vote_cast, outbox_revive, interaction_open, turn_add, subject_key_for
+  unknown_again, vote_cast, outbox_revive, interaction_open, interaction_end, turn_add,
+  subject_key_for
   TO cf_broker;

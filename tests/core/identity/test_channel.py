@@ -17,14 +17,21 @@ from broker.core.identity.channel import (
     TURN_CHARS_MAX,
     WORD_CHARS_MAX,
     claimed_channel,
+    verify_ending,
     verify_interaction_assertion,
     verify_turn,
 )
 from broker.core.identity.claims import CLOCK_AHEAD_S_MAX
-from broker.core.words.errors import BrokerError, ForbiddenError, InvalidError
+from broker.core.words.errors import (
+    BrokerError,
+    ForbiddenError,
+    InvalidError,
+    UnauthenticatedError,
+)
+from broker.core.words.identity import ASKING_TYP, ENDING_TYP, TURN_TYP
 from broker.core.words.moment import write_moment
 from broker.core.words.subject import VerificationLevel
-from tests.support.channels import CHANNEL, opening, turn
+from tests.support.channels import CHANNEL, ending, opening, turn
 from tests.support.identities import (
     AGENT_ID,
     CHANNEL_ID,
@@ -32,6 +39,8 @@ from tests.support.identities import (
     INTERACTION_ID,
     ISSUER,
     NOW,
+    NOW_S,
+    key_of,
 )
 
 
@@ -178,6 +187,43 @@ def test_a_turn_is_reported_within_its_age_and_not_ahead_of_time(age):
     else:
         with pytest.raises(InvalidError, match="turn"):
             said(at=at)
+
+
+def ends(token):
+    return verify_ending(
+        token, interaction_id=INTERACTION_ID, channel=CHANNEL, issuer=ISSUER, now=NOW
+    )
+
+
+def test_a_channel_ends_its_own_interaction_and_names_it():
+    assert ends(ending()).name != said(jti="ending-1").one_use.name
+    with pytest.raises(ForbiddenError, match="another interaction"):
+        ends(ending(interaction=CHANNEL_ID))
+
+
+@pytest.mark.parametrize(
+    ("claims", "error"),
+    [
+        ({"typ": TURN_TYP}, UnauthenticatedError),
+        ({"typ": ASKING_TYP}, UnauthenticatedError),
+        ({"key": key_of("forger")}, UnauthenticatedError),
+        ({"aud": "https://elsewhere"}, UnauthenticatedError),
+        ({"exp": NOW_S - 60}, UnauthenticatedError),
+        ({"jti": ...}, UnauthenticatedError),
+        ({"why": "bored"}, InvalidError),
+    ],
+    ids=str,
+)
+def test_an_ending_that_is_none_ends_nothing(claims, error):
+    with pytest.raises(error):
+        ends(ending(**claims))
+
+
+def test_an_ending_is_taken_for_nothing_else():
+    with pytest.raises(UnauthenticatedError):
+        said(typ=ENDING_TYP)
+    with pytest.raises(UnauthenticatedError):
+        opened(typ=ENDING_TYP)
 
 
 def test_an_opening_and_a_turn_with_the_same_id_are_two_uses():

@@ -116,7 +116,8 @@ async def _customer(request: TokenRequest, plan: Plan, interaction_id: str) -> _
     """Return the customer of an open interaction of this very agent."""
     found = await request.desk.interactions.interaction(interaction_id)
     mine = found is not None and found.agent_id == plan.client.client.subject_id
-    if found is None or not mine or found.closed_at is not None or not found.bound:
+    ended = found is not None and found.ended(request.desk.clock.now())
+    if found is None or not mine or ended or not found.bound:
         # Unknown, foreign, closed and nobody's are the same for whoever asks.
         msg = "there is no such open interaction with a customer for this client"
         raise InvalidGrantError(msg)

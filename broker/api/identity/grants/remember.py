@@ -84,7 +84,8 @@ async def the_interaction(
     if not wanted:
         return None
     found = await request.desk.interactions.interaction(wanted)
-    if found is None or found.agent_id != agent_id or found.closed_at is not None:
+    now = request.desk.clock.now()
+    if found is None or found.agent_id != agent_id or found.ended(now):
         msg = "there is no such open interaction for this client"
         if "authorization_details" in request.form:
             raise InvalidDetailsError(msg)
