@@ -123,7 +123,13 @@ _CARD: Final = {
                 "verified": True,
             }
         ],
-        "agent_said": [],
+        "agent_said": [
+            {
+                "at": "2026-11-26T09:14:50.000000Z",
+                "text": "I am sorry about that. I have asked for a refund.",
+                "verified": False,
+            }
+        ],
         "questions": [
             {
                 "number": 1,

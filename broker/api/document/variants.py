@@ -156,6 +156,7 @@ MORE_ANSWERS: Final[dict[tuple[str, str, str], dict[str, Any]]] = {
     ("POST", "/v1/decisions", "200"): {
         "to_a_person": _EXPLAINED,
         "permitted": _without(_EXPLAINED, "quorum") | {"decision": "permit"},
+        "not_asked": _without(_EXPLAINED, "quorum") | {"decision": "deny", "asked": {}},
     },
     ("POST", "/oauth/token", "200"): {
         "narrowed": _TOKEN | {"token_type": "Bearer", "scope": "tool:orders.get"},

@@ -173,6 +173,7 @@ WATCHING_ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
     ("GET", "/v1/admin/agents/{agent_id}/timeline", "200"): _TIMELINE,
     ("POST", "/v1/admin/channels/{channel_id}/key", "202"): {
         "change": f"channel-{_CHANNEL}",
+        "revision": 1,
         "status": "open",
         "what": "channel.replace_key",
         "kind": "channel",
