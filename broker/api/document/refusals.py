@@ -21,6 +21,7 @@ _OAUTH: Final = {400, 401, 429, 503}
 _MCP: Final = {202, 400, 401, 403, 404, 406, 413, 415, 503}
 _NAME_OTHERS: Final = {
     "/v1/admin/canaries/on",
+    "/v1/notices/reject",
     "/v1/admin/credentials/probes",
     "/v1/admin/notifications",
     "/v1/decisions",
