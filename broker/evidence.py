@@ -22,6 +22,7 @@ from broker.core.words.action import (
 from broker.core.words.approval import ApprovalRequest, ApprovalState
 from broker.core.words.decision import Deny, Escalate, Permit, word_of
 from broker.core.words.entry import AuditEntry, EntryKind
+from broker.core.words.errors import UnavailableError
 from broker.core.words.moment import write_moment
 from broker.deciding import made_from
 from broker.ports import NewAction, PayloadDraft, Sealed
@@ -87,7 +88,15 @@ async def keep_decision(
 
 
 async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
-    """Log that a caller was turned away before there was a case."""
+    """Log that a caller was turned away before there was a case, within a rate.
+
+    No rate of the policy is charged yet: what a valid token alone can cause without end
+    is written down so often, and then counted.
+    """
+    bucket = ports.refusals.of(ask.caller.subject_id)
+    held_back = bucket.admit(ports.clock.now())
+    if held_back is None:
+        return
     entry = AuditEntry(
         entry_id=ports.ids.new(),
         kind=EntryKind.REFUSED,
@@ -96,12 +105,17 @@ async def keep_refusal(ports: Ports, ask: Ask, reason: Reason) -> None:
         environment=ask.caller.environment,
         context=record.context_of(ask.caller, None),
         action={"tool": ask.tool if ports.shelf.tool(ask.tool) else None},
-        detail={"reasons": [{"code": reason.code}]}
+        detail={"reasons": [{"code": reason.code}], "held_back": held_back}
         | record.ordered_by(ask.undo.person_id if ask.undo else "")
         | delegation_of(ask.caller),
         replica=ports.replica,
     )
-    await ports.journal.record(entry)
+    try:
+        await ports.journal.record(entry)
+    except UnavailableError:
+        # What could not be written is counted with the next one.
+        bucket.held_back += held_back + 1
+        raise
 
 
 async def keep_claim(ports: Ports, case: Case) -> Claim | NoRoom | None:

@@ -7,9 +7,10 @@ when it returns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from broker.core.identity.refusals import HolderRefusals
 from broker.ports.desk import Desk
 from broker.ports.policies import Past, PolicyRoom, Shadows, Waiting
 from broker.ports.queue import Queue
@@ -357,6 +358,7 @@ class Ports:
 
     ``replica`` names this process in leases and entries; ``tenant`` is whose it is.
     ``console_key`` signs votes for people at the console; None where none count.
+    ``refusals`` is what this replica wrote down of callers whom it turned away.
     """
 
     clock: Clock
@@ -377,3 +379,4 @@ class Ports:
     replica: str
     tenant: str
     console_key: PrivateKey | None = None
+    refusals: HolderRefusals = field(default_factory=HolderRefusals)

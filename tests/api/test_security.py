@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from broker.api.identity.front import ESTABLISH_S_MAX, MOVES_MAX
-from broker.api.identity.refusals import REFUSALS_BURST_MAX, REFUSALS_PER_S_MAX
+from broker.core.identity.refusals import REFUSALS_BURST_MAX, REFUSALS_PER_S_MAX
 from broker.core.words.entry import EntryKind
 from tests.support.door import slots
 from tests.support.fake_registry import FakeMemory

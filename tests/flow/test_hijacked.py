@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from broker import flow
-from broker.core.words.errors import InvalidError
+from broker.core.identity.refusals import HOLDER_REFUSALS_PER_MINUTE_MAX
+from broker.core.words.decision import Deny
+from broker.core.words.entry import EntryKind
+from broker.core.words.errors import InvalidError, LedgerUnavailableError
 from tests.flow.test_books import OTHER_ID, taken_back
 from tests.support.flow.executor import CARD, ORDER
 from tests.support.flow.hijacked import Call, calls
@@ -58,3 +63,58 @@ async def test_a_hijacked_agent_moves_and_holds_no_more_than_was_paid_and_most_o
     # How much of it moves depends on whether an early large request waits with it all.
     assert moved + held > PAID // 2
     assert moved == await house.posted()
+
+
+async def test_an_agent_that_knocks_where_it_does_not_belong_cannot_fill_the_log(
+    house: House,
+) -> None:
+    here = await house.interaction()
+    nowhere = replace(here, interaction_id=house.ports.ids.new())
+    clock = StillClock(house.ports.clock.now())
+    ports = replace(house.ports, clock=clock)
+
+    async def knock() -> None:
+        answer = await flow.submit(ports, house.ask("customers.get", nowhere))
+        # The answer is the same, written down or not.
+        assert isinstance(answer.decision, Deny)
+        assert answer.decision.reasons[0].code == "no_such_interaction"
+
+    for _ in range(HOLDER_REFUSALS_PER_MINUTE_MAX + 5):
+        await knock()
+    assert await held_back(house) == [0] * HOLDER_REFUSALS_PER_MINUTE_MAX
+    clock.at += timedelta(seconds=60 / HOLDER_REFUSALS_PER_MINUTE_MAX)
+    sick = replace(ports, journal=SickJournal())
+    with pytest.raises(LedgerUnavailableError):
+        await flow.submit(sick, house.ask("customers.get", nowhere))
+    clock.at += timedelta(seconds=60 / HOLDER_REFUSALS_PER_MINUTE_MAX)
+    await knock()
+    # The five, and the one that the log could not take.
+    assert (await held_back(house))[-1] == 6
+
+
+async def held_back(house: House) -> list[int]:
+    """Return what the entries of refusals say of others, oldest first."""
+    entries = await house.all_entries()
+    refused = [one for one in entries if one["kind"] == EntryKind.REFUSED]
+    return [one["detail"]["held_back"] for one in refused]
+
+
+@dataclass
+class StillClock:
+    """A clock that goes on when it is told to."""
+
+    at: datetime
+
+    def now(self) -> datetime:
+        return self.at
+
+
+class SickJournal:
+    """A log that can decide, and takes no entry."""
+
+    async def ready(self) -> None:
+        """Say that all is well."""
+
+    async def record(self, _: object) -> None:
+        msg = "the log is away"
+        raise LedgerUnavailableError(msg)

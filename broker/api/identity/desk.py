@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from broker.api.identity.read_tokens import ReadTokens
-from broker.api.identity.refusals import HolderRefusals, Refusals
 from broker.core.authenticate import Trust
+from broker.core.identity.refusals import HolderRefusals, Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

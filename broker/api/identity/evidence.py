@@ -16,7 +16,7 @@ from broker.core.words.subject import SubjectKind
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
-    from broker.api.identity.refusals import Refusals
+    from broker.core.identity.refusals import Refusals
     from broker.core.words.errors import BrokerError
     from broker.core.words.identity import AccessToken
 

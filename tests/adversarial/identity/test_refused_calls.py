@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from broker.api.identity.refusals import (
+from broker.core.identity.refusals import (
     HOLDER_REFUSALS_PER_MINUTE_MAX,
-    HOLDERS_KEPT_MAX,
     REFUSALS_BURST_MAX,
-    HolderRefusals,
 )
 from broker.core.transparency.entry_leaf import about_of
 from broker.core.words.entry import EntryKind
-from tests.support.identities import AGENT, AGENT_ID, NOW, key_of
+from tests.support.identities import AGENT, AGENT_ID, key_of
 
 
 async def refused(door, token, *, path="/v1/tools", method="GET"):
@@ -79,15 +75,3 @@ async def test_strangers_do_not_crowd_out_what_is_known(door):
         await door.http.get("/v1/tools", headers={"authorization": "Bearer x.y.z"})
     entry = await refused(door, token)
     assert entry.context["agent"] == AGENT_ID
-
-
-def test_so_many_holders_are_counted_apart_and_the_first_is_forgotten():
-    holders = HolderRefusals()
-    first = holders.of("agent:0")
-    first.admit(NOW + timedelta(seconds=1))
-    for number in range(1, HOLDERS_KEPT_MAX):
-        holders.of(f"agent:{number}")
-    assert holders.of("agent:0") is first
-    holders.of("agent:one-more")
-    assert len(holders.kept) == HOLDERS_KEPT_MAX
-    assert "agent:1" not in holders.kept

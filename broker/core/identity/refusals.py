@@ -2,7 +2,8 @@
 
 Anybody can cause one without a key. They are logged up to a rate; the next entry says
 how many were held back, so that the log never hides that there were more. Whoever shows
-a token of ours has a rate of their own: strangers cannot crowd out what is known.
+a token of ours has a rate of their own: strangers cannot crowd out what is known. So
+has whoever is established and turned away before there is a case.
 """
 
 from __future__ import annotations
