@@ -14,6 +14,7 @@ from pydantic import Field
 from broker import flow
 from broker.api import problems, wire
 from broker.api.bodies import Body, documented, read
+from broker.api.kit.waiting import until_ended
 from broker.api.security import agent, spent_s
 from broker.approving import asking, ending
 from broker.case import Ask
@@ -46,7 +47,6 @@ _WAIT_S_MIN = 0.3
 WAIT_S_MAX = 30
 LISTED_MAX = 100
 """Actions in one list; also how far back it looks for those of one interaction."""
-_POLL_S = 0.2
 Agent = Annotated[Caller, Depends(agent)]
 _UUID = r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _ID = re.compile(_UUID)
@@ -295,13 +295,13 @@ async def waited(
     ports: Ports, caller: Caller, action_id: str, *, wait_s: float
 ) -> ActionRecord:
     """Return an action once it has ended, or as it is after ``wait_s`` seconds."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + wait_s
-    record = await own_action(ports, caller, action_id)
-    while not wire.is_ended(record) and loop.time() < until:
-        await asyncio.sleep(min(_POLL_S, max(0.0, until - loop.time())))
-        record = await own_action(ports, caller, action_id)
-    return record
+
+    async def look() -> ActionRecord:
+        return await own_action(ports, caller, action_id)
+
+    return await until_ended(
+        look, waits=ports.waits, who=caller.subject_id, wait_s=wait_s
+    )
 
 
 async def state_json(ports: Ports, record: ActionRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from broker.api import (
@@ -29,8 +29,8 @@ from broker.api import (
 )
 from broker.api.document import document
 from broker.api.kit import permissions, probes
+from broker.api.kit.readiness import Readiness
 from broker.api.limits import budgets, standing
-from broker.core.words.errors import BrokerError, RestoredError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -59,6 +59,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.readiness = Readiness()
     problems.install(app)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     for room in (
@@ -94,18 +95,8 @@ async def healthz() -> dict[str, str]:
 
 async def readyz(request: Request) -> Response:
     """Say whether this replica can decide now, and what is missing if it cannot."""
-    try:
-        await request.app.state.ports.journal.ready()
-        await request.app.state.ports.executor.address()
-        await request.app.state.ports.authority.approvers()
-    except RestoredError as error:
-        # It answers, so that people can agree; nothing is decided meanwhile.
-        return JSONResponse({"status": "held", "detail": error.detail})
-    except BrokerError as error:
-        return JSONResponse(
-            {"status": "waiting", "code": error.code, "detail": error.detail}, 503
-        )
-    return JSONResponse({"status": "ready"})
+    readiness: Readiness = request.app.state.readiness
+    return await readiness.answer(request.app.state.ports)
 
 
 async def metrics() -> Response:

@@ -7,6 +7,7 @@ when it returns.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -358,7 +359,8 @@ class Ports:
 
     ``replica`` names this process in leases and entries; ``tenant`` is whose it is.
     ``console_key`` signs votes for people at the console; None where none count.
-    ``refusals`` is what this replica wrote down of callers whom it turned away.
+    ``refusals`` is what this replica wrote down of callers whom it turned away, and
+    ``waits`` how many calls of each agent wait here.
     """
 
     clock: Clock
@@ -380,3 +382,4 @@ class Ports:
     tenant: str
     console_key: PrivateKey | None = None
     refusals: HolderRefusals = field(default_factory=HolderRefusals)
+    waits: Counter[str] = field(default_factory=Counter)
