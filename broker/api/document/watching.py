@@ -240,7 +240,7 @@ WATCHING_ANSWERS: Final[dict[tuple[str, str, str], Any]] = {
         "origin": "counterfoil.example/dev/2",
         "known": 212,
         "held": [_ACTION],
-        "lost": [],
+        "lost": [_WARRANT],
     },
     ("GET", _CANARIES, "200"): {
         "status": "on",
