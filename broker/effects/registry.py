@@ -28,6 +28,7 @@ from broker.registry.authority import (
     row_claims,
     verify_row,
 )
+from broker.registry.hints import hint_of
 from broker.registry.reading import RowError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ SELECT a.kind, a.id, a.revision, a.jws
   FROM unnest($1::text[], $2::text[], $3::int[]) AS h (kind, id, revision)
   JOIN authority AS a USING (kind, id, revision)
 """
+_WAITING = "SELECT authority_waiting($1, $2)"
 _log = structlog.get_logger("registry")
 
 
@@ -164,6 +166,11 @@ class Registry:
         _, epochs = await self.now("agent", "none", scopes)
         return epochs
 
+    async def waiting(self, kind: str, about: str) -> int:
+        """Return how many rows of a kind are about somebody, and wait."""
+        found: int = await self._database.value(_WAITING, kind, about)
+        return found
+
     async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
         """Sign and add a revision, revoke what it narrows, and log it: all or nothing.
 
@@ -186,14 +193,17 @@ class Registry:
         signed = sign(
             row_claims(row), key=self._key, typ=AUTHORITY_TYP, bytes_max=ROW_BYTES_MAX
         )
+        hint = hint_of(row.kind, row.body)
         added = await self._database.value(
-            "SELECT authority_put($1, $2, $3, $4, $5, $6)",
+            "SELECT authority_put($1, $2, $3, $4, $5, $6, $7, $8)",
             row.kind,
             row.row_id,
             row.revision,
             signed,
             list(change.revokes),
             self._entries.signed((entry,)),
+            list(hint.about),
+            hint.until,
         )
         if not added:
             raise _changed()

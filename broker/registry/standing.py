@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 STANDING_TYP: Final = "counterfoil-standing+jwt"
 STANDING_AGENTS_MAX: Final = 50
 STANDING_DAYS_MAX: Final = 366
+STANDING_WAITING_MAX: Final = 20
+"""How many proposals of one person may wait for a second signature."""
+
 CONSTRAINTS_MAX: Final = 16
 CONSTRAINT_VALUES_MAX: Final = 100
 SIGNATURE_CHARS_MAX: Final = 2_048

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,7 @@ from broker.core.words.errors import (
     LedgerUnavailableError,
     RowHiddenError,
 )
+from broker.core.words.moment import write_moment
 from broker.effects.clock import RandomIds
 from broker.effects.database import Database
 from broker.effects.registry import (
@@ -313,6 +314,27 @@ async def test_more_forged_rows_than_are_looked_through_hide_the_row_and_say_so(
     with pytest.raises(RowHiddenError, match="agent"):
         await registry.put(change(after=1), entry())
     assert await registry.get("agent", OTHER_AGENT_ID) is None
+
+
+async def test_what_waits_is_counted_by_whom_it_is_about_until_it_moves_on(registry):
+    terms = {"agents": [AGENT_ID], "signed_by": ["alice"]}
+
+    async def put(row_id: str, status: str, *, after: int = 0, hours: int = 1) -> None:
+        ends = write_moment(datetime.now(UTC) + timedelta(hours=hours))
+        body = terms | {"status": status, "expires_at": ends}
+        kind = "standing_approval"
+        await registry.put(
+            change(kind=kind, row_id=row_id, body=body, after=after), entry()
+        )
+
+    for row_id in ("one", "two", "three"):
+        await put(row_id, "proposed")
+    await put("ended", "proposed", hours=-1)
+    assert await registry.waiting("standing_approval", "alice") == 3
+    assert await registry.waiting("standing_approval", "bob") == 0
+    await put("one", "active", after=1)
+    await put("two", "revoked", after=1)
+    assert await registry.waiting("standing_approval", "alice") == 1
 
 
 async def test_the_rows_that_are_kept_are_the_latest_used(dsn):

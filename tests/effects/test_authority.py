@@ -86,7 +86,9 @@ class Town:
         )
         await self.registry.put(change, entry())
 
-    async def standing(self, *signers: str, **changes: Any) -> None:
+    async def standing(
+        self, *signers: str, row_id: str = STANDING_ID, **changes: Any
+    ) -> None:
         terms = {
             "tool": "orders.refund",
             "agents": [AGENT_ID],
@@ -96,10 +98,10 @@ class Town:
             "currency": "USD",
             "expires_at": write_moment(datetime.now(UTC) + timedelta(days=1)),
         }
-        digest = terms_digest(STANDING_ID, terms)
+        digest = terms_digest(row_id, terms)
         signatures = [
             sign(
-                standing_claims(PEOPLE[name], approval_id=STANDING_ID, digest=digest),
+                standing_claims(PEOPLE[name], approval_id=row_id, digest=digest),
                 key=key_of(name),
                 typ=STANDING_TYP,
             )
@@ -110,7 +112,7 @@ class Town:
             "signatures": signatures,
             "status": "active",
         }
-        await self.put("standing_approval", STANDING_ID, body | changes)
+        await self.put("standing_approval", row_id, body | changes)
 
 
 def read_policy(row: AuthorityRow) -> Any:
@@ -213,6 +215,56 @@ async def test_a_standing_approval_rests_while_a_signers_right_is_suspended(town
     await town.put("approval_right", PEOPLE["bob"], {}, status="given_back")
     assert (await town.authority.view(AGENT_ID, [])).standing
     assert (await fresh.authority.view(AGENT_ID, [])).standing
+
+
+async def heads(town: Town, agent_id: str = AGENT_ID) -> set[str]:
+    """Return which standing approvals a decision of this agent looks at."""
+    found = await town.database.value(
+        "SELECT authority_view($1, $2, $3)", [agent_id], [], []
+    )
+    return {row_id for kind, row_id, _ in found["heads"] if kind == "standing_approval"}
+
+
+async def test_a_view_looks_at_no_standing_approval_that_cannot_cover_it(town):
+    await town.standing("alice", "bob")
+    assert await heads(town) == {STANDING_ID}
+    assert await heads(town, OTHER_AGENT_ID) == set()
+    for number, changes in enumerate(
+        (
+            {"expires_at": write_moment(datetime.now(UTC) - timedelta(hours=1))},
+            {"agents": [OTHER_AGENT_ID]},
+            {"status": "proposed"},
+            {"status": "revoked"},
+        ),
+    ):
+        await town.standing("alice", "bob", row_id=f"other-{number}", **changes)
+    assert await heads(town) == {STANDING_ID}
+    # What was taken back is looked at, so that the revision before does not count.
+    await town.standing("alice", "bob", status="revoked")
+    assert await heads(town) == {STANDING_ID}
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
+
+
+async def test_the_epoch_of_a_standing_approval_comes_with_it(town):
+    scopes = [f"standing_approval:{one}" for one in (STANDING_ID, "another")]
+    await town.standing("alice", "bob")
+    await town.registry.revoke(scopes, entry())
+    epochs = (await town.authority.view(AGENT_ID, [AGENT])).epochs
+    assert epochs == {scopes[0]: 1}
+
+
+async def test_a_hint_that_was_made_up_makes_nothing_hold(town, pg_broker_dsn):
+    await town.standing("alice", "bob", status="revoked", agents=[OTHER_AGENT_ID])
+    writer = await asyncpg.connect(pg_broker_dsn)
+    await writer.execute(
+        "INSERT INTO authority (kind, id, revision, jws, about, until) "
+        "VALUES ('standing_approval', $1, 9, 'forged', $2, 'infinity')",
+        STANDING_ID,
+        [AGENT_ID],
+    )
+    await writer.close()
+    assert await heads(town) == {STANDING_ID}
+    assert (await town.authority.view(AGENT_ID, [])).standing == ()
 
 
 async def test_approvers_are_everybody_with_their_roles_and_limits(town):

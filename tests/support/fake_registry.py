@@ -7,7 +7,7 @@ test_replay.py). Rows are signed and verified as in the real one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from broker.core.identity.dpop import NonceRule
@@ -29,6 +29,7 @@ from broker.registry.authority import (
     verify_row,
 )
 from broker.registry.clients import chain_stands, parse_client
+from broker.registry.hints import hint_of
 from broker.registry.kit.permissions import ToolUse
 from broker.registry.people import parse_person
 from broker.registry.reading import RowError
@@ -37,7 +38,6 @@ from tests.support.identities import ENVIRONMENT, NOW, TENANT, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from broker.core.authenticate import ClientId
     from broker.core.words.entry import AuditEntry
@@ -114,6 +114,15 @@ class FakeRegistry:
     async def epochs(self, scopes: Sequence[str]) -> dict[str, int]:
         _, epochs = await self.now("agent", "none", scopes)
         return epochs
+
+    async def waiting(self, kind: str, about: str) -> int:
+        found = [hint_of(kind, row.body) for row in await self.list(kind)]
+        return sum(
+            about in hint.about
+            and hint.until is not None
+            and hint.until > datetime.now(UTC)
+            for hint in found
+        )
 
     async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
         current = await self.get(change.kind, change.row_id)

@@ -95,6 +95,9 @@ class Registry(Protocol):
     ) -> Sequence[AuthorityRow]:
         """Return the newest revisions that verify, newest first."""
 
+    async def waiting(self, kind: str, about: str) -> int:
+        """Return how many rows of a kind are about somebody, and wait."""
+
     async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
         """Sign and add a revision, revoke what it narrows, and log it."""
 

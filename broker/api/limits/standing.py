@@ -31,6 +31,7 @@ from broker.registry.standing import (
     SIGNATURE_CHARS_MAX,
     STANDING_AGENTS_MAX,
     STANDING_DAYS_MAX,
+    STANDING_WAITING_MAX,
     check_may_sign,
     parse_standing_approval,
     standing_body,
@@ -153,6 +154,7 @@ async def propose(request: Request, who: Someone) -> dict[str, Any]:
     check_may_sign(actor, signed, body.signature, owners=owners, second=False)
     await _check_right(desk, actor)
     _check_time(desk, signed)
+    await _check_waiting(desk, actor)
     why = Why(actor, "standing.propose", body.reason)
     row = await save_row(desk, why, place=(_KIND, body.id, 0), body=terms)
     return _shown(desk, parse_standing_approval(row))
@@ -266,6 +268,12 @@ async def _check_right(desk: Desk, who: PersonRow) -> None:
         raise ForbiddenError(
             msg, hint="two others give it back, or somebody else signs"
         )
+
+
+async def _check_waiting(desk: Desk, actor: PersonRow) -> None:
+    if await desk.registry.waiting(_KIND, actor.person_id) >= STANDING_WAITING_MAX:
+        msg = f"{STANDING_WAITING_MAX} proposals of this person wait already"
+        raise ConflictError(msg, hint="have one signed, or take one back")
 
 
 def _check_time(desk: Desk, signed: SignedStanding) -> None:

@@ -12,8 +12,13 @@ CREATE TABLE authority (
   revision   integer     NOT NULL CHECK (revision >= 1),
   jws        text        NOT NULL CHECK (length(jws) BETWEEN 1 AND 1048576),
   created_at timestamptz NOT NULL DEFAULT now(),
+  about      text[]      NOT NULL DEFAULT '{}' CHECK (cardinality(about) <= 50),
+  until      timestamptz,
   PRIMARY KEY (kind, id, revision)
 );
+CREATE INDEX authority_until ON authority (kind, until) WHERE until IS NOT NULL;
+COMMENT ON COLUMN authority.about IS
+  'With until, a hint that finds rows (broker/registry/hints.py); it is not signed.';
 COMMENT ON TABLE authority IS
   'Signed revisions; the highest that verifies counts. A row that does not verify does '
   'not exist.';
@@ -91,14 +96,16 @@ CREATE FUNCTION authority_put(
   p_revision integer,
   p_jws      text,
   p_scopes   text[],
-  p_entries  jsonb
+  p_entries  jsonb,
+  p_about    text[],
+  p_until    timestamptz
 ) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-  INSERT INTO public.authority (kind, id, revision, jws)
-  VALUES (p_kind, p_id, p_revision, p_jws)
+  INSERT INTO public.authority (kind, id, revision, jws, about, until)
+  VALUES (p_kind, p_id, p_revision, p_jws, p_about, p_until)
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RETURN false;
@@ -137,12 +144,18 @@ $$;
 
 -- The newest revisions that a decision about a chain of agents looks at, and epochs (with
 -- those of standing approvals, under which a warrant may be issued):
--- {"heads": [[kind, id, revision], ...], "epochs": {...}}.
+-- {"heads": [[kind, id, revision], ...], "epochs": {...}}. The first agent is the one that
+-- asks. Of standing approvals, those that once named it and have not ended; broker and
+-- database need not agree to the second when that is.
 CREATE FUNCTION authority_view(p_agents text[], p_people text[], p_scopes text[])
 RETURNS jsonb
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
+  WITH living AS MATERIALIZED (
+    SELECT DISTINCT s.id FROM public.authority AS s
+     WHERE s.kind = 'standing_approval' AND s.until > now() - interval '1 minute'
+       AND p_agents[1] = ANY (s.about))
   SELECT jsonb_build_object(
     'heads', (
       SELECT coalesce(jsonb_agg(jsonb_build_array(h.kind, h.id, h.revision)), '[]')
@@ -150,13 +163,28 @@ AS $$
                 FROM public.authority AS a
                WHERE (a.kind = 'agent' AND a.id = ANY (p_agents))
                   OR (a.kind IN ('policy', 'kill_switch') AND a.id = 'main')
-                  OR a.kind IN ('standing_approval', 'limit')
+                  OR a.kind = 'limit'
+                  OR (a.kind = 'standing_approval'
+                      AND a.id IN (SELECT l.id FROM living AS l))
                   OR (a.kind IN ('person', 'approval_right') AND a.id = ANY (p_people))
                GROUP BY a.kind, a.id) AS h),
     'epochs', (
       SELECT coalesce(jsonb_object_agg(e.scope, e.epoch), '{}')
         FROM public.revocation_epoch AS e
-       WHERE e.scope = ANY (p_scopes) OR e.scope LIKE 'standing\_approval:%'));
+       WHERE e.scope = ANY (p_scopes)
+          OR e.scope IN (SELECT 'standing_approval:' || l.id FROM living AS l)));
+$$;
+
+-- How many rows of a kind wait that are about somebody: they have not ended, and nothing
+-- came after them.
+CREATE FUNCTION authority_waiting(p_kind text, p_about text) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+  SELECT count(*) FROM public.authority AS a
+   WHERE a.kind = p_kind AND a.until > now() AND p_about = ANY (a.about)
+     AND NOT EXISTS (SELECT FROM public.authority AS n
+                      WHERE n.kind = a.kind AND n.id = a.id AND n.revision > a.revision);
 $$;
 
 -- What an identity runs as: one row per key that it proves, and when keys were used.
@@ -297,10 +325,11 @@ $$;
 REVOKE ALL ON FUNCTION
   revoke_scopes(text[]),
   authority_stage(jsonb),
-  authority_put(text, text, integer, text, text[], jsonb),
+  authority_put(text, text, integer, text, text[], jsonb, text[], timestamptz),
   authority_revoke(text[], jsonb),
   authority_now(text, text, text[]),
   authority_view(text[], text[], text[]),
+  authority_waiting(text, text),
   token_admit(text, bytea, timestamptz, text, uuid, text, integer, text[]),
   replay_move(bigint, text, text),
   replay_first(bytea, timestamptz, bigint),
@@ -309,10 +338,11 @@ FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
   revoke_scopes(text[]),
   authority_stage(jsonb),
-  authority_put(text, text, integer, text, text[], jsonb),
+  authority_put(text, text, integer, text, text[], jsonb, text[], timestamptz),
   authority_revoke(text[], jsonb),
   authority_now(text, text, text[]),
   authority_view(text[], text[], text[]),
+  authority_waiting(text, text),
   token_admit(text, bytea, timestamptz, text, uuid, text, integer, text[]),
   replay_move(bigint, text, text),
   replay_first(bytea, timestamptz, bigint),

@@ -16,6 +16,7 @@ from broker.core.words.entry import EntryKind
 from broker.registry.limits.beside import LIMIT_TYP, limit_claims
 from broker.registry.standing import (
     STANDING_DAYS_MAX,
+    STANDING_WAITING_MAX,
     parse_standing_approval,
     standing_holds,
 )
@@ -156,6 +157,19 @@ def test_a_first_signature_of_who_may_not_approve_any_more_is_not_completed(desk
     suspend_right(desk, "alice")
     assert "anew" in desk.run(*words, who="bob", code=Exit.FAILED)["hint"]
     assert not holds(desk, made["id"])
+
+
+def test_one_person_has_no_more_proposals_waiting_than_somebody_will_read(desk):
+    registry = desk.door.registry
+    made = desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
+    row = asyncio.run(registry.get("standing_approval", made["id"]))
+    for number in range(STANDING_WAITING_MAX - 2):
+        asyncio.run(put(registry, "standing_approval", f"more-{number}", row.body))
+    desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
+    assert "wait" in desk.run(*PROPOSE, who="alice", code=Exit.FAILED)["error"]
+    desk.run(*PROPOSE, who="bob", code=Exit.PENDING)
+    desk.run("standing", "revoke", made["id"], who="alice")
+    desk.run(*PROPOSE, who="alice", code=Exit.PENDING)
 
 
 def test_an_end_too_far_away_and_constraints_that_are_none_are_refused(desk):
