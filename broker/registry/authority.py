@@ -44,6 +44,7 @@ KINDS: Final = frozenset(
         "person",
         "policy",
         "policy_proposal",
+        "restored",
         "service",
         "standing_approval",
         "subscription",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from broker.api.identity.desk import Desk as IdentityDesk
     from broker.effects.database import Database
     from broker.effects.executor import SocketExecutor
+    from broker.effects.keeping.restored import Restored
     from broker.effects.ledger import CheckpointKeeper, PostgresLedger
     from broker.effects.limits.rates import (
         ValkeyRates,
@@ -55,6 +56,7 @@ class Replica:
     mailroom: Mailroom
     vigil: Vigil
     tender: KeyTender
+    restored: Restored
 
 
 def build(settings: Settings) -> Replica:
@@ -64,6 +66,7 @@ def build(settings: Settings) -> Replica:
     database, logbook = rooms.databases(settings)
     ledger, keeper, scribe = rooms.log_room(settings, keys, clock, logbook=logbook)
     registry = rooms.registry(settings, keys, database, scribe=scribe)
+    restored = rooms.restored(database, registry, keeper, scribe)
     shelf = CatalogShelf(settings.catalog)
     vault = PayloadVault(database, kek=keys.payload_kek)
     replay = rooms.replay(settings, database, clock)
@@ -115,4 +118,5 @@ def build(settings: Settings) -> Replica:
         mailroom=rooms.mailroom(settings, keys, kept, executor),
         vigil=rooms.vigil(kept),
         tender=tender,
+        restored=restored,
     )

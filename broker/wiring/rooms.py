@@ -76,8 +76,6 @@ def log_room(
     )
     scribe = Scribe(ledger, key=keys.entry_file, keeper=keeper)
     scribe_of.append(scribe)
-    # Whoever asks whether anything may be decided hears of a restore.
-    scribe.gate = Restored(logbook, origins=keeper, entries=scribe).require_agreed
     return ledger, keeper, scribe
 
 
@@ -116,7 +114,10 @@ def identity(  # noqa: PLR0913  (rooms, by name)
 
 
 def console_keys(settings: Settings, keys: KeyRing) -> list[PrivateKey]:
-    """Return none in production: there the broker signs for nobody."""
+    """Return what signs votes for whoever is signed in at the console: not in production.
+
+    Links in mails are signed everywhere: what they lead to can only say no (`votes`).
+    """
     return [keys.console] if settings.stamp == "demo" else []
 
 
@@ -141,6 +142,15 @@ def votes(
         console=[key.public() for key in signers],
         links=[links],
     )
+
+
+def restored(
+    database: Database, registry: Registry, keeper: CheckpointKeeper, scribe: Scribe
+) -> Restored:
+    """Return what is shut after a restore; who asks whether to decide hears of it."""
+    gate = Restored(database, registry, origins=keeper, entries=scribe)
+    scribe.gate = gate.require_agreed
+    return gate
 
 
 def vigil(

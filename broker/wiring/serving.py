@@ -20,7 +20,6 @@ import uvicorn
 from broker.api.app import Lifespan, create_app
 from broker.approving import canaries
 from broker.effects.keeping.edge_events import EdgeEvents
-from broker.effects.keeping.restored import Restored
 from broker.effects.limits.books import Books
 from broker.effects.scribe import Scribe
 from broker.notices.post import post_for_ever
@@ -106,13 +105,7 @@ def _lifespan(settings: Settings) -> Lifespan:
             key=replica.keys.entry_file,
             keeper=replica.keeper,
         )
-        app.state.restored = Restored(
-            replica.database,
-            origins=replica.keeper,
-            entries=Scribe(
-                replica.ledger, key=replica.keys.entry_file, keeper=replica.keeper
-            ),
-        )
+        app.state.restored = replica.restored
         app.state.issuer = settings.issuer
         app.state.codec = rooms.codec(settings)
         app.state.codec_origins = settings.codec_origins

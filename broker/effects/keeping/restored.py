@@ -9,13 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from broker.core.words.errors import RestoredError
+from broker.registry.emergency.restored import (
+    RESTORED_KIND,
+    agreed,
+    restored_body,
+    restored_id,
+)
+from broker.registry.records import Change
 
 if TYPE_CHECKING:
     from broker.core.words.entry import AuditEntry
     from broker.effects.database import Database
     from broker.effects.registry import Entries
-
-_AGREED = "SELECT EXISTS (SELECT FROM restore_agreement WHERE origin = $1)"
+    from broker.registry.authority import AuthorityRow
 
 
 class Origins(Protocol):
@@ -26,14 +32,30 @@ class Origins(Protocol):
         """The origin, if it is not the first one; else empty."""
 
 
+class Rows(Protocol):
+    """Signed rows; the registry is it."""
+
+    async def get(self, kind: str, row_id: str) -> AuthorityRow | None:
+        """Return the row in force, or None if there is none that verifies."""
+
+    async def put(self, change: Change, entry: AuditEntry) -> AuthorityRow:
+        """Sign and add a revision, and log it."""
+
+
 class Restored:
     """The gate that is shut after a restore, over PostgreSQL and the ledger."""
 
     def __init__(
-        self, database: Database, *, origins: Origins, entries: Entries
+        self,
+        database: Database,
+        registry: Rows,
+        *,
+        origins: Origins,
+        entries: Entries,
     ) -> None:
         """Keep where rows and entries go, and who knows the origin."""
         self._database = database
+        self._registry = registry
         self._origins = origins
         self._entries = entries
         self._agreed = ""
@@ -43,7 +65,8 @@ class Restored:
         origin = self._origins.renewed
         if not origin or origin == self._agreed:
             return ""
-        if not await self._database.value(_AGREED, origin):
+        row = await self._registry.get(RESTORED_KIND, restored_id(origin))
+        if not agreed(row, origin):
             return origin
         self._agreed = origin
         return ""
@@ -72,11 +95,17 @@ class Restored:
         return moved
 
     async def agree(self, origin: str, *, by: str, entry: AuditEntry) -> None:
-        """Open the gate for this origin."""
-        await self._database.value(
-            "SELECT restore_agree($1, $2, $3)",
-            origin,
-            by,
-            self._entries.signed((entry,)),
+        """Open the gate for this origin.
+
+        Raises:
+            ConflictError: Somebody else just did.
+        """
+        change = Change(
+            kind=RESTORED_KIND,
+            row_id=restored_id(origin),
+            body=restored_body(origin),
+            by=(by,),
+            at=entry.at,
+            after=0,
         )
-        await self._entries.integrated((entry,))
+        await self._registry.put(change, entry)

@@ -1,13 +1,6 @@
 -- After the database was restored from a backup: what edges have sent since then is put
--- aside, and nothing is decided until somebody has compared it and said so.
-
-CREATE TABLE restore_agreement (
-  origin    text        PRIMARY KEY,
-  agreed_by text        NOT NULL,
-  at        timestamptz NOT NULL DEFAULT now()
-);
-COMMENT ON TABLE restore_agreement IS
-  'Origins of the log under which edge journals were compared with the actions.';
+-- aside, and nothing is decided until somebody has compared it and said so, in a row of
+-- authority of the kind `restored`.
 
 -- An edge has sent an action that the restored rows still let be decided or executed:
 -- nobody knows the end of it here. Its money stays held. Returns whether it was moved.
@@ -41,16 +34,5 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION restore_agree(p_origin text, p_by text, p_entries jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-AS $$
-BEGIN
-  INSERT INTO restore_agreement (origin, agreed_by) VALUES (p_origin, p_by)
-  ON CONFLICT DO NOTHING;
-  PERFORM keep('[]', p_entries);
-END
-$$;
-
-REVOKE ALL ON FUNCTION restore_hold, restore_agree FROM PUBLIC;
-GRANT SELECT ON restore_agreement TO cf_broker;
-GRANT EXECUTE ON FUNCTION restore_hold, restore_agree TO cf_broker;
+REVOKE ALL ON FUNCTION restore_hold FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION restore_hold TO cf_broker;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -14,6 +15,7 @@ from broker.core.words.action import ActionState
 from broker.core.words.entry import EntryKind
 from broker.core.words.errors import RestoredError
 from broker.effects.keeping.restored import Restored
+from broker.registry.emergency.restored import RESTORED_KIND, restored_id
 from broker.unknown.reconcile import By, reconcile
 from broker.unknown.restored import LOST, RESTORED, SENT_MAX
 from tests.support.approvals.office import Office, open_office
@@ -62,7 +64,7 @@ async def scene(pg_broker_dsn: str, pg_dsn: str) -> AsyncIterator[Scene]:
     ):
         scribe: Any = house.ports.journal
         origins = Renewed()
-        gate = Restored(house.database, origins=origins, entries=scribe)
+        gate = Restored(house.database, house.registry, origins=origins, entries=scribe)
         scribe.gate = gate.require_agreed
         office.app.state.restored = gate
         yield Scene(house, office, origins)
@@ -160,6 +162,45 @@ async def test_what_the_database_does_not_know_is_named_and_what_it_knows_is_lef
     named = [e for e in await house.all_entries() if e["kind"] == EntryKind.ALARM]
     assert [e["detail"]["alarm"] for e in named] == [LOST]
     assert named[0]["action"]["action_id"] == NOBODY
+
+
+async def test_what_somebody_wrote_into_the_database_opens_nothing(
+    scene: Scene, pg_broker_dsn: str
+) -> None:
+    scene.origins.renewed = ORIGIN
+    writer = await asyncpg.connect(pg_broker_dsn)
+    await writer.execute(
+        "INSERT INTO authority (kind, id, revision, jws) VALUES ($1, $2, 1, 'forged')",
+        RESTORED_KIND,
+        restored_id(ORIGIN),
+    )
+    await writer.close()
+    with pytest.raises(RestoredError):
+        await scene.house.ports.journal.ready()
+    # Nor does what was signed for another origin.
+    scene.origins.renewed = "log.example/0"
+    assert (await scene.go_on("carol")).status_code == 200
+    await scene.house.ports.journal.ready()
+    scene.origins.renewed = ORIGIN
+    with pytest.raises(RestoredError):
+        await scene.house.ports.journal.ready()
+    # What was forged is passed over, and stands in nobody's way.
+    assert (await scene.go_on("carol")).status_code == 200
+    await scene.house.ports.journal.ready()
+
+
+async def test_another_replica_hears_that_somebody_agreed(scene: Scene) -> None:
+    scene.origins.renewed = ORIGIN
+    other = Restored(
+        scene.house.database,
+        scene.house.registry,
+        origins=scene.origins,
+        entries=scene.house.ports.journal,  # type: ignore[arg-type]
+    )
+    with pytest.raises(RestoredError):
+        await other.require_agreed()
+    assert (await scene.go_on("carol")).status_code == 200
+    await other.require_agreed()
 
 
 async def test_a_body_that_is_malformed_or_too_much_opens_nothing(scene: Scene) -> None:
