@@ -15,6 +15,7 @@ from broker.core.words.errors import (
     ExecutorUnavailableError,
     LedgerUnavailableError,
 )
+from broker.core.words.subject import Epochs
 from broker.registry.records import Change
 from tests.support.approvals.voters import LARGE, approve, large_refund
 from tests.support.flow.house import AGENT_ID, House
@@ -218,6 +219,31 @@ async def test_a_revoked_agent_is_denied_and_its_waiting_actions_end(
     assert after is not None
     assert after.state is ActionState.REFUSED
     assert await house.held() == 0
+
+
+@pytest.mark.parametrize(("hours", "fresh"), [(-1, True), (0.05, False)])
+async def test_a_wrong_clock_neither_ends_nor_saves_what_waits(
+    house: House,
+    hours: float,
+    fresh: bool,  # noqa: FBT001
+) -> None:
+    scope = f"agent:{AGENT_ID}"
+    interaction = await house.interaction()
+    await house.read_order(interaction)
+    ask = house.refund(interaction, 20_000)
+    if fresh:
+        await house.revoke(scope)
+        again = Epochs((("global:dev", 0), (scope, 1)))
+        ask = replace(ask, caller=house.caller(epochs=again))
+    waiting = await flow.submit(house.jumped(hours), ask)
+    assert waiting.record is not None
+    if not fresh:
+        await house.revoke(scope)
+    await sweeper.revoked(house.ports)
+    after = await house.ports.store.action(waiting.record.request.action_id)
+    assert after is not None
+    ended = after.state is ActionState.REFUSED
+    assert ended is not fresh
 
 
 async def test_nothing_is_decided_while_the_signer_is_away(house: House) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from broker.core.words.action import ActionRecord
     from broker.core.words.subject import Interaction
     from broker.core.words.tool import Tool
     from broker.ports import NewAction, NewTurn, Sealed
@@ -73,7 +72,7 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "agent_id": record.requester.agent_id,
         "instance_id": record.requester.instance_id,
         "grant_id": record.requester.grant_id,
-        "scopes": _scopes(record),
+        "epochs": dict(record.requester.epochs),
         "interaction_id": request.interaction_id,
         "customer_ref": record.customer_ref,
         "release": where.release,
@@ -104,15 +103,6 @@ def action_json(new: NewAction, *, tool: Tool, where: Interaction) -> dict[str, 
         "created_at": record.created_at.isoformat(),
         "expires_at": record.expires_at.isoformat() if record.expires_at else None,
     }
-
-
-def _scopes(record: ActionRecord) -> list[str] | None:
-    """Return what voids an action, unless it is its own agent, instance and grant.
-
-    A delegated one ends with others as well; what a person ordered, with them alone.
-    """
-    named = record.requester.actors or record.request.asked_by
-    return [scope for scope, _ in record.requester.epochs] if named else None
 
 
 def interaction_json(interaction: Interaction, payload: Sealed) -> dict[str, Any]:

@@ -68,8 +68,8 @@ CREATE TABLE action (
   agent_id          text        NOT NULL,
   instance_id       text        NOT NULL DEFAULT '',
   grant_id          text        NOT NULL DEFAULT '',
-  -- What else voids it when it is revoked: whose authority a delegated agent acts on.
-  scopes            text[],
+  -- What voids it once it moves on, and where that stood: {"agent:ID": 3, ...}.
+  epochs            jsonb       NOT NULL DEFAULT '{}',
   interaction_id    uuid        NOT NULL REFERENCES interaction,
   customer_ref      text        NOT NULL DEFAULT '',
   release           text        NOT NULL DEFAULT '',
@@ -244,20 +244,20 @@ CREATE FUNCTION action_insert(p_action jsonb) RETURNS void
 LANGUAGE sql
 AS $$
   INSERT INTO action (action_id, tenant, environment, use_case, agent_id, instance_id,
-    grant_id, scopes, interaction_id, customer_ref, release, kind, parent_action, reversal_of,
+    grant_id, epochs, interaction_id, customer_ref, release, kind, parent_action, reversal_of,
     disposition, tool, manifest, effect, tier, state, decision, code, policy_version,
     standing_approval, approval_id, digest, amount, currency, dedupe, fingerprint,
     idempotency_key, warrant_id, lease_owner, lease_until, request_payload, created_at,
     expires_at)
   SELECT a.action_id, a.tenant, a.environment, a.use_case, a.agent_id, a.instance_id,
-    a.grant_id, a.scopes, a.interaction_id, a.customer_ref, a.release, a.kind, a.parent_action,
+    a.grant_id, a.epochs, a.interaction_id, a.customer_ref, a.release, a.kind, a.parent_action,
     a.reversal_of, a.disposition, a.tool, a.manifest, a.effect, a.tier, a.state,
     a.decision, a.code, a.policy_version, a.standing_approval, a.approval_id, a.digest,
     a.amount, a.currency, a.dedupe, a.fingerprint, a.idempotency_key, a.warrant_id,
     a.lease_owner, now() + a.lease_s * interval '1 second', a.request_payload,
     a.created_at, a.expires_at
   FROM jsonb_to_record(p_action) AS a(action_id uuid, tenant text, environment text,
-    use_case text, agent_id text, instance_id text, grant_id text, scopes text[], interaction_id uuid, customer_ref text, release text,
+    use_case text, agent_id text, instance_id text, grant_id text, epochs jsonb, interaction_id uuid, customer_ref text, release text,
     kind text, parent_action uuid, reversal_of uuid, disposition text, tool text,
     manifest text, effect text, tier smallint, state text, decision text, code text,
     policy_version integer, standing_approval text, approval_id uuid, digest text,
