@@ -66,7 +66,6 @@ def build(settings: Settings) -> Replica:
     database, logbook = rooms.databases(settings)
     ledger, keeper, scribe = rooms.log_room(settings, keys, clock, logbook=logbook)
     registry = rooms.registry(settings, keys, database, scribe=scribe)
-    restored = rooms.restored(database, registry, keeper, scribe)
     shelf = CatalogShelf(settings.catalog)
     vault = PayloadVault(database, kek=keys.payload_kek)
     replay = rooms.replay(settings, database, clock)
@@ -118,5 +117,5 @@ def build(settings: Settings) -> Replica:
         mailroom=rooms.mailroom(settings, keys, kept, executor),
         vigil=rooms.vigil(kept),
         tender=tender,
-        restored=restored,
+        restored=rooms.restored(database, registry, keeper, scribe),
     )

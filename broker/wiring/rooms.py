@@ -114,7 +114,7 @@ def identity(  # noqa: PLR0913  (rooms, by name)
 
 
 def console_keys(settings: Settings, keys: KeyRing) -> list[PrivateKey]:
-    """Return what signs votes for whoever is signed in at the console: not in production.
+    """Return what signs votes for who is signed in at the console: not in production.
 
     Links in mails are signed everywhere: what they lead to can only say no (`votes`).
     """
