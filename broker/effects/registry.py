@@ -28,8 +28,8 @@ from broker.registry.authority import (
     row_claims,
     verify_row,
 )
-from broker.registry.hints import hint_of
 from broker.registry.reading import RowError
+from broker.registry.records import hint_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,10 +1,18 @@
-"""What is handed to and from the registry: changes, arrivals, instances, key uses."""
+"""What is handed to and from the registry: changes, hints, arrivals and key uses.
+
+A hint stands beside a signed row and is not signed: a table is searched by it, and
+nobody believes it. It leaves out rows that cannot matter. Whoever writes to the table
+can hide what gives power, or have more looked at; so only kinds that give power have
+one, and what is found counts by its signature alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003  (dataclass fields are inspected)
 from typing import TYPE_CHECKING, Any
+
+from broker.core.words.moment import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +35,32 @@ class Change:
     at: datetime
     after: int
     revokes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Whom a revision is about, and when it cannot matter any more.
+
+    An active standing approval is about its agents; a proposed one is about whoever
+    proposed it, because it waits for nothing but a second person.
+    """
+
+    about: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
+def hint_of(kind: str, body: Mapping[str, Any]) -> Hint:
+    """Return the hint of a body that was checked; an empty one for most kinds."""
+    if kind != "standing_approval":
+        return Hint()
+    until = read_moment(body["expires_at"])
+    match body["status"]:
+        case "active":
+            return Hint(tuple(body["agents"]), until)
+        case "proposed":
+            return Hint(tuple(body["signed_by"]), until)
+        case _:
+            return Hint()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,10 @@ from broker.registry.authority import (
     verify_row,
 )
 from broker.registry.clients import chain_stands, parse_client
-from broker.registry.hints import hint_of
 from broker.registry.kit.permissions import ToolUse
 from broker.registry.people import parse_person
 from broker.registry.reading import RowError
-from broker.registry.records import Admission, Change, Instance, KeyUse
+from broker.registry.records import Admission, Change, Instance, KeyUse, hint_of
 from tests.support.identities import ENVIRONMENT, NOW, TENANT, key_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ CREATE TABLE authority (
 );
 CREATE INDEX authority_until ON authority (kind, until) WHERE until IS NOT NULL;
 COMMENT ON COLUMN authority.about IS
-  'With until, a hint that finds rows (broker/registry/hints.py); it is not signed.';
+  'With until, a hint that finds rows (broker/registry/records.py); it is not signed.';
 COMMENT ON TABLE authority IS
   'Signed revisions; the highest that verifies counts. A row that does not verify does '
   'not exist.';

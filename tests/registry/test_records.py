@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.registry.authority import KINDS
-from broker.registry.hints import Hint, hint_of
+from broker.registry.records import Hint, hint_of
 
 ENDS = datetime(2026, 5, 1, tzinfo=UTC)
 BODY: dict[str, Any] = {
