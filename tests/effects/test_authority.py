@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -138,14 +138,13 @@ async def test_a_view_looks_at_no_standing_approval_that_cannot_cover_it(town):
     await town.standing("alice", "bob")
     assert await heads(town) == {STANDING_ID}
     assert await heads(town, OTHER_AGENT_ID) == set()
-    for number, changes in enumerate(
-        (
-            {"expires_at": write_moment(datetime.now(UTC) - timedelta(hours=1))},
-            {"agents": [OTHER_AGENT_ID]},
-            {"status": "proposed"},
-            {"status": "revoked"},
-        ),
-    ):
+    others: tuple[dict[str, Any], ...] = (
+        {"expires_at": write_moment(datetime.now(UTC) - timedelta(hours=1))},
+        {"agents": [OTHER_AGENT_ID]},
+        {"status": "proposed"},
+        {"status": "revoked"},
+    )
+    for number, changes in enumerate(others):
         await town.standing("alice", "bob", row_id=f"other-{number}", **changes)
     assert await heads(town) == {STANDING_ID}
     # What was taken back is looked at, so that the revision before does not count.
