@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker import case as cases
 from broker import deciding
-from broker.core import approve, limit
+from broker.core import approve, guard, limit
 from broker.core.approvals.card import level_name
 from broker.core.canonical import CanonicalError, digest
 from broker.core.decisions.explain import Change, Way, remaining, ways
@@ -103,6 +103,8 @@ async def supposed(ports: Ports, wanted: Supposed) -> ActionRecord:
         arguments_digest = digest(dict(wanted.arguments))
     except CanonicalError as error:
         raise InvalidError(str(error), pointer="/arguments") from error
+    # In what is stored, this would mean that the tool has changed since.
+    guard.bind(tool, wanted.arguments)
     now = ports.clock.now()
     return ActionRecord(
         request=ActionRequest(
@@ -116,14 +118,7 @@ async def supposed(ports: Ports, wanted: Supposed) -> ActionRecord:
             idempotency_key="",
             asked_at=now,
         ),
-        requester=Requester(
-            agent_id=wanted.agent_id,
-            instance_id="",
-            kid="",
-            grant_id="",
-            proof_of_possession=True,
-            epochs=(),
-        ),
+        requester=_full_strength(wanted.agent_id),
         tenant=interaction.tenant,
         environment=interaction.environment,
         customer_ref=interaction.customer_ref,
@@ -142,6 +137,18 @@ async def supposed(ports: Ports, wanted: Supposed) -> ActionRecord:
         outcome=None,
         created_at=now,
         expires_at=None,
+    )
+
+
+def _full_strength(agent_id: str) -> Requester:
+    """Return the agent as it asks at its strongest: itself, with a proof."""
+    return Requester(
+        agent_id=agent_id,
+        instance_id="",
+        kid="",
+        grant_id="",
+        proof_of_possession=True,
+        epochs=(),
     )
 
 

@@ -171,7 +171,7 @@ async def test_a_question_that_is_wrong_is_refused_by_name(
         ({"tool": "orders.burn"}, 422, "/tool"),
         ({"tool": None}, 422, "/action"),
         ({"interaction": AGENT_ID}, 422, "/interaction"),
-        ({"arguments": {}}, 422, None),
+        ({"arguments": {}}, 422, "/arguments"),
         ({"action": AGENT_ID}, 404, None),
         ({"action": "x"}, 422, "/action"),
         ({"colour": 1}, 422, "/colour"),
