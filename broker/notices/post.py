@@ -187,7 +187,9 @@ async def _notice(
     about_approval = told.kind in {*REJECTABLE, NoticeKind.EXPIRED}
     path = f"/console/approvals/{told.topic}" if about_approval else "/console"
     reject = ""
-    if one.form is NoticeForm.MAIL and told.kind in REJECTABLE:
+    # Whoever reads the mail can say no in this person's name, so nobody else may choose
+    # where it goes.
+    if one.form is NoticeForm.MAIL and one.own and told.kind in REJECTABLE:
         reject = await _reject_link(ports, room, one.person_id, told, now)
     return Notice(
         notice_id=told.notice_id,

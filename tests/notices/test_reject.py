@@ -178,6 +178,26 @@ async def test_a_link_cannot_take_back_what_was_approved(
     assert await state_of(house, record) is ActionState.READY
 
 
+async def test_mail_to_an_address_that_somebody_else_named_can_say_nothing(
+    house: House,
+) -> None:
+    courier = FakeCourier()
+    room = mailroom(house, courier)
+    for name, by in (("own", "alice"), ("others", "carol")):
+        await subscribe_mail(
+            house,
+            room,
+            name,
+            person=PEOPLE["alice"],
+            address=f"{name}@shop.test",
+            by=PEOPLE[by],
+        )
+    await large_refund(house)
+    await post(house.ports, room)
+    links = {order.to: bool(order.notice.reject_link) for order in courier.orders}
+    assert links == {"own@shop.test": True, "others@shop.test": False}
+
+
 async def test_whoever_may_not_reject_gets_no_link(house: House) -> None:
     courier = FakeCourier()
     room = mailroom(house, courier)

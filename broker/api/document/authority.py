@@ -141,6 +141,7 @@ _SUBSCRIPTION: Final = {
     "person": PERSON,
     "kinds": ["asked", "expiring"],
     "per_hour": 60,
+    "reject_links": False,
     "active": True,
 }
 _WATCHING: Final = {

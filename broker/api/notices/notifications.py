@@ -1,6 +1,8 @@
-"""Who gets notices, over HTTP, for people of security: list, add, remove, try out.
+"""Who gets notices, over HTTP: list, add, remove, try out.
 
-An address goes in and never comes out again: it is sealed under its person's key.
+People of security set them up; everybody may have mail sent to themselves. Only mail to
+an address that its person named holds reject links. An address goes in and never comes
+out again: it is sealed under its person's key.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from broker.notices.post import try_out
 from broker.ports.notices import Address
 from broker.registry.notices.subscriptions import (
     KIND,
+    MAILS_MAX,
     SUBSCRIPTIONS_MAX,
     subscription_body,
 )
-from broker.registry.people import check_may_narrow, check_may_see
+from broker.registry.people import PersonRow, check_may_narrow, check_may_see
 
 if TYPE_CHECKING:
     from broker.api.identity.desk import Desk
@@ -81,16 +84,21 @@ async def add(request: Request, who: Someone) -> dict[str, Any]:
     """Add a subscription: who is told what, where, and how often at most."""
     desk, room = _desk(request), _room(request)
     actor = await person_row(desk, who)
-    check_may_narrow(actor)
     body = await read(request, SubscriptionBody)
-    if len(await room.rows.subscriptions()) >= SUBSCRIPTIONS_MAX:
+    _check_may_set(actor, body.person)
+    there = await room.rows.subscriptions()
+    if sum(one.active for one in there) >= SUBSCRIPTIONS_MAX:
         msg = f"there are {SUBSCRIPTIONS_MAX} subscriptions"
         raise ConflictError(msg, hint="remove some")
+    if body.person and sum(one.person_id == body.person for one in there) >= MAILS_MAX:
+        msg = f"{MAILS_MAX} addresses of this person were named, and that is the most"
+        raise ConflictError(msg, hint="use one of those")
     one = _read(body, desk.ids.new())
     await _checked(desk, one, address=body.address)
     if one.form is NoticeForm.MAIL:
         kept = await room.rows.keep_address(one.person_id, body.address)
-        one = _with_address(one, kept)
+        own = one.person_id == actor.person_id
+        one = replace(_with_address(one, kept), own=own)
     why = Why(actor, "notification.add")
     place = (KIND, one.subscription_id, 0)
     await save_row(desk, why, place=place, body=subscription_body(one))
@@ -108,9 +116,8 @@ async def remove(
     """Remove a subscription; what is on its way to it is void at once."""
     desk = _desk(request)
     actor = await person_row(desk, who)
-    check_may_narrow(actor)
     reason = (await read(request, ReasonBody)).reason.strip()
-    one = await _the(request, subscription_id)
+    one = await _the(request, subscription_id, actor)
     gone = replace(one, active=False)
     why = Why(actor, "notification.remove", reason, narrows=True)
     place = (KIND, one.subscription_id, one.revision)
@@ -123,8 +130,8 @@ async def send_test(
     request: Request, subscription_id: str, who: Someone
 ) -> dict[str, Any]:
     """Send a test notice now, once, and return what became of it."""
-    check_may_narrow(await person_row(_desk(request), who))
-    one = await _the(request, subscription_id)
+    actor = await person_row(_desk(request), who)
+    one = await _the(request, subscription_id, actor)
     ports: Ports = request.app.state.ports
     carried = await try_out(ports, _room(request), one)
     return {
@@ -135,10 +142,21 @@ async def send_test(
     }
 
 
-async def _the(request: Request, subscription_id: str) -> Subscription:
+def _check_may_set(actor: PersonRow, person_id: str) -> None:
+    """Require that somebody sets up their own mail, or may do so for others."""
+    if person_id != actor.person_id:
+        check_may_narrow(actor)
+
+
+async def _the(
+    request: Request, subscription_id: str, actor: PersonRow
+) -> Subscription:
+    """Return a subscription that this person may look after."""
     for one in await _room(request).rows.subscriptions():
         if one.subscription_id == subscription_id and one.active:
+            _check_may_set(actor, one.person_id)
             return one
+    check_may_narrow(actor)
     msg = "there is no such subscription"
     raise NotFoundError(msg)
 
@@ -186,6 +204,7 @@ def _json(one: Subscription) -> dict[str, Any]:
         "connector": one.connector,
         "role": one.role or None,
         "person": one.person_id or None,
+        "reject_links": one.own,
         "kinds": sorted(kind.value for kind in one.kinds),
         "per_hour": one.per_hour,
         "active": one.active,

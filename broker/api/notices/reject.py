@@ -45,6 +45,7 @@ class RejectBody(Body):
     openapi_extra=documented(RejectBody),
     responses={
         403: {"description": "No link of ours, or it has ended."},
+        404: {"description": "There is no such approval."},
         409: {"description": "The approval has ended, or asks something else now."},
     },
 )

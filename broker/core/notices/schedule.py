@@ -42,7 +42,9 @@ class Subscription:
     """Who gets which notices where, as a signed row says.
 
     ``role`` is empty where everything is wanted; ``person_id`` is set for mail alone.
-    ``kinds`` are empty where all are wanted. ``address`` names the sealed address.
+    ``kinds`` are empty where all are wanted. ``address`` names the sealed address;
+    ``own`` says that the person named it themselves, so that a mail to it may hold what
+    speaks for them.
     """
 
     subscription_id: str
@@ -54,6 +56,7 @@ class Subscription:
     per_hour: int = PER_HOUR_USUAL
     address: str = ""
     address_sha256: str = ""
+    own: bool = False
     active: bool = True
     revision: int = 0
 

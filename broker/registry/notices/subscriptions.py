@@ -1,7 +1,8 @@
 """Subscriptions: who gets which notices, in which form, through which connector.
 
 An address is personal data: the row names where it lies sealed, and what its ciphertext
-hashes to, so that nobody who writes to the database redirects a mail.
+hashes to, so that nobody who writes to the database redirects a mail. By whom the row
+is says whether the person named the address themselves.
 
 Source: DESIGN, chapter 3 (invariant 11).
 """
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 KIND: Final = "subscription"
 SUBSCRIPTIONS_MAX: Final = 500
+MAILS_MAX: Final = 20
+"""Addresses that were ever named for one person: anybody may name their own."""
+
 
 _CONNECTOR = re.compile(rf"{NOTICE_CONNECTOR}[a-z0-9_]{{1,50}}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -63,6 +67,7 @@ def parse_subscription(row: AuthorityRow) -> Subscription:
         per_hour=number(body, "per_hour", low=1, high=PER_HOUR_MAX),
         address=text(body, "address", empty=True),
         address_sha256=text(body, "address_sha256", empty=True),
+        own=row.by == (f"person:{body['person']}",),
         active=word(body, "status", {"active", "removed"}) == "active",
         revision=row.revision,
     )

@@ -9,7 +9,7 @@ import pytest_asyncio
 from broker.core.notices.schedule import PER_HOUR_MAX
 from broker.core.words.notice import NoticeForm
 from broker.notices.post import post
-from broker.registry.notices.subscriptions import SUBSCRIPTIONS_MAX
+from broker.registry.notices.subscriptions import MAILS_MAX, SUBSCRIPTIONS_MAX
 from tests.support.approvals.office import Office, open_office
 from tests.support.approvals.voters import large_refund
 from tests.support.flow.house import PEOPLE, open_house
@@ -67,6 +67,27 @@ async def test_somebody_is_told_until_they_are_removed(office: Office) -> None:
     await large_refund(house)
     await post(house.ports, room)
     assert len(courier.orders) == sent
+
+
+async def test_everybody_names_their_own_address_and_nobody_elses(
+    office: Office,
+) -> None:
+    other = MAIL | {"person": PEOPLE["bob"]}
+    assert (await office.call("alice", "POST", PATH, json=other)).status_code == 403
+    added = await office.call("alice", "POST", PATH, json=MAIL)
+    assert added.status_code == 201, added.text
+    assert added.json()["reject_links"] is True
+    for_her = await office.call("carol", "POST", PATH, json=MAIL)
+    assert for_her.json()["reject_links"] is False
+    one = added.json()["subscription"]
+    why = {"reason": "another address"}
+    for who, status in (("bob", 403), ("alice", 200), ("alice", 403)):
+        gone = await office.call(who, "POST", f"{PATH}/{one}/remove", json=why)
+        assert gone.status_code == status
+    for _ in range(MAILS_MAX - 2):
+        added = await office.call("alice", "POST", PATH, json=MAIL)
+        assert added.status_code == 201
+    assert (await office.call("alice", "POST", PATH, json=MAIL)).status_code == 409
 
 
 async def test_what_makes_no_sense_or_is_nobodys_business_is_refused(

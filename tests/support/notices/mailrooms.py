@@ -12,7 +12,8 @@ from broker.effects.keeping.notices import PostgresNotices
 from broker.effects.scribe import Scribe
 from broker.effects.vault import PayloadVault
 from broker.ports.notices import Mailroom
-from tests.support.flow.house import ENVIRONMENT, ISSUER, TENANT, House, put_row
+from broker.registry.records import Change
+from tests.support.flow.house import ENVIRONMENT, ISSUER, TENANT, House
 from tests.support.identities import key_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def mailroom(house: House, courier: Any, *, alarms: Alarms | None = None) -> Mai
     )
 
 
-async def subscribe(house: House, name: str, **changes: Any) -> None:
+async def subscribe(
+    house: House, name: str, *, by: str = "bootstrap", **changes: Any
+) -> None:
     """Put a subscription's row, as a person of security would."""
     body = {
         "form": "event",
@@ -87,17 +90,20 @@ async def subscribe(house: House, name: str, **changes: Any) -> None:
         "address_sha256": "",
         "status": "active",
     }
-    await put_row(house, "subscription", name, body | changes)
+    now = house.ports.clock.now()
+    change = Change("subscription", name, body | changes, (by,), now, 0)
+    await house.registry.put(change, house.entry())
 
 
 async def subscribe_mail(
-    house: House, room: Mailroom, name: str, *, person: str, address: str
+    house: House, room: Mailroom, name: str, *, person: str, address: str, by: str = ""
 ) -> None:
-    """Have a person told by mail."""
+    """Have a person told by mail, at an address that they named unless told."""
     kept = await room.rows.keep_address(person, address)
     await subscribe(
         house,
         name,
+        by=f"person:{by or person}",
         form="mail",
         connector="notify_mail",
         person=person,
