@@ -129,7 +129,7 @@ async def keep_claim(ports: Ports, case: Case) -> Claim | NoRoom | None:
     }
     return await ports.store.claim(
         case.request.action_id,
-        owner=ports.replica,
+        replica=ports.replica,
         warrant_id=warrant_id,
         lines=lines,
         entry=await entry_of(ports, case, EntryKind.CLAIM, detail, ()),

@@ -200,7 +200,7 @@ async def settle(
     await ports.journal.ready()
     if stored.state is ActionState.READY:
         return await _decided_again(ports, stored, None)
-    taken = await ports.store.take_over(action_id, owner=ports.replica)
+    taken = await ports.store.take_over(action_id, replica=ports.replica)
     if taken is None:
         return stored
     # Somebody had it and is gone: only the edge knows whether it was sent, and asking

@@ -24,6 +24,9 @@ CONNECT_S_MAX = 3.0
 ANSWER_S_MAX = 3.5
 RELEASE_S_MAX = 1.0
 RETRY_AFTER_S = 2
+_JSONB_VERSION = b"\x01"
+"""What the binary form of jsonb begins with. Source: PostgreSQL's jsonb_recv."""
+
 _GONE = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -216,8 +219,13 @@ def _unavailable(error: BaseException) -> StoreUnavailableError:
 
 
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    # In binary, because COPY takes nothing else.
     await connection.set_type_codec(
-        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+        "jsonb",
+        encoder=lambda value: _JSONB_VERSION + json.dumps(value).encode(),
+        decoder=lambda data: json.loads(data[1:]),
+        schema="pg_catalog",
+        format="binary",
     )
 
 

@@ -244,7 +244,7 @@ class Store(Protocol):
         self,
         action_id: str,
         *,
-        owner: str,
+        replica: str,
         warrant_id: str,
         lines: Sequence[Line],
         entry: AuditEntry,
@@ -254,7 +254,7 @@ class Store(Protocol):
         What it takes is reserved in the windows of now, in the same transaction.
         """
 
-    async def take_over(self, action_id: str, *, owner: str) -> Claim | None:
+    async def take_over(self, action_id: str, *, replica: str) -> Claim | None:
         """Take an executing action whose lease has lapsed, without a new warrant."""
 
     async def rearm(self, claim: Claim, *, warrant_id: str) -> Claim | None:

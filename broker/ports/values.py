@@ -224,7 +224,7 @@ class Claim:
     """
 
     record: ActionRecord
-    owner: str
+    replica: str
     warrant_id: str
     until: datetime
     lapsed: bool = False

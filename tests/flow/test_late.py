@@ -93,7 +93,7 @@ async def test_a_claim_whose_warrant_was_replaced_ends_nothing_any_more(
         assert now is not None
         old = Claim(now, house.ports.replica, house.ports.ids.new(), now.created_at)
         ended.append(await refused(house, now, old))
-        own = replace(old, warrant_id=warrant.warrant_id, owner="another")
+        own = replace(old, warrant_id=warrant.warrant_id, replica="another")
         ended.append(await refused(house, now, own))
 
     during(house, refuse)
@@ -113,7 +113,7 @@ async def test_a_receipt_of_what_had_ended_as_not_sent_raises_an_alarm(
     async def tamper(warrant: Warrant) -> None:
         async with house.admin() as owner:
             await owner.execute(
-                "UPDATE action SET state = 'refused', lease_owner = NULL,"
+                "UPDATE action SET state = 'refused', lease_replica = NULL,"
                 " lease_until = NULL WHERE action_id = $1",
                 warrant.action_id,
             )

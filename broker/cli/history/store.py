@@ -149,7 +149,7 @@ class MemoryStore:
         assert tool is not None  # noqa: S101  (the case was made from it)
         where = self._where[record.request.interaction_id]
         times = {"created_at": record.created_at, "expires_at": record.expires_at}
-        unleased = {"dedupe": None, "lease_owner": None}
+        unleased = {"dedupe": None, "lease_replica": None}
         row = rows.action_json(new, tool=tool, where=where)
         del row["lease_s"]
         self.kept.actions[action_id] = {
@@ -176,7 +176,7 @@ class MemoryStore:
         self,
         action_id: str,
         *,
-        owner: str,
+        replica: str,
         warrant_id: str,
         lines: Sequence[Line],
         entry: AuditEntry,

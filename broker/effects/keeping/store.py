@@ -51,7 +51,7 @@ SELECT a.*,
   LEFT JOIN payload o ON o.payload_id = a.outcome_payload
  WHERE a.action_id = $1
 """
-# Claims whose owner is gone; a permit is stored as one.
+# Claims whose replica is gone; a permit is stored as one.
 _INTERRUPTED = """
 SELECT action_id FROM action WHERE state = 'executing' AND lease_until < now()
  ORDER BY updated_at LIMIT $1
@@ -179,7 +179,7 @@ class PostgresStore(Conversations):
         self,
         action_id: str,
         *,
-        owner: str,
+        replica: str,
         warrant_id: str,
         lines: Sequence[Line],
         entry: AuditEntry,
@@ -190,7 +190,7 @@ class PostgresStore(Conversations):
             self._database,
             "SELECT action_claim($1, $2, $3, $4, $5, $6)",
             action_id,
-            owner,
+            replica,
             lasts_s,
             warrant_id,
             [line_document(line) for line in lines],
@@ -201,31 +201,31 @@ class PostgresStore(Conversations):
         if answer["word"] != "claimed":
             return None
         await self._scribe.integrated((entry,))
-        return await self._claimed(action_id, owner, warrant_id, lasts_s)
+        return await self._claimed(action_id, replica, warrant_id, lasts_s)
 
-    async def take_over(self, action_id: str, *, owner: str) -> Claim | None:
+    async def take_over(self, action_id: str, *, replica: str) -> Claim | None:
         """Take an executing action whose lease has lapsed, without a new warrant."""
         warrant_id = await self._database.value(
-            "SELECT action_take_over($1, $2, $3)", action_id, owner, ASKING_LEASE_S
+            "SELECT action_take_over($1, $2, $3)", action_id, replica, ASKING_LEASE_S
         )
         if warrant_id is None:
             return None
-        return await self._claimed(action_id, owner, str(warrant_id), ASKING_LEASE_S)
+        return await self._claimed(action_id, replica, str(warrant_id), ASKING_LEASE_S)
 
     async def rearm(self, claim: Claim, *, warrant_id: str) -> Claim | None:
         """Give a taken-over action a new warrant; the old one can never be sent."""
-        action_id, owner = claim.record.request.action_id, claim.owner
-        mine = (action_id, owner, claim.warrant_id)
+        action_id, replica = claim.record.request.action_id, claim.replica
+        mine = (action_id, replica, claim.warrant_id)
         lasts_s = lease_s(self._shelf.tool(claim.record.request.tool))
         if not await self._database.value(
             "SELECT action_rearm($1, $2, $3, $4, $5)", *mine, lasts_s, warrant_id
         ):
             return None
-        return await self._claimed(action_id, owner, warrant_id, lasts_s)
+        return await self._claimed(action_id, replica, warrant_id, lasts_s)
 
     async def pause(self, claim: Claim) -> ActionRecord | None:
         """Leave what could not be sent alone for a while, each time for longer."""
-        mine = (claim.record.request.action_id, claim.owner, claim.warrant_id)
+        mine = (claim.record.request.action_id, claim.replica, claim.warrant_id)
         seconds = pause_s(claim.record, now=self._clock.now())
         sql = "SELECT action_pause($1, $2, $3, $4)"
         await self._database.value(sql, *mine, seconds)
@@ -244,7 +244,7 @@ class PostgresStore(Conversations):
         moved: bool = await self._database.value(
             "SELECT action_refuse($1, $2, $3, $4, $5, $6, $7)",
             action_id,
-            claim.owner if claim else None,
+            claim.replica if claim else None,
             claim.warrant_id if claim else None,
             state.value,
             code,
@@ -303,13 +303,13 @@ class PostgresStore(Conversations):
         return Stored(word, new.record.request.action_id, tuple(full))
 
     async def _claimed(
-        self, action_id: str, owner: str, warrant_id: str, lasts_s: int
+        self, action_id: str, replica: str, warrant_id: str, lasts_s: int
     ) -> Claim | None:
         record = await self.action(action_id)
         if record is None:
             return None
         until = self._clock.now() + timedelta(seconds=lasts_s)
-        return Claim(replace(record, warrant_id=warrant_id), owner, warrant_id, until)
+        return Claim(replace(record, warrant_id=warrant_id), replica, warrant_id, until)
 
     async def _finish_json(self, finish: Finish) -> dict[str, Any]:
         payloads = [rows.payload_json(finish.payload)]
@@ -331,7 +331,7 @@ class PostgresStore(Conversations):
             }
         return {
             "action_id": finish.claim.record.request.action_id,
-            "owner": finish.claim.owner,
+            "replica": finish.claim.replica,
             "warrant": finish.claim.warrant_id,
             "state": finish.state.value,
             "code": finish.code,

@@ -6,7 +6,8 @@
 -- audit entries to be staged in the same transaction.
 --
 -- Order of locks: action row, approval row, then budgets (see budgets.sql), interaction
--- row, ceilings of objects, audit_stage; of each, in the order of its key. The state machine is broker/core/words/action.py; a test compares.
+-- row, ceilings of objects, audit_stage; of each, in the order of its key. The state
+-- machine is broker/core/words/action.py; a test compares.
 
 CREATE TABLE subject_key (
   subject      text        NOT NULL,
@@ -96,7 +97,7 @@ CREATE TABLE action (
   fingerprint       text        NOT NULL,
   idempotency_key   text        NOT NULL,
   warrant_id        uuid,
-  lease_owner       text,
+  lease_replica       text,
   lease_until       timestamptz,
   -- How often it was executed after people signed for it, and nothing could be sent.
   tries             smallint    NOT NULL DEFAULT 0,
@@ -244,25 +245,26 @@ CREATE FUNCTION action_insert(p_action jsonb) RETURNS void
 LANGUAGE sql
 AS $$
   INSERT INTO action (action_id, tenant, environment, use_case, agent_id, instance_id,
-    grant_id, epochs, interaction_id, customer_ref, release, kind, parent_action, reversal_of,
-    disposition, tool, manifest, effect, tier, state, decision, code, policy_version,
+    grant_id, epochs, interaction_id, customer_ref, release, kind, parent_action,
+    reversal_of, disposition, tool, manifest, effect, tier, state, decision, code, policy_version,
     standing_approval, approval_id, digest, amount, currency, dedupe, fingerprint,
-    idempotency_key, warrant_id, lease_owner, lease_until, request_payload, created_at,
+    idempotency_key, warrant_id, lease_replica, lease_until, request_payload, created_at,
     expires_at)
   SELECT a.action_id, a.tenant, a.environment, a.use_case, a.agent_id, a.instance_id,
-    a.grant_id, a.epochs, a.interaction_id, a.customer_ref, a.release, a.kind, a.parent_action,
-    a.reversal_of, a.disposition, a.tool, a.manifest, a.effect, a.tier, a.state,
+    a.grant_id, a.epochs, a.interaction_id, a.customer_ref, a.release, a.kind,
+    a.parent_action, a.reversal_of, a.disposition, a.tool, a.manifest, a.effect, a.tier, a.state,
     a.decision, a.code, a.policy_version, a.standing_approval, a.approval_id, a.digest,
     a.amount, a.currency, a.dedupe, a.fingerprint, a.idempotency_key, a.warrant_id,
-    a.lease_owner, now() + a.lease_s * interval '1 second', a.request_payload,
+    a.lease_replica, now() + a.lease_s * interval '1 second', a.request_payload,
     a.created_at, a.expires_at
   FROM jsonb_to_record(p_action) AS a(action_id uuid, tenant text, environment text,
-    use_case text, agent_id text, instance_id text, grant_id text, epochs jsonb, interaction_id uuid, customer_ref text, release text,
+    use_case text, agent_id text, instance_id text, grant_id text, epochs jsonb,
+    interaction_id uuid, customer_ref text, release text,
     kind text, parent_action uuid, reversal_of uuid, disposition text, tool text,
     manifest text, effect text, tier smallint, state text, decision text, code text,
     policy_version integer, standing_approval text, approval_id uuid, digest text,
     amount bigint, currency text, dedupe text, fingerprint text, idempotency_key text,
-    warrant_id uuid, lease_owner text, lease_s integer, request_payload uuid,
+    warrant_id uuid, lease_replica text, lease_s integer, request_payload uuid,
     created_at timestamptz, expires_at timestamptz)
 $$;
 
@@ -347,7 +349,7 @@ $$;
 -- Returns {"word": claimed | lost | over | stale, "over": []}; only claimed leaves
 -- anything behind.
 CREATE FUNCTION action_claim(
-  p_action uuid, p_owner text, p_lease_s integer, p_warrant uuid, p_lines jsonb,
+  p_action uuid, p_replica text, p_lease_s integer, p_warrant uuid, p_lines jsonb,
   p_entries jsonb
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -372,7 +374,7 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
   UPDATE action
-     SET state = 'executing', lease_owner = p_owner, warrant_id = p_warrant,
+     SET state = 'executing', lease_replica = p_replica, warrant_id = p_warrant,
          lease_until = now() + p_lease_s * interval '1 second', updated_at = now()
    WHERE action_id = p_action;
   PERFORM keep('[]', p_entries);
@@ -382,19 +384,19 @@ $$;
 
 -- Take over an executing action whose lease has lapsed. The warrant stays: the edge must
 -- be asked about it first. Returns its id, or null.
-CREATE FUNCTION action_take_over(p_action uuid, p_owner text, p_lease_s integer)
+CREATE FUNCTION action_take_over(p_action uuid, p_replica text, p_lease_s integer)
 RETURNS uuid
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
   UPDATE action
-     SET lease_owner = p_owner, updated_at = now(),
+     SET lease_replica = p_replica, updated_at = now(),
          lease_until = now() + p_lease_s * interval '1 second'
    WHERE action_id = p_action AND state = 'executing' AND lease_until < now()
   RETURNING warrant_id
 $$;
 
 CREATE FUNCTION action_rearm(
-  p_action uuid, p_owner text, p_old uuid, p_lease_s integer, p_new uuid
+  p_action uuid, p_replica text, p_old uuid, p_lease_s integer, p_new uuid
 ) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -403,7 +405,7 @@ AS $$
        SET warrant_id = p_new, updated_at = now(),
            lease_until = now() + p_lease_s * interval '1 second'
      WHERE action_id = p_action AND state = 'executing'
-       AND lease_owner = p_owner AND warrant_id = p_old
+       AND lease_replica = p_replica AND warrant_id = p_old
     RETURNING 1)
   SELECT EXISTS (SELECT FROM moved)
 $$;
@@ -411,7 +413,7 @@ $$;
 -- Nothing was sent, and people signed for it: its lease lapses after a pause, so that it
 -- is tried again then, by whoever sweeps first. Counts the tries that came to nothing.
 CREATE FUNCTION action_pause(
-  p_action uuid, p_owner text, p_warrant uuid, p_pause_s integer
+  p_action uuid, p_replica text, p_warrant uuid, p_pause_s integer
 ) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -419,15 +421,15 @@ AS $$
      SET tries = tries + 1, updated_at = now(),
          lease_until = now() + p_pause_s * interval '1 second'
    WHERE action_id = p_action AND state = 'executing'
-     AND lease_owner = p_owner AND warrant_id = p_warrant
+     AND lease_replica = p_replica AND warrant_id = p_warrant
 $$;
 
 -- End an action of which nothing was sent: what it held is given back, whoever was asked
--- to sign it is told, and its entry is staged. Owner and warrant are those of the claim,
+-- to sign it is told, and its entry is staged. Replica and warrant are those of the claim,
 -- null where there is none: a claim that was made meanwhile, or made anew, is another's
 -- to end, because its request may have left. Returns whether it moved.
 CREATE FUNCTION action_refuse(
-  p_action uuid, p_owner text, p_warrant uuid, p_state text, p_code text,
+  p_action uuid, p_replica text, p_warrant uuid, p_state text, p_code text,
   p_approval_state text, p_entries jsonb
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -435,7 +437,7 @@ AS $$
 DECLARE
   was record;
 BEGIN
-  SELECT state, approval_id, lease_owner, warrant_id INTO was
+  SELECT state, approval_id, lease_replica, warrant_id INTO was
     FROM action WHERE action_id = p_action FOR UPDATE;
   -- What somebody else executes may have been sent already; and an approval expires by
   -- this database's clock, by which votes are counted too.
@@ -444,12 +446,12 @@ BEGIN
            SELECT FROM approval b WHERE b.approval_id = was.approval_id
               AND b.expires_at <= clock_timestamp()))
      OR (was.state = 'executing'
-         AND (was.lease_owner, was.warrant_id) IS DISTINCT FROM (p_owner, p_warrant))
+         AND (was.lease_replica, was.warrant_id) IS DISTINCT FROM (p_replica, p_warrant))
   THEN
     RETURN false;
   END IF;
   UPDATE action
-     SET state = p_state, code = p_code, lease_owner = NULL, lease_until = NULL,
+     SET state = p_state, code = p_code, lease_replica = NULL, lease_until = NULL,
          -- What failed before anything was sent may be asked for again.
          dedupe = CASE WHEN p_state = 'failed' THEN NULL ELSE dedupe END,
          updated_at = now()
@@ -466,7 +468,7 @@ BEGIN
 END
 $$;
 
--- Store an outcome. p: {"action_id", "owner", "warrant", "state", "code", "money",
+-- Store an outcome. p: {"action_id", "replica", "warrant", "state", "code", "money",
 -- "posted", "currency", "payload": uuid, "payloads": [...], "entries": [...],
 -- "values": [...], "ceilings": [{"ref", "sealed"}], "bind": {...} | null,
 -- "forget": bool, "alarms": [...], "resolution": what a person said, or ''}.
@@ -495,7 +497,7 @@ BEGIN
   SELECT * INTO was FROM action WHERE action_id = mine FOR UPDATE;
   IF NOT FOUND OR NOT action_may(was.state, p ->> 'state')
      OR was.warrant_id <> (p ->> 'warrant')::uuid
-     OR (was.state = 'executing' AND was.lease_owner <> p ->> 'owner') THEN
+     OR (was.state = 'executing' AND was.lease_replica <> p ->> 'replica') THEN
     RETURN false;
   END IF;
   CASE p ->> 'money'
@@ -511,7 +513,7 @@ BEGIN
   END IF;
   PERFORM keep(p -> 'payloads', p -> 'entries');
   UPDATE action
-     SET state = p ->> 'state', code = p ->> 'code', lease_owner = NULL,
+     SET state = p ->> 'state', code = p ->> 'code', lease_replica = NULL,
          lease_until = NULL, outcome_payload = (p ->> 'payload')::uuid,
          resolution = coalesce(p ->> 'resolution', ''),
          dedupe = CASE WHEN (p ->> 'forget')::boolean THEN NULL ELSE dedupe END,

@@ -26,7 +26,7 @@ BEGIN
    WHERE action_id = p_action AND state IN ('held', 'executing');
   UPDATE action
      SET state = 'unknown', code = 'restored', warrant_id = p_warrant,
-         lease_owner = NULL, lease_until = NULL, updated_at = now(),
+         lease_replica = NULL, lease_until = NULL, updated_at = now(),
          alarms = alarms || 'restored'::text
    WHERE action_id = p_action;
   PERFORM keep('[]', p_entries);

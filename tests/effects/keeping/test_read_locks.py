@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from broker.core.words.budget import Line
 
-SHA, OWNER = "0" * 64, "broker-0"
+SHA, REPLICA = "0" * 64, "broker-0"
 HERE, THERE = action(1001), action(1002)
 KEY = ("customer", "interaction")
 
@@ -122,8 +122,9 @@ def asked(number: int, *, holds: tuple[Line, ...] = (), reads: tuple[Line, ...] 
         "interaction_id": HERE if number % 2 else THERE,
         "warrant_id": name,
         "request_payload": name,
-        "lease_owner": OWNER,
+        "lease_replica": REPLICA,
         "lease_s": 20,
+        "epochs": {},
         "state": "executing",
         "decision": "permit",
         "policy_version": 1,
@@ -147,7 +148,7 @@ def ended(number: int, *, reads: tuple[Line, ...] = (), **more: Any) -> dict[str
     """Return the document of the outcome of a read that brought more records."""
     return {
         "action_id": action(number),
-        "owner": OWNER,
+        "replica": REPLICA,
         "warrant": action(number),
         "state": "done",
         "code": "",
