@@ -196,6 +196,7 @@ class Stack:
             stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            preexec_fn=_hears_ctrl_c,  # noqa: PLW1509  (one call, no lock taken)
         ) as process:
             try:
                 yield process
@@ -249,3 +250,8 @@ def events(text: str) -> list[dict]:
 def gone(pids: list[int]) -> bool:
     """Wait until none of the processes is left; tell whether that came about."""
     return until(lambda: not any(map(alive, pids)))
+
+
+def _hears_ctrl_c() -> None:
+    """Undo what a shell does to whatever it starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
