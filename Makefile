@@ -59,7 +59,7 @@ reset: $(RUN) ## Stop the stack and delete its state
 
 .PHONY: test
 test: $(TEST) ## Run the tests, in parallel on one stack
-	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup \
+	@$(PY) -m pytest -q -n $(JOBS) --dist load \
 	  --ignore=tests/interop --ignore=tests/bench --ignore=tests/chaos tests $(ARGS)
 
 .PHONY: check

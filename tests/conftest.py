@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("tests.contracts", "tests.support")
 pytest_plugins = (
-    "tests.support.controls",
+    "tests.support.run.controls",
     "tests.support.identity.examples",
     "tests.support.servers",
 )
@@ -42,6 +42,14 @@ def migrate() -> Callable[[str], None]:
     from broker.cli.migrate import upgrade  # noqa: PLC0415  (alembic is slow to load)
 
     return upgrade
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Schedule by group; only the process that runs the workers needs xdist."""
+    from tests.support.run.groups import Grouped  # noqa: PLC0415
+
+    return Grouped(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

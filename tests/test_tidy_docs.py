@@ -7,7 +7,7 @@ import re
 
 from broker.core.words import errors
 from tests.support import source
-from tests.support.controls import NO_TEST, read_catalogue, render, rows
+from tests.support.run.controls import NO_TEST, read_catalogue, render, rows
 
 STAGES = ("authenticate", "authorize", "limit", "guard", "approve", "execute", "record")
 DOCS = source.TOP / "docs"

@@ -13,11 +13,11 @@ import pytest
 from broker.cli.demo.proof import evidence
 from broker.cli.demo.story import REVOKED_S_MAX, STEPS
 
+pytestmark = pytest.mark.xdist_group("stack")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.control("6.3", "6.5", "M5")
-@pytest.mark.xdist_group("stack")
 @pytest.mark.timeout(240)
 def test_every_step_of_the_demo_holds_with_two_brokers_and_two_workers() -> None:
     done = subprocess.run(

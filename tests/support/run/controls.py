@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-CATALOGUE = Path(__file__).parents[2] / "docs" / "controls.toml"
+CATALOGUE = Path(__file__).parents[3] / "docs" / "controls.toml"
 PROPERTY = "control"
 NO_TEST = "no test yet"
 
