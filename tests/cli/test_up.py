@@ -201,6 +201,7 @@ def test_all_logs_are_followed_by_part_also_one_that_begins_later(running) -> No
     with running.started("logs", "-f") as following:
         assert following.stdout is not None
         assert " | " in following.stdout.readline()
+        (logs / "later.log").touch(mode=0o600)
         (logs / "later.log").write_text("it began\n")
         for line in following.stdout:
             name, _, text = line.partition(" | ")
