@@ -306,7 +306,9 @@ async def open_door(
         proofs=memory,
         replay=memory,
         registry=registry,
-        interactions=Conversations({INTERACTION_ID: conversation()}),
+        interactions=Conversations(
+            {INTERACTION_ID: conversation(opened_at=times.now())}
+        ),
         journal=journal,
         past=Remembered(journal, registry),
         tools=tuple(all_tools()),
