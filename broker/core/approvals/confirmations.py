@@ -15,11 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.core.identity import channel as channels
 from broker.core.identity.channel import CUSTOMER_CHARS_MAX
 from broker.core.identity.claims import (
-    ASSERTION_LIFE_S_MAX,
-    check_audience,
-    check_times,
-    jti_of,
-    one_use,
     time_claim,
 )
 from broker.core.words.approval import (
@@ -42,6 +37,7 @@ if TYPE_CHECKING:
 SAID_NO: Final = "the customer said no"
 """The reason that people and the agent get; a customer gives none of their own here."""
 
+_USE: Final = "confirmation"
 _ASKING_FIELDS = frozenset({"iss", "aud", "iat", "exp", "jti", "interaction"})
 _CONFIRMATION_FIELDS = _ASKING_FIELDS | {
     "approval",
@@ -69,7 +65,13 @@ def verify_asking(
     """
     claims, kid = channels.verified(assertion, ASKING_TYP, channel, now=now)
     channels.only(claims, _ASKING_FIELDS)
-    return _here(claims, kid, interaction_id=interaction_id, issuer=issuer, now=now)
+    return channels.used_here(
+        (claims, kid),
+        _USE,
+        interaction_id=interaction_id,
+        issuer=issuer,
+        now=now,
+    )
 
 
 def verify_confirmation(
@@ -89,7 +91,13 @@ def verify_confirmation(
     """
     claims, kid = channels.verified(assertion, CONFIRMATION_TYP, channel, now=now)
     vote = read_confirmation(assertion, channel=channel)
-    here = _here(claims, kid, interaction_id=interaction_id, issuer=issuer, now=now)
+    here = channels.used_here(
+        (claims, kid),
+        _USE,
+        interaction_id=interaction_id,
+        issuer=issuer,
+        now=now,
+    )
     return vote, here
 
 
@@ -135,23 +143,6 @@ def read_confirmation(assertion: str, *, channel: ChannelFacts) -> Vote:
             level=level,
         ),
     )
-
-
-def _here(
-    claims: dict[str, Any],
-    kid: str,
-    *,
-    interaction_id: str,
-    issuer: str,
-    now: datetime,
-) -> OneUse:
-    """Require that it is for us, for now and of this interaction; name its one use."""
-    check_audience(claims, issuer)
-    times = check_times(claims, now=now, life_s_max=ASSERTION_LIFE_S_MAX)
-    if claims.get("interaction") != interaction_id:
-        msg = "it was signed for another interaction"
-        raise ForbiddenError(msg, pointer="/interaction")
-    return one_use("confirmation", key=kid, jti=jti_of(claims), until=times.expires_at)
 
 
 def _at(claims: dict[str, Any]) -> datetime:

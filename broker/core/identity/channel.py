@@ -185,11 +185,9 @@ def verify_turn(
     """
     claims, kid = verified(assertion, TURN_TYP, channel, now=now)
     only(claims, _TURN_FIELDS)
-    check_audience(claims, issuer)
-    times = check_times(claims, now=now, life_s_max=ASSERTION_LIFE_S_MAX)
-    if claims.get("interaction") != interaction_id:
-        msg = "the turn was signed for another interaction"
-        raise ForbiddenError(msg, pointer="/interaction")
+    use = used_here(
+        (claims, kid), "turn", interaction_id=interaction_id, issuer=issuer, now=now
+    )
     speaker = text(claims, "speaker")
     if speaker not in SPEAKERS:
         msg = "the speaker is customer or agent"
@@ -206,7 +204,7 @@ def verify_turn(
         speaker=speaker,
         text=text(claims, "text", chars_max=TURN_CHARS_MAX),
         at=at,
-        one_use=one_use("turn", key=kid, jti=jti_of(claims), until=times.expires_at),
+        one_use=use,
     )
 
 
@@ -227,12 +225,39 @@ def verify_ending(
     """
     claims, kid = verified(assertion, ENDING_TYP, channel, now=now)
     only(claims, _ENDING_FIELDS)
+    return used_here(
+        (claims, kid), "ending", interaction_id=interaction_id, issuer=issuer, now=now
+    )
+
+
+def used_here(
+    signed: tuple[dict[str, Any], str],
+    use: str,
+    *,
+    interaction_id: str,
+    issuer: str,
+    now: datetime,
+) -> OneUse:
+    """Require that it is for us, for now and of this interaction; name its one use.
+
+    Args:
+        signed: What `verified` returned.
+        use: What it may be used for, once.
+        interaction_id: The interaction that was called.
+        issuer: Ours.
+        now: The time.
+
+    Raises:
+        UnauthenticatedError: It is not for us, or not for now.
+        ForbiddenError: It was signed for another interaction.
+    """
+    claims, kid = signed
     check_audience(claims, issuer)
     times = check_times(claims, now=now, life_s_max=ASSERTION_LIFE_S_MAX)
     if claims.get("interaction") != interaction_id:
-        msg = "the ending was signed for another interaction"
+        msg = "it was signed for another interaction"
         raise ForbiddenError(msg, pointer="/interaction")
-    return one_use("ending", key=kid, jti=jti_of(claims), until=times.expires_at)
+    return one_use(use, key=kid, jti=jti_of(claims), until=times.expires_at)
 
 
 def verified(
